@@ -1,0 +1,48 @@
+# `make setup demo` shows fsserver at work. Everything lives in .venv; nothing is installed elsewhere.
+PYTHON_DIRS = fsserver tests benchmarks scripts
+BIN = .venv/bin
+# How many processes run the tests; JOBS=0 runs them in one, for a debugger.
+JOBS ?= logical
+PYTEST_ARGS ?=
+COMPAT_ARGS ?=
+
+.PHONY: help setup fmt lint types test test-fast bench compat demo lock clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
+
+setup:  ## make .venv; does nothing when it is current
+	@scripts/setup.sh
+
+fmt: setup  ## format the code
+	@$(BIN)/ruff check --quiet --fix-only $(PYTHON_DIRS)
+	@$(BIN)/ruff format --quiet $(PYTHON_DIRS)
+
+lint: setup  ## style and likely mistakes
+	@$(BIN)/ruff check --quiet $(PYTHON_DIRS)
+	@$(BIN)/ruff format --quiet --check $(PYTHON_DIRS)
+
+types: setup  ## mypy --strict
+	@$(BIN)/mypy --no-error-summary
+
+test: setup  ## every test
+	@$(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
+
+test-fast: setup  ## the tests that take less than two seconds each
+	@$(BIN)/python -m pytest -n $(JOBS) -m "not slow" $(PYTEST_ARGS)
+
+bench: setup  ## fsserver against the reference server, interleaved; needs node
+	@$(BIN)/python -m benchmarks
+
+compat: setup  ## ask the reference server again and compare; COMPAT_ARGS=--record keeps its answers; needs node
+	@$(BIN)/python -m tests.compat.live $(COMPAT_ARGS)
+
+demo: setup  ## a client, the real server, a temporary workspace
+	@$(BIN)/python scripts/demo.py
+
+lock: setup  ## write constraints.txt anew; needs the network
+	@scripts/lock.sh
+
+clean:  ## remove .venv, caches and what was built
+	@rm -rf .venv build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@find fsserver tests benchmarks scripts -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,127 @@
+"""Timing of calls, in interleaved pairs: every sample of one server has its neighbour from the other."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tests.compat.wire import Connection, call
+
+Check = Callable[[dict[str, Any]], None]
+
+
+class WrongAnswerError(Exception):
+    """A server answered something else than what is on the disk: not a time, a failure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One call that is timed. ``check`` gets the result and raises `WrongAnswerError`."""
+
+    tool: str
+    arguments: Mapping[str, Any]
+    check: Check
+
+
+def result_text(result: dict[str, Any]) -> str:
+    """The first text of a result that is no error."""
+    if result.get("isError"):
+        raise WrongAnswerError(f"an error: {result['content'][0]['text'][:300]}")
+    text: str = result["content"][0]["text"]
+    return text
+
+
+def expect(condition: bool, what: str) -> None:
+    if not condition:
+        raise WrongAnswerError(what)
+
+
+def timed(server: Connection, job: Job) -> float:
+    """Seconds from the first byte written to the last byte read; the answer is checked afterwards."""
+    request_id = server.new_id()
+    line = call(request_id, job.tool, job.arguments)
+    started = time.perf_counter()
+    server.send(line)
+    answer = server.line()
+    elapsed = time.perf_counter() - started
+    message = json.loads(answer)
+    expect(message.get("id") == request_id, f"an answer to something else: {answer[:200]!r}")
+    expect("result" in message, f"a protocol error: {answer[:300]!r}")
+    job.check(message["result"])
+    return elapsed
+
+
+def paired_p50(servers: Sequence[Connection], jobs: Sequence[Job], calls: int) -> list[float]:
+    """The p50 of each server over ``calls`` calls, taken in turn and in changing order.
+
+    Calls that are made often are made a few times before, uncounted: node compiles what it runs often.
+    """
+    times: list[list[float]] = [[] for _ in servers]
+    order = list(range(len(servers)))
+    for _ in range(calls // 10):
+        for place in order:
+            timed(servers[place], jobs[place])
+    for _ in range(calls):
+        for place in order:
+            times[place].append(timed(servers[place], jobs[place]))
+        order.reverse()
+    return [statistics.median(each) for each in times]
+
+
+def pipelined_rate(server: Connection, job: Job, calls: int) -> float:
+    """Calls a second when all are written at once, as fast as the server takes them."""
+    ids = {server.new_id() for _ in range(calls)}
+    lines = b"".join(call(request_id, job.tool, job.arguments) for request_id in sorted(ids))
+    started = time.perf_counter()
+    server.send(lines)
+    answers = [server.line() for _ in range(calls)]
+    elapsed = time.perf_counter() - started
+    for answer in answers:
+        message = json.loads(answer)
+        expect("result" in message, f"a protocol error: {answer[:300]!r}")
+        job.check(message["result"])
+        ids.discard(message["id"])
+    expect(not ids, f"{len(ids)} calls of {calls} were not answered")
+    return calls / elapsed
+
+
+def p50_during(server: Connection, fast: Job, slow: Job, calls: int) -> float:
+    """The p50 of ``fast`` over at least ``calls`` calls that began and ended while ``slow`` was running.
+
+    The slow call is started anew until there are enough. Fast calls go one after the other, as a client's do.
+    """
+    times: list[float] = []
+    attempts = 0
+    while len(times) < calls:
+        attempts += 1
+        expect(attempts <= calls, f"only {len(times)} fast calls ended while {attempts} slow ones ran")
+        slow_id = server.new_id()
+        server.send(call(slow_id, slow.tool, slow.arguments))
+        early: dict[int, dict[str, Any]] = {}
+        while slow_id not in early and len(times) < calls * 4:
+            fast_id = server.new_id()
+            line = call(fast_id, fast.tool, fast.arguments)
+            started = time.perf_counter()
+            server.send(line)
+            result, arrived = _answer(server, fast_id, early)
+            fast.check(result)
+            if slow_id not in early:
+                times.append(arrived - started)
+        slow.check(_answer(server, slow_id, early)[0])
+    return statistics.median(times)
+
+
+def _answer(server: Connection, wanted: int, early: dict[int, dict[str, Any]]) -> tuple[dict[str, Any], float]:
+    """The result of request ``wanted`` and when it came; answers to other requests are put into ``early``."""
+    arrived = time.perf_counter()
+    while wanted not in early:
+        line = server.line()
+        arrived = time.perf_counter()
+        message = json.loads(line)
+        expect("result" in message, f"a protocol error: {line[:300]!r}")
+        early[message["id"]] = message["result"]
+    return early[wanted], arrived

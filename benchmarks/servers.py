@@ -1,0 +1,71 @@
+"""How both servers are started, and what they hold in memory."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+
+from tests.compat.install import REFERENCE, installed
+from tests.compat.run import ENTRY, REPOSITORY
+from tests.compat.wire import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A server that can be started any number of times on the same root."""
+
+    name: str
+    argv: tuple[str, ...]
+    env: tuple[tuple[str, str], ...]
+    cwd: str
+
+    def start(self) -> Connection:
+        return Connection(self.argv, env=dict(self.env), cwd=self.cwd, timeout_s=180.0)
+
+
+def reference(root: str) -> Command:
+    """The reference server on node, from where npm installed it.
+
+    Raises:
+        tests.compat.install.MissingError: no node, or npm cannot install the package.
+    """
+    entry = os.path.join(installed(REFERENCE), ENTRY)
+    return Command("reference", ("node", entry, root), _environment(root), os.path.dirname(root))
+
+
+def fsserver(root: str) -> Command:
+    """This package, with a policy that lets one result hold everything that the reference would send."""
+    base = os.path.dirname(root)
+    policy = os.path.join(base, "bench.yaml")
+    with open(policy, "w", encoding="utf-8") as file:
+        file.write(
+            "version: 1\n"
+            f"roots:\n  bench: {{path: {root}, mode: rw}}\n"
+            "extends: [preset:secrets]\n"
+            "limits: {result: 64MiB, time: 10m}\n"
+            f"audit: {{sinks: [{{dir: {base}/audit}}]}}\n"
+        )
+    os.chmod(policy, 0o600)
+    argv = (sys.executable, "-m", "fsserver", "serve", "--policy", policy)
+    return Command("fsserver", argv, _environment(root), REPOSITORY)
+
+
+def _environment(root: str) -> tuple[tuple[str, str], ...]:
+    home = os.path.join(os.path.dirname(root), "home")
+    os.makedirs(home, mode=0o700, exist_ok=True)
+    return (("PATH", os.environ.get("PATH", os.defpath)), ("HOME", home), ("LANG", "C.UTF-8"))
+
+
+def resident_bytes(pid: int) -> int:
+    """Resident memory of a process and everything below it, from ``/proc/PID/smaps_rollup`` (proc(5))."""
+    total = 0
+    waiting = [pid]
+    while waiting:
+        current = waiting.pop()
+        with open(f"/proc/{current}/smaps_rollup", encoding="ascii") as file:
+            total += sum(int(line.split()[1]) * 1024 for line in file if line.startswith("Rss:"))
+        for task in os.listdir(f"/proc/{current}/task"):
+            with open(f"/proc/{current}/task/{task}/children", encoding="ascii") as file:
+                waiting.extend(int(child) for child in file.read().split())
+    return total

@@ -1,0 +1,104 @@
+"""The composition root: builds every part from the policy, in the order that safety asks for, and wires them.
+
+The order is: open the roots → open the audit log → confine this process → only then load the protocol's libraries and
+read what a client says. Nothing that a client sends is looked at before the process is confined.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+from contextlib import ExitStack, closing
+
+from fsserver import __version__
+from fsserver.audit.log import AuditLog
+from fsserver.errors import KernelUnsupported
+from fsserver.kernel import features as kernel
+from fsserver.paths.root import Root
+from fsserver.policy.compiled import Layer, Policy
+from fsserver.sandbox.confinement import confine
+from fsserver.sandbox.plan import plan_server
+from fsserver.sandbox.profile import RootGrant, ServerProfile
+from fsserver.sandbox.runtime import find_runtime
+from fsserver.telemetry.logging import configure
+
+_LOG = logging.getLogger("fsserver")
+
+LOCAL_PRINCIPAL = "local"
+"""Whoever started the process: over stdio there is nobody else."""
+
+
+def serve_stdio(policy: Policy, *, strict: bool) -> None:
+    """Serve one client over standard input and output until it leaves or a signal comes.
+
+    Args:
+        strict: refuse to serve with less confinement than the policy requires, instead of saying so and going on.
+
+    Raises:
+        ConfigError: a root or the audit log's place is unsuitable.
+        AuditError: the audit log cannot be written, or another server writes it.
+        KernelUnsupported: no /proc; or with ``strict``, a required layer is missing.
+        SandboxSetupError: a step of the confinement failed.
+    """
+    from fsserver.transport.descriptors import StandardStreams  # noqa: PLC0415
+
+    configure()
+    with ExitStack() as held:
+        streams = held.enter_context(StandardStreams.take())
+        roots = [held.enter_context(closing(Root.open(rules))) for rules in policy.roots]
+        run_id = secrets.token_hex(8)
+        audit = AuditLog.open(policy.audit, run_id=run_id, header=_header(policy))
+        held.callback(audit.close)
+        enforcement = confine(_plan(policy, roots, audit, strict=strict))
+        audit.append("run.confined", enforcement.as_record())
+        if enforcement.layer is Layer.NONE:
+            _LOG.warning("The kernel does not confine this server: %s", enforcement)
+
+        # The SDK takes longer to load than everything above, so a mistake in the policy is told before.
+        from fsserver.paths.workspace import Workspace  # noqa: PLC0415
+        from fsserver.server.files import FileServer  # noqa: PLC0415
+        from fsserver.tools.catalog import file_tools  # noqa: PLC0415
+        from fsserver.tools.gate import Gate, Session  # noqa: PLC0415
+        from fsserver.transport import stdio  # noqa: PLC0415
+        from fsserver.transport.workers import Workers  # noqa: PLC0415
+
+        gate = Gate(registry=file_tools(), policy=policy, audit=audit)
+        session = Session(run_id, LOCAL_PRINCIPAL, None, None, Workspace(roots))
+        workers = Workers(policy.limits.concurrency)
+        stdio.serve(FileServer(gate, session, policy=policy, run=workers.run), streams)
+
+
+def _plan(policy: Policy, roots: list[Root], audit: AuditLog, *, strict: bool) -> ServerProfile:
+    """The strongest confinement that the kernel offers; what is required and missing is refused or said."""
+
+    def plan(require: Layer) -> ServerProfile:
+        return plan_server(
+            roots=[RootGrant(root.rules.name, root.fd, root.shown, root.rules.mode) for root in roots],
+            state_directories=(os.path.realpath(os.path.dirname(audit.path)),),
+            runtime=find_runtime(),
+            features=kernel.probe(),
+            pid=os.getpid(),
+            require=require,
+        )
+
+    try:
+        return plan(policy.sandbox.require)
+    except KernelUnsupported as missing:
+        if strict:
+            raise
+        _LOG.warning("%s File tools are served all the same; --strict refuses.", missing.message)
+        return plan(Layer.NONE)
+
+
+def _header(policy: Policy) -> dict[str, str | int]:
+    """What the audit log's first record says about this run."""
+    return {
+        "fsserver": __version__,
+        "policy": policy.name,
+        "policy_digest": policy.digest,
+        "host": socket.gethostname(),
+        "kernel": os.uname().release,
+        "uid": os.getuid(),
+    }

@@ -1,0 +1,145 @@
+"""Where an existing log goes on: its end found, looked at, and freed of what a killed writer left half done.
+
+Looked at is cheap: the first and the last record of each file. A log that fails even that is refused and left as it
+is, since a record added to it would make a broken chain look alive. `verify` looks at every record.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+
+from fsserver.audit.chain import START, ChainError, Position, before, enter, follow, unseal
+from fsserver.audit.record import LOG_ROTATED, MAX_RECORD_BYTES, Json, Record
+from fsserver.audit.segment import Segment, leads_out
+from fsserver.errors import AuditBroken, AuditLocked, ConfigError
+
+RECENT_FILES = 64  # of a directory, by name, so by start: an older torn file was healed by a start before this one
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The end of a chain.
+
+    Attributes:
+        segment: its last file, open, freed of torn bytes.
+        index: how many files the chain has.
+        rotated_to: the name of the next file, if the last was ended and the next is not there.
+        torn: ``cut_bytes`` and ``cut_sha256`` of what was removed, empty if nothing was.
+    """
+
+    segment: Segment
+    index: int
+    rotated_to: str | None
+    torn: Mapping[str, Json]
+
+
+def next_name(directory: int, first: str, index: int) -> tuple[int, str]:
+    """Number and name of the file after the chain's `index`-th, ``a.jsonl`` → ``a.0002.jsonl``; never one in use."""
+    stem, extension = os.path.splitext(first)
+    while True:
+        index += 1
+        name = f"{stem}.{index:04d}{extension}"
+        try:
+            os.stat(name, dir_fd=directory, follow_symlinks=False)
+        except FileNotFoundError:
+            return index, name
+
+
+def find_end(directory: int, first: Segment) -> Found:
+    """Follow a chain from its first, open file to its end. Raises AuditBroken, ConfigError, AuditLocked, OSError."""
+    segment, index = first, 1
+    try:
+        record, torn = _look(segment, START, None)
+        while record is not None and record.get("event") == LOG_ROTATED:
+            name = _named_by(record, segment, torn)
+            try:
+                following = Segment(directory, name)
+            except FileNotFoundError:
+                return Found(segment, index, name, {})
+            ended, segment, index = segment, following, index + 1
+            if ended is not first:
+                ended.close()
+            record, torn = _look(segment, ended.position, ended.name)
+        return Found(segment, index, None, _cut(segment, torn))
+    except BaseException:
+        if segment is not first:
+            segment.close()
+        raise
+
+
+def _named_by(record: Record, segment: Segment, torn: bytes) -> str:
+    """The name of the next file, from the ``log.rotated`` record that must be the very end of `segment`."""
+    name = record.get("next")
+    if torn or not isinstance(name, str) or leads_out(name):
+        raise AuditBroken(f"The audit log {segment.name} ends with a rotation, but not as this program writes one.")
+    return name
+
+
+def heal_others(directory: int, healed: Callable[[Mapping[str, Json], Position], tuple[bytes, Position]]) -> None:
+    """Heal the torn ends that killed servers left in this directory, each with a record made by `healed`.
+
+    Best effort: a file that is being written, is not ours, or does not verify is left as it is; `verify` tells.
+    """
+    names = sorted(name for name in os.listdir(directory) if name.endswith(".jsonl") and not name.startswith("."))
+    for name in names[-RECENT_FILES:]:
+        with suppress(OSError, AuditLocked, AuditBroken, ConfigError):
+            if _is_torn(directory, name):
+                _heal(directory, name, healed)
+
+
+def _is_torn(directory: int, name: str) -> bool:
+    """Whether the file's last byte is no newline. Locks nothing."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+    descriptor = os.open(name, flags, dir_fd=directory)
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or not found.st_size:
+            return False
+        return os.pread(descriptor, 1, found.st_size - 1) != b"\n"
+    finally:
+        os.close(descriptor)
+
+
+def _heal(directory: int, name: str, healed: Callable[[Mapping[str, Json], Position], tuple[bytes, Position]]) -> None:
+    segment = Segment(directory, name)
+    try:
+        record, torn = _look(segment, None, None)
+        if record is not None and torn and record.get("event") != LOG_ROTATED:
+            segment.write(*healed(_cut(segment, torn), segment.position))
+    finally:
+        segment.close()
+
+
+def _look(segment: Segment, after: Position | None, previous: str | None) -> tuple[Record | None, bytes]:
+    """The last record and the torn bytes after it; `segment.position` is set. `after` None: any place in a chain."""
+    first, last, torn = segment.ends()
+    if len(torn) > MAX_RECORD_BYTES:
+        raise AuditBroken(f"The audit log {segment.name} ends in something that is no record.")
+    if not last and previous is not None:
+        raise AuditBroken(f"The audit log {segment.name} is empty, though {previous} ends by naming it.")
+    if not last:
+        segment.begin(START)
+        return None, torn
+    try:
+        if after is not None:
+            enter(unseal(first), after, previous)
+        record = unseal(last)
+        segment.begin(follow(record, before(record)))
+    except ChainError as error:
+        raise AuditBroken(
+            f"The audit log {segment.name} does not verify: its first or last record {error.reason}. It is left as it "
+            "is. `fsserver audit verify` says more; move the file away to start a new log."
+        ) from error
+    return record, torn
+
+
+def _cut(segment: Segment, torn: bytes) -> dict[str, Json]:
+    if not torn:
+        return {}
+    segment.cut(len(torn))
+    return {"cut_bytes": len(torn), "cut_sha256": hashlib.sha256(torn).hexdigest()}

@@ -1,0 +1,161 @@
+"""What one audit record is: its one form as bytes, and what of a call goes into it.
+
+A record is one JSON object in *canonical form* (RFC 8259, made unique): keys sorted by code point, no spaces, every
+character outside ASCII written as ``\\uXXXX``. ASCII only is chosen on purpose: a file name that is not UTF-8 (a lone
+surrogate in memory), U+2028, a bidi override or an escape sequence is then plain text in the file, survives every
+tool that cuts at lines, and cannot act on the terminal that shows the log. Numbers are integers of at most 64 bits;
+times and sizes are integers in the unit that the key's name ends in (``_us``, ``_bytes``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import islice
+from typing import Any, NoReturn, TypeAlias
+
+Json: TypeAlias = "bool | int | str | Sequence[Json] | Mapping[str, Json] | None"
+Record: TypeAlias = dict[str, Any]
+
+VERSION = 1
+MAX_RECORD_BYTES = 4 * 1024**2  # a whole argv fits: Linux bounds it to 2 MiB and an escape doubles common text at most
+MAX_DEPTH = 16
+
+RUN_START = "run.start"
+RUN_END = "run.end"
+LOG_HEALED = "log.healed"
+LOG_ROTATED = "log.rotated"
+LOG_CONTINUED = "log.continued"
+
+RESERVED = frozenset({"v", "seq", "time", "up_us", "event", "prev", "hash"})
+
+_SCALARS = frozenset({str, bool, type(None)})
+
+# The one form of a record: ASCII text without a newline, so characters are bytes. A method, since this is the hot path.
+canonical: Callable[[Record], str] = json.JSONEncoder(
+    ensure_ascii=True, check_circular=False, allow_nan=False, sort_keys=True, separators=(",", ":")
+).encode
+
+
+def _refuse_number(text: str) -> NoReturn:
+    raise ValueError(f"a record holds no such number: {text[:40]}")
+
+
+_decode = json.JSONDecoder(parse_float=_refuse_number, parse_constant=_refuse_number).raw_decode
+
+
+def parse(text: str) -> Record:
+    """The JSON object at the beginning of `text`; what follows it is not looked at.
+
+    Raises ValueError for anything else, also for floats, numbers of thousands of digits and bottomless nesting.
+    """
+    try:
+        value, _ = _decode(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if type(value) is not dict:
+        raise ValueError("not an object")
+    return value
+
+
+def check_plain(value: object, depth: int = MAX_DEPTH) -> None:
+    """Raise ValueError unless `value` is made of dict, list, tuple, str, 64-bit int, bool and None only."""
+    kind = type(value)
+    if kind is int:
+        if not -(2**63) <= value < 2**64:  # type: ignore[operator]
+            raise ValueError("an integer of more than 64 bits")
+    elif isinstance(value, (dict, list, tuple)):
+        if depth == 0:
+            raise ValueError("nested too deeply")
+        for item in _values(value) if isinstance(value, dict) else value:
+            if type(item) not in _SCALARS:
+                check_plain(item, depth - 1)
+    elif kind not in _SCALARS and not isinstance(value, str):  # a StrEnum is written as its text
+        raise ValueError(f"a value of type {kind.__name__}")
+
+
+def _values(value: dict[Any, object]) -> Iterable[object]:
+    for key in value:
+        if type(key) is not str:  # another type would be written as text, and might then be there twice
+            raise ValueError("a key that is no string")
+    return value.values()
+
+
+def content(value: str | bytes) -> dict[str, Json]:
+    """What a record says of contents: not the contents, but enough to recognise them. ``bytes`` counts UTF-8."""
+    data = value if isinstance(value, bytes) else value.encode("utf-8", "surrogatepass")
+    return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def summarise(arguments: Mapping[str, object], content_parameters: Collection[str]) -> dict[str, Json]:
+    """The arguments of a call as a record shows them, however large or odd they are: at most about 64 Ki characters.
+
+    A string under a key of `content_parameters`, at any depth, becomes ``{"bytes": n, "sha256": hex}``. A string of
+    more than 4,096 characters, or more than are left of the 64 Ki, becomes the same with ``start``, its first
+    characters. A list shows its first 64 items and then ``{"cut": n}``; an object its first 64 keys and ``"cut": n``;
+    both stop earlier when nothing is left. Five levels down, only the kind of what was there is shown. A number
+    that is not an integer of 64 bits becomes ``{"number": text}``.
+    """
+    return _Summary(frozenset(content_parameters)).members(arguments, depth=5)
+
+
+class _Summary:
+    """One walk over the arguments, with the number of characters that may still be shown."""
+
+    MAX_STRING = 4096
+    MAX_ITEMS = 64
+    OVERHEAD = 16  # what any value costs, so that a million empty ones end too
+
+    def __init__(self, content_parameters: frozenset[str]) -> None:
+        self._content = content_parameters
+        self._left = 64 * 1024
+
+    def members(self, value: Mapping[Any, object], depth: int) -> dict[str, Json]:
+        shown: dict[str, Json] = {}
+        for key, item in islice(value.items(), self.MAX_ITEMS):
+            if self._left <= 0:
+                break
+            name = str(key)
+            if len(name) > 128:
+                name = f"{name[:128]}#{content(name)['sha256']}"
+            self._left -= len(name) + self.OVERHEAD
+            is_content = name in self._content and isinstance(item, str)
+            shown[name] = content(item) if is_content else self._show(item, depth - 1)  # type: ignore[arg-type]
+        if len(value) > len(shown):
+            shown["cut"] = len(value) - len(shown)
+        return shown
+
+    def _list(self, value: Sequence[object], depth: int) -> Json:
+        shown: list[Json] = []
+        for item in islice(value, self.MAX_ITEMS):
+            if self._left <= 0:
+                break
+            self._left -= self.OVERHEAD
+            shown.append(self._show(item, depth - 1))
+        return [*shown, {"cut": len(value) - len(shown)}] if len(value) > len(shown) else shown
+
+    def _show(self, value: object, depth: int) -> Json:
+        if isinstance(value, str):
+            return self._text(value)
+        if isinstance(value, (int, float)):
+            return _number(value)
+        if depth > 0 and isinstance(value, Mapping):
+            return self.members(value, depth)
+        if depth > 0 and isinstance(value, (list, tuple)):
+            return self._list(value, depth)
+        return None if value is None else {"cut": type(value).__name__}
+
+    def _text(self, value: str) -> Json:
+        if len(value) <= min(self.MAX_STRING, self._left):
+            self._left -= len(value)
+            return value
+        start = value[: max(0, min(256, self._left))]
+        self._left -= len(start) + 100
+        return {**content(value), "start": start}
+
+
+def _number(value: float) -> Json:
+    if isinstance(value, float):
+        return {"number": repr(value)}
+    return value if -(2**63) <= value < 2**64 else {"number": hex(value)[:80]}

@@ -1,0 +1,192 @@
+"""One file of a log: opened beneath a directory descriptor, locked, and only ever longer by whole records.
+
+The operator's mistakes (`ConfigError`) and what is found at opening are told with names: they go to the operator.
+What happens later can reach a client, so it names nothing.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+import time
+from contextlib import suppress
+from pathlib import PurePath
+
+from fsserver.audit.chain import START, Position
+from fsserver.audit.record import MAX_RECORD_BYTES
+from fsserver.errors import AuditBroken, AuditLocked, ConfigError
+
+# O_NONBLOCK and O_NOCTTY: should the name be a FIFO or a terminal, opening it neither waits nor attaches.
+_FLAGS = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+
+
+def open_directory(path: str) -> int:
+    """A descriptor of the directory, made with mode 0700 (and so are its missing parents).
+
+    Raises ConfigError if it is not a directory, is a link, belongs to another user than this one or root, or can be
+    written by others: whoever can rename files in it can take the log away.
+    """
+    try:
+        for missing in reversed([p for p in (PurePath(path), *PurePath(path).parents) if not os.path.lexists(p)]):
+            os.mkdir(missing, 0o700)
+        directory = os.open(path.rstrip("/") or "/", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        raise ConfigError(
+            f"The audit directory {path} cannot be used: {error.strerror}. It must not be a link."
+        ) from error
+    found = os.fstat(directory)
+    if found.st_uid not in (os.geteuid(), 0) or found.st_mode & _OTHERS_WRITE:
+        os.close(directory)
+        raise ConfigError(
+            f"The audit directory {path} must belong to this user or root and must not be writable by others "
+            f"(it is uid {found.st_uid}, mode {stat.S_IMODE(found.st_mode):04o}; chmod 700 helps)."
+        )
+    return directory
+
+
+def leads_out(name: str) -> bool:
+    """Whether `name`, read from a log, is anything but the plain name of a visible file in the log's directory."""
+    return not name or name.startswith(".") or "/" in name or "\0" in name or len(name) > 255
+
+
+class Segment:
+    """An open, locked log file.
+
+    Attributes:
+        name: the file's name in its directory.
+        size: bytes of whole records. The file may be longer for a moment, until `take_back`.
+        position: of its last whole record.
+        records: how many it is known to hold; of a file that had some when it was opened, at least two.
+    """
+
+    def __init__(self, directory: int, name: str, flags: int = 0) -> None:
+        """Open `name` and lock it. Raises ConfigError, AuditLocked, or OSError (FileExistsError with O_EXCL)."""
+        self.name = name
+        try:
+            self._fd = os.open(name, _FLAGS | flags, 0o600, dir_fd=directory)
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+                raise ConfigError(f"The audit log {name} is not a regular file.") from error
+            raise
+        try:
+            self._require_own_file()
+            self._lock(directory)
+            self._state = (os.fstat(self._fd).st_size, START)
+        except BaseException:
+            os.close(self._fd)
+            raise
+        self._attempt = b""
+        self.records = 2 if self.size else 0
+
+    def _require_own_file(self) -> None:
+        found = os.fstat(self._fd)
+        if not stat.S_ISREG(found.st_mode):
+            raise ConfigError(f"The audit log {self.name} is not a regular file.")
+        if found.st_uid != os.geteuid() or found.st_mode & _OTHERS_WRITE:
+            raise ConfigError(f"The audit log {self.name} must belong to this user and must not be writable by others.")
+        if found.st_nlink != 1:
+            raise ConfigError(
+                f"The audit log {self.name} has a second name (hard link) through which it can be changed."
+            )
+
+    def _lock(self, directory: int) -> None:
+        """flock(2), held until close. `verify` takes a shared lock for an instant, hence the few tries."""
+        for attempt in range(5):
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if attempt == 4:
+                    raise AuditLocked(
+                        f"Another server is writing the audit log {self.name}. Give each server a file of its own, "
+                        "or a directory, where each run gets one."
+                    ) from error
+                time.sleep(0.01)
+        there, here = os.stat(self.name, dir_fd=directory, follow_symlinks=False), os.fstat(self._fd)
+        if (there.st_dev, there.st_ino) != (here.st_dev, here.st_ino):
+            raise AuditBroken(f"The audit log {self.name} was replaced while it was opened.")
+
+    @property
+    def size(self) -> int:
+        return self._state[0]
+
+    @property
+    def position(self) -> Position:
+        return self._state[1]
+
+    @property
+    def dirty(self) -> bool:
+        """Whether the last `write` did not end well, so that `take_back` must come before the next."""
+        return self._attempt != b""
+
+    def begin(self, position: Position) -> None:
+        """Say where the whole records of this file end: the file was just opened, and read or found empty."""
+        self._state = (self.size, position)
+
+    def ends(self) -> tuple[bytes, bytes, bytes]:
+        """The first whole line, the last, and the torn bytes after it; each may be empty. Raises AuditBroken."""
+        first = os.pread(self._fd, MAX_RECORD_BYTES, 0) if self.size else b""
+        block = 64 * 1024
+        while True:
+            start = max(0, self.size - block)
+            data = os.pread(self._fd, self.size - start, start)
+            last = data.rfind(b"\n")
+            begin = data.rfind(b"\n", 0, max(last, 0))
+            if start == 0 or (last > 0 and begin >= 0):
+                break
+            if block > 2 * MAX_RECORD_BYTES:
+                raise AuditBroken(f"The audit log {self.name} ends in something that is no record.")
+            block *= 4
+        return first[: first.find(b"\n") + 1], data[begin + 1 : last + 1], data[last + 1 :]
+
+    def cut(self, torn: int) -> None:
+        """Remove the torn bytes at the end. Raises OSError."""
+        os.ftruncate(self._fd, self.size - torn)
+        self._state = (self.size - torn, self.position)
+
+    def write(self, line: bytes, after: Position) -> None:
+        """Append one whole line with one write(2).
+
+        Raises OSError, then the segment is `dirty`; or AuditBroken, with nothing written, if the file is not as it was
+        left: somebody deleted it, cut it or wrote to it, and what is added now would be lost or never verify.
+        """
+        found = os.fstat(self._fd)
+        if found.st_size != self.size or not found.st_nlink:
+            raise AuditBroken("The audit log was changed or deleted by something else, so the call was refused.")
+        self._attempt = line
+        if os.write(self._fd, line) != len(line):
+            raise OSError(errno.ENOSPC, "short write")
+        self._state = (found.st_size + len(line), after)  # one assignment: an interrupt sees the old place or the new
+        self._attempt = b""
+        self.records += 1
+
+    def take_back(self) -> int:
+        """Remove what a failed write left behind, and only that; the number of bytes. Raises OSError, AuditBroken."""
+        left = os.pread(self._fd, len(self._attempt) + 1, self.size)
+        if not self._attempt.startswith(left):
+            raise AuditBroken("The audit log was changed by something else, so the call was refused.")
+        if left:
+            os.ftruncate(self._fd, self.size)
+        self._attempt = b""
+        return len(left)
+
+    def sync(self) -> None:
+        """Put what was written on the disk. Raises OSError."""
+        os.fdatasync(self._fd)
+
+    def rename(self, directory: int, name: str) -> None:
+        """Give the file its name. Raises OSError."""
+        os.rename(self.name, name, src_dir_fd=directory, dst_dir_fd=directory)
+        self.name = name
+
+    def discard(self, directory: int) -> None:
+        """Remove a file that never got its name, and close it."""
+        with suppress(OSError):  # a hidden file that stays is no part of any log
+            os.unlink(self.name, dir_fd=directory)
+        self.close()
+
+    def close(self) -> None:
+        os.close(self._fd)

@@ -1,0 +1,231 @@
+"""``fsserver doctor``: would serving work on this machine, and how strongly would it be confined?"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import stat
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from fsserver import __version__
+from fsserver.errors import ConfigError, FsserverError, KernelUnsupported, SandboxSetupError
+from fsserver.kernel import features as kernel
+from fsserver.kernel.features import Features
+from fsserver.policy.compiled import Layer, Policy, RootRules
+from fsserver.sandbox.downgrade import downgrade
+from fsserver.sandbox.profile import available_layer
+from fsserver.sandbox.runtime import find_runtime
+from fsserver.sandbox.selftest import run_selftest
+
+EXIT_CONFIG = 2
+EXIT_KERNEL = 3
+PACKAGES = ("mcp", "pydantic", "PyYAML", "click")
+
+Verdict = Literal["ok", "note", "warning", "error"]
+MARKS: dict[Verdict, tuple[str, str]] = {
+    "ok": ("ok", "green"),
+    "note": ("-", "cyan"),
+    "warning": ("!", "yellow"),
+    "error": ("FAIL", "red"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line. ``exit_code`` is what an error means for the process: 2 the configuration, 3 the kernel."""
+
+    group: str
+    name: str
+    verdict: Verdict
+    text: str
+    exit_code: int = 0
+
+
+@click.command()
+@click.option("--policy", "policy_file", type=click.Path(path_type=Path), help="Check this policy and its directories.")
+@click.option("--root", "roots", multiple=True, metavar="DIR", help="Check this directory as a root. Repeatable.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def doctor(policy_file: Path | None, roots: tuple[str, ...], as_json: bool) -> None:
+    """Report what this machine offers and whether serving would work: exit 0, or 2 (configuration), 3 (kernel)."""
+    if policy_file is not None and roots:
+        raise click.UsageError("Say what to check: either --policy FILE or --root DIR (repeatable).")
+    checks = list(_checks(policy_file, roots))
+    status = max((check.exit_code for check in checks), default=0)
+    if as_json:
+        lines = [{key: value for key, value in asdict(check).items() if key != "exit_code"} for check in checks]
+        click.echo(json.dumps({"version": __version__, "ok": status == 0, "checks": lines}, indent=2))
+    else:
+        _print_table(checks, status)
+    sys.exit(status)
+
+
+def _checks(policy_file: Path | None, roots: tuple[str, ...]) -> Iterator[Check]:
+    features = kernel.probe()
+    yield from _python_checks()
+    yield from _kernel_checks(features)
+    policy: Policy | None = None
+    try:
+        policy = _load(policy_file, roots)
+    except ConfigError as error:
+        yield Check("policy", "policy", "error", error.message, EXIT_CONFIG)
+    if policy is not None:
+        yield Check("policy", "policy", "ok", f"{policy.name}, sandbox layer required: {policy.sandbox.require}")
+        for rules in policy.roots:
+            yield _root_check(rules)
+        yield _state_check(policy)
+    yield from _confinement_checks(features, policy.sandbox.require if policy is not None else Layer.NONE)
+
+
+def _python_checks() -> Iterator[Check]:
+    yield Check("python", "python", "ok", f"{platform.python_version()} in {sys.prefix}")
+    for name in PACKAGES:
+        try:
+            yield Check("python", name, "ok", importlib.metadata.version(name))
+        except importlib.metadata.PackageNotFoundError:
+            yield Check("python", name, "error", "not installed", EXIT_CONFIG)
+
+
+def _kernel_checks(features: Features) -> Iterator[Check]:
+    def offered(name: str, there: bool, otherwise: str) -> Check:
+        return Check("kernel", name, "ok" if there else "warning", "yes" if there else f"no: {otherwise}")
+
+    yield Check("kernel", "system", "note", f"{features.system} {features.release} {features.machine}")
+    yield offered("openat2", features.openat2, "paths are walked component by component")
+    yield offered("/proc", features.proc, "files cannot be opened through their descriptors")
+    gaps = "; ".join(gap.text for gap in downgrade(features.landlock_abi, seccomp=features.seccomp).gaps)
+    yield Check(
+        "kernel",
+        "Landlock",
+        "ok" if features.landlock_abi else "warning",
+        (f"ABI {features.landlock_abi}" if features.landlock_abi else "none") + f"; not enforced: {gaps}",
+    )
+    yield offered("seccomp", features.seccomp, "no filter on system calls")
+    namespaces = kernel.user_namespaces()
+    yield Check("kernel", "user namespaces", "note", "yes" if namespaces else "no, or not for this user")
+    yield Check("kernel", "control groups", "note", kernel.cgroup())
+
+
+def _load(policy_file: Path | None, roots: tuple[str, ...]) -> Policy | None:
+    """The policy to check, if one was named. Loading is the slow part, so it is imported here."""
+    if policy_file is not None:
+        from fsserver.policy.loader import load_policy  # noqa: PLC0415
+
+        return load_policy(policy_file)
+    if roots:
+        from fsserver.policy.loader import policy_from_roots  # noqa: PLC0415
+
+        return policy_from_roots(roots, write=False)
+    return None
+
+
+def _root_check(rules: RootRules) -> Check:
+    from fsserver.paths.root import Root  # noqa: PLC0415
+
+    name = f"root {rules.name}"
+    try:
+        root = Root.open(rules)
+    except FsserverError as error:
+        code = EXIT_KERNEL if isinstance(error, KernelUnsupported) else EXIT_CONFIG
+        return Check("policy", name, "error", error.message, code)
+    try:
+        path = root.spellings[0]
+        cases = ", upper and lower case are the same" if root.folds else ""
+        return Check("policy", name, "ok", f"{path} ({rules.mode}, {_file_system(path)}{cases})")
+    finally:
+        root.close()
+
+
+def _file_system(path: str) -> str:
+    """The type of the file system that ``path`` is on, as proc_pid_mountinfo(5) lists it."""
+    best, kind = "", "unknown file system"
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as stream:
+            for line in stream:
+                before, _, after = line.partition(" - ")
+                mount_point = before.split()[4].replace("\\040", " ")
+                within = path == mount_point or path.startswith(mount_point.rstrip("/") + "/")
+                if within and len(mount_point) >= len(best):
+                    best, kind = mount_point, after.split()[0]
+    except OSError:
+        return kind
+    return kind
+
+
+def _state_check(policy: Policy) -> Check:
+    """Who could change the audit log: its directory must be this user's and writable by nobody else."""
+    file, directory = policy.audit.file, policy.audit.directory
+    place = directory if directory is not None else os.path.dirname(str(file))
+    try:
+        found = os.stat(place)
+    except FileNotFoundError:
+        return _state_to_be_made(place)
+    except OSError as error:
+        return Check("policy", "audit log", "error", f"{place}: {error.strerror}", EXIT_CONFIG)
+    mode = stat.S_IMODE(found.st_mode)
+    faults = {
+        "is not a directory": not stat.S_ISDIR(found.st_mode),
+        f"belongs to uid {found.st_uid}": found.st_uid != os.geteuid(),
+        f"is writable by others (mode {mode:04o})": bool(mode & 0o022),
+        "is not writable for this user": not os.access(place, os.W_OK | os.X_OK),
+    }
+    for fault, there in faults.items():
+        if there:
+            return Check("policy", "audit log", "error", f"{place} {fault}", EXIT_CONFIG)
+    return Check("policy", "audit log", "ok", f"{place} (mode {mode:04o})")
+
+
+def _state_to_be_made(place: str) -> Check:
+    above = os.path.dirname(place)
+    while not os.path.exists(above):
+        above = os.path.dirname(above)
+    if os.access(above, os.W_OK | os.X_OK):
+        return Check("policy", "audit log", "ok", f"{place} (will be made)")
+    return Check("policy", "audit log", "error", f"{place} cannot be made in {above}", EXIT_CONFIG)
+
+
+def _confinement_checks(features: Features, require: Layer) -> Iterator[Check]:
+    """What a confined child could do. What goes through is an error only where the layer promises to stop it."""
+    layer = available_layer(features.landlock_abi, seccomp=features.seccomp)
+    if layer is Layer.NONE and require is not Layer.NONE:
+        text = f"the policy requires layer {require}; file tools are served without it, and not with --strict"
+        yield Check("confinement", "layer", "error", text, EXIT_KERNEL)
+    else:
+        yield Check("confinement", "layer", "ok" if layer is Layer.LANDLOCK else "warning", f"{layer} (of the server)")
+    try:
+        findings = run_selftest(features, find_runtime())
+    except (SandboxSetupError, KernelUnsupported) as error:
+        yield Check("confinement", "self-test", "error", error.message, EXIT_KERNEL)
+        return
+    for finding in findings:
+        outcome = ("stopped" if finding.stopped else "open") if finding.stopped_wanted else "works"
+        if not finding.stopped_wanted and not finding.as_wanted:
+            outcome = "fails"
+        promised = layer is Layer.LANDLOCK or not finding.stopped_wanted
+        verdict: Verdict = "ok" if finding.as_wanted else "error" if promised else "warning"
+        detail = f" ({finding.error})" if finding.error else ""
+        code = EXIT_KERNEL if verdict == "error" else 0
+        yield Check("confinement", finding.attempt, verdict, outcome + detail, code)
+
+
+def _print_table(checks: list[Check], status: int) -> None:
+    width = max(len(check.name) for check in checks)
+    group = ""
+    for check in checks:
+        if check.group != group:
+            group = check.group
+            click.secho(("" if check is checks[0] else "\n") + group, bold=True)
+        mark, colour = MARKS[check.verdict]
+        first, *more = check.text.splitlines() or [""]
+        click.echo(f"  {click.style(f'{mark:<4}', fg=colour)}  {check.name:<{width}}  {first}")
+        for line in more:
+            click.echo(f"  {'':<4}  {'':<{width}}  {line}")
+    verdict = {0: "Serving would work.", EXIT_CONFIG: "The configuration stops serving."}
+    click.echo("\n" + verdict.get(status, "The kernel does not confine the server as it should."))

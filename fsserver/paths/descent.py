@@ -1,0 +1,133 @@
+"""Going down a directory tree by descriptors: never through a link, never back up to another place than we came from.
+
+Each directory is opened in the one above it with O_NOFOLLOW. At most `HELD` descriptors are kept however deep the tree
+is; a directory above whose descriptor was given back is found again through ``..`` and recognised by its identity.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Self
+
+from fsserver.errors import UnstablePath
+from fsserver.kernel import constants as c
+from fsserver.kernel.syscalls import descriptor_path
+from fsserver.paths.entry import Directory, Entry, entries_of
+from fsserver.paths.names import join
+from fsserver.paths.resolver import EscapeError
+
+HELD = 32
+
+_OPEN = os.O_RDONLY | c.O_DIRECTORY | c.O_NOFOLLOW | c.O_CLOEXEC
+
+
+class Frame:
+    """One directory on the way: its entries still to come, and how to know it again."""
+
+    __slots__ = ("directory", "entries", "entry", "identity")
+
+    def __init__(self, directory: Directory, entry: Entry | None, entries: list[Entry]) -> None:
+        status = os.fstat(directory.descriptor)
+        self.directory = directory
+        self.entry = entry
+        self.entries: Iterator[Entry] = iter(entries)
+        self.identity = (status.st_dev, status.st_ino)
+
+
+class Descent:
+    """The directories from the first one down to where we are. A context manager.
+
+    Args:
+        start: the first one; its descriptor stays the caller's.
+
+    Attributes:
+        frames: the last one is where we are.
+    """
+
+    def __init__(self, start: Directory) -> None:
+        self._start = start
+        self._root = start.ruling.root
+        self._top = self._root.path()
+        self.frames: list[Frame] = []
+
+    def begin(self) -> None:
+        """List the first directory. Raises ``OSError``."""
+        descriptor = os.open(f"/proc/self/fd/{self._start.descriptor}", os.O_RDONLY | c.O_DIRECTORY | c.O_CLOEXEC)
+        self._push(descriptor, self._start.name, None)
+
+    def enter(self, entry: Entry) -> bool:
+        """Go into a directory of the last frame; False if it is not there any more. Raises ``OSError``."""
+        try:
+            descriptor = os.open(entry.name, _OPEN, dir_fd=self.frames[-1].directory.descriptor)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                return False
+            raise
+        name = join(self.frames[-1].directory.name, entry.name)
+        if not self._is_at(descriptor, name):
+            os.close(descriptor)
+            return False
+        self._push(descriptor, name, entry)
+        if len(self.frames) > HELD:
+            self._release(self.frames[-HELD - 1])
+        return True
+
+    def leave(self) -> Frame:
+        """Back to the directory above; returns the frame that was left, its descriptor closed."""
+        left = self.frames.pop()
+        try:
+            if self.frames and self.frames[-1].directory.descriptor < 0:
+                self._find_again(self.frames[-1], left.directory.descriptor)
+        finally:
+            self._release(left)
+        return left
+
+    def _push(self, descriptor: int, name: str, entry: Entry | None) -> None:
+        directory = Directory(self._start.ruling, self._start.resolver, name, descriptor)
+        try:
+            self.frames.append(Frame(directory, entry, entries_of(descriptor, directory, len(self.frames) + 1)))
+        except BaseException:
+            os.close(descriptor)
+            raise
+
+    def _is_at(self, descriptor: int, name: str) -> bool:
+        """Whether the directory still lies where its name says. Beyond 4,096 bytes the kernel does not tell."""
+        try:
+            return descriptor_path(descriptor) == f"{self._top}/{name}"
+        except OSError as error:
+            return error.errno == errno.ENAMETOOLONG
+
+    def _find_again(self, frame: Frame, below: int) -> None:
+        """Open the frame's directory once more. If it was moved meanwhile, nothing in it is visited any more."""
+        for name in ("..", frame.directory.name):
+            try:
+                descriptor = os.open(name, _OPEN, dir_fd=below) if name == ".." else self._open_by_name(name)
+            except (OSError, EscapeError, UnstablePath):
+                continue
+            status = os.fstat(descriptor)
+            if (status.st_dev, status.st_ino) == frame.identity:
+                frame.directory.descriptor = descriptor
+                return
+            os.close(descriptor)
+        frame.entries = iter(())
+
+    def _open_by_name(self, name: str) -> int:
+        return self._start.resolver.open(self._root, name, follow=False)
+
+    @staticmethod
+    def _release(frame: Frame) -> None:
+        descriptor, frame.directory.descriptor = frame.directory.descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for frame in self.frames:
+            self._release(frame)

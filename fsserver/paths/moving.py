@@ -1,0 +1,120 @@
+"""Verbs on names: move and delete. Neither follows a link: a link is moved or deleted itself."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable
+
+from fsserver.errors import AlreadyExists, BadPath, CrossDevice, DirectoryNotEmpty, ProtectedName, UnstablePath
+from fsserver.paths.descent import Descent
+from fsserver.paths.names import display
+from fsserver.paths.outcomes import outcome
+from fsserver.paths.quota import check_quota, held
+from fsserver.paths.renaming import rename_no_replace
+from fsserver.paths.ruling import FREE
+from fsserver.paths.target import Target
+from fsserver.paths.tree import check_tree
+
+
+def _nothing() -> None:
+    """The checkpoint of callers that have none."""
+
+
+def move(source: Target, destination: Target, *, checkpoint: Callable[[], None] = _nothing) -> None:
+    """Rename ``source`` to ``destination``, which must be absent; see also `check_tree`, which this calls.
+
+    Raises:
+        AlreadyExists: the destination exists (by now).
+        CrossDevice: they lie on different file systems; nothing has changed.
+        BadPath: a directory into itself.
+        ProtectedName, Denied, UnstablePath, PermissionDenied, NoSpace, InputOutputError.
+    """
+    check_tree(source, destination, checkpoint=checkpoint)
+    assert source.stat is not None
+    across = source.root.identity != destination.root.identity
+    size = held(source.stat) if stat.S_ISREG(source.stat.st_mode) else 0
+    if across:
+        check_quota(destination, size)
+    source.verify()
+    destination.verify()
+    if not source.unchanged():
+        raise UnstablePath(f"Another object has taken the name meanwhile; nothing was moved: {display(source.shown)}")
+    try:
+        rename_no_replace(source.parent, source.leaf, destination.parent, destination.leaf)
+    except FileExistsError:
+        raise AlreadyExists(f"Destination already exists: {display(destination.shown)}") from None
+    except OSError as error:
+        if error.errno == errno.EXDEV:
+            raise CrossDevice(
+                "EXDEV: cross-device link not permitted, rename "
+                f"'{display(source.shown)}' -> '{display(destination.shown)}'",
+                allowed_instead="copy it, then delete the source",
+            ) from None
+        if error.errno == errno.EINVAL:
+            raise BadPath(
+                f"EINVAL: invalid argument, rename '{display(source.shown)}' -> '{display(destination.shown)}'"
+            ) from None
+        raise outcome(error, "rename", source.shown, destination.shown) from None
+    source.root.aliases.forget()
+    destination.root.aliases.forget()
+    if across:
+        source.root.usage.add(-size)
+        destination.root.usage.add(size)
+
+
+def delete(target: Target, *, recursive: bool = False, checkpoint: Callable[[], None] = _nothing) -> None:
+    """Remove the name, and with ``recursive`` a directory with all that is in it; see also `check_tree`.
+
+    Raises:
+        DirectoryNotEmpty: it holds something and ``recursive`` is false.
+        ProtectedName: a protected name is below. Nothing was deleted if it was there at the beginning.
+        UnstablePath: another object has taken the name.
+        PermissionDenied, InputOutputError: part of a tree may be gone.
+    """
+    assert target.stat is not None
+    is_directory = stat.S_ISDIR(target.stat.st_mode)
+    if is_directory and recursive:
+        check_tree(target, checkpoint=checkpoint)
+    target.verify()
+    if not target.unchanged():
+        raise UnstablePath(f"Another object has taken the name meanwhile; nothing was deleted: {display(target.shown)}")
+    try:
+        if is_directory:
+            if recursive:
+                _empty(target, checkpoint)
+            os.rmdir(target.leaf, dir_fd=target.parent)
+        else:
+            os.unlink(target.leaf, dir_fd=target.parent)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST) and not recursive:
+            raise DirectoryNotEmpty(
+                f"ENOTEMPTY: directory not empty, rmdir '{display(target.shown)}'",
+                allowed_instead="recursive: true deletes all that is in it",
+            ) from None
+        raise outcome(error, "rm", target.shown) from None
+    if stat.S_ISREG(target.stat.st_mode):
+        target.root.usage.add(-held(target.stat))
+
+
+def _empty(target: Target, checkpoint: Callable[[], None]) -> None:
+    """Delete all that is in the directory. Raises ``OSError``, and `ProtectedName` for what appeared meanwhile."""
+    ruling = target.ruling
+    with Descent(target.as_directory()) as descent:
+        descent.begin()
+        while descent.frames:
+            checkpoint()
+            frame = descent.frames[-1]
+            for entry in frame.entries:
+                if ruling.may_protect and ruling.level(entry.path) != FREE:
+                    raise ProtectedName(f"Access denied - a protected name appeared: {display(entry.shown)}")
+                if entry.kind == "directory":
+                    if descent.enter(entry):
+                        break
+                else:
+                    os.unlink(entry.name, dir_fd=frame.directory.descriptor)
+            else:
+                left = descent.leave()
+                if left.entry is not None and descent.frames[-1].directory.descriptor >= 0:
+                    os.rmdir(left.entry.name, dir_fd=descent.frames[-1].directory.descriptor)

@@ -1,0 +1,117 @@
+"""What a client's own roots leave of a workspace. They can take away and never add.
+
+A narrowed workspace decides every access as the whole one does, with all of the policy's rules, and then refuses an
+object whose real name is not beneath one of the client's directories. So a link from there to elsewhere in the same
+root is refused too.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from urllib.parse import unquote_to_bytes, urlsplit
+
+from fsserver.errors import Denied, FsserverError, OutsideRoots
+from fsserver.paths.client import ClientPath
+from fsserver.paths.names import components, display, remainder
+from fsserver.paths.root import Root
+from fsserver.paths.ruling import shown_path
+from fsserver.paths.target import Access, Target
+from fsserver.paths.workspace import Workspace
+
+MAX_CLIENT_ROOTS = 256
+"""More of a client's roots are ignored: every call compares with each."""
+
+
+class NarrowedWorkspace(Workspace):
+    """The part of ``granted`` that lies beneath ``directories``.
+
+    Args:
+        directories: roots of ``granted``, each with the name of a directory beneath it ("" is the root).
+    """
+
+    def __init__(self, granted: Workspace, directories: Sequence[tuple[Root, str]]) -> None:
+        super().__init__([root for root in granted.roots if any(root is kept for kept, _ in directories)])
+        self._granted = granted
+        self._directories = [(root, components(name)) for root, name in directories]
+
+    @property
+    def directories(self) -> tuple[str, ...]:
+        """The absolute paths that are left, for messages; may hold surrogates."""
+        return tuple(shown_path(root, "/".join(parts)) for root, parts in self._directories)
+
+    def target(self, path: ClientPath, access: Access) -> Target:
+        """As `Workspace.target`, and refused where the client's roots do not reach."""
+        target = self._granted.target(path, access)
+        parts = components(target.name)
+        if any(target.root is root and remainder(parts, prefix) is not None for root, prefix in self._directories):
+            return target
+        target.close()
+        directories = ", ".join(display(directory) for directory in self.directories)
+        raise OutsideRoots(
+            f"Access denied - path outside allowed directories: {display(target.shown)} not in {directories}",
+            allowed_instead="a path in a directory that the client offers as a root",
+        )
+
+
+class ClosedWorkspace(Workspace):
+    """Shows the roots of ``granted`` and refuses every path, saying ``reason``."""
+
+    def __init__(self, granted: Workspace, reason: str) -> None:
+        super().__init__(granted.roots)
+        self._reason = reason
+
+    def target(self, path: ClientPath, access: Access) -> Target:  # noqa: ARG002
+        raise Denied(
+            f"Access denied - the policy allows only what the client offers as a root, and {self._reason}",
+            allowed_instead="add a directory to the client's roots, or set client_roots: ignore in the policy",
+        )
+
+
+def narrowed(granted: Workspace, uris: Sequence[str]) -> Workspace:
+    """``granted`` cut down to the ``file://`` URIs that a client sent; closed if none of them is inside.
+
+    A URI above a root leaves that root whole; one beneath it leaves that directory, if the policy lets it be listed.
+    Anything else is left out.
+    """
+    directories: list[tuple[Root, str]] = []
+    for uri in uris[:MAX_CLIENT_ROOTS]:
+        path = _path(uri)
+        if path is None:
+            continue
+        above = [(root, "") for root in granted.roots if _contains(path, root)]
+        directories += above or _beneath(granted, path)
+    if not directories:
+        return ClosedWorkspace(granted, "none of the client's roots is inside")
+    return NarrowedWorkspace(granted, directories)
+
+
+def closed(granted: Workspace, reason: str) -> Workspace:
+    """A workspace that refuses every path of ``granted``; ``reason`` ends a sentence."""
+    return ClosedWorkspace(granted, reason)
+
+
+def _path(uri: str) -> str | None:
+    """The absolute path of a local ``file://`` URI without ``..`` (RFC 8089); None for any other text."""
+    try:
+        split = urlsplit(uri)
+        path = os.fsdecode(unquote_to_bytes(split.path))
+    except ValueError:
+        return None
+    if split.scheme != "file" or split.netloc not in ("", "localhost") or split.query or split.fragment:
+        return None
+    if not path.startswith("/") or "\0" in path or ".." in components(path):
+        return None
+    return path
+
+
+def _contains(path: str, root: Root) -> bool:
+    return any(remainder(prefix, components(path)) is not None for prefix in root.prefixes)
+
+
+def _beneath(granted: Workspace, path: str) -> list[tuple[Root, str]]:
+    try:
+        with granted.target(ClientPath(display(path)), Access.LIST) as target:
+            return [(target.root, target.name)]
+    except FsserverError:
+        return []

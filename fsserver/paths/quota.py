@@ -1,0 +1,73 @@
+"""The most bytes that a root may hold after a write.
+
+A walk measures the root; the result is remembered for a minute and our own changes since are added. What others write
+is seen at the next measure, so this bounds what clients add and is not a disk quota. Counted is what regular files
+hold: the smaller of their size and the blocks allotted to them, so that a sparse file counts for what it takes. A file
+counts once for each of its names. Directories that cannot be listed count as nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from fsserver.errors import QuotaExceeded
+from fsserver.paths.descent import Descent
+from fsserver.paths.entry import Directory
+from fsserver.paths.target import Target
+
+REMEMBERED_S = 60.0
+
+
+def check_quota(target: Target, new_bytes: int) -> None:
+    """Refuse to make, or replace, the target's object with ``new_bytes`` of contents if that exceeds the quota.
+
+    Raises:
+        QuotaExceeded
+    """
+    rules = target.root.rules
+    if rules.quota is None:
+        return
+    more = new_bytes - (0 if target.stat is None else held(target.stat))
+    if more <= 0:
+        return
+    usage = target.root.usage
+    with usage.lock:
+        now = time.monotonic()
+        if usage.measured_at is None or now - usage.measured_at > REMEMBERED_S:
+            usage.bytes = _measure(Directory(target.ruling, target.resolver, "", target.root.fd))
+            usage.measured_at = now
+        used = usage.bytes
+    if used + more > rules.quota:
+        raise QuotaExceeded(
+            f"The root {rules.name} may hold {rules.quota} bytes; it holds {used}, and {more} more do not fit.",
+            rule=str(rules.origin),
+            allowed_instead="delete files, or write less",
+        )
+
+
+def held(status: os.stat_result) -> int:
+    """What one file takes, in bytes."""
+    return min(status.st_size, status.st_blocks * 512)
+
+
+def _measure(root: Directory) -> int:
+    total = 0
+    with Descent(root) as descent:
+        try:
+            descent.begin()
+        except OSError:
+            return 0
+        while descent.frames:
+            frame = descent.frames[-1]
+            for entry in frame.entries:
+                try:
+                    if entry.kind == "file":
+                        total += held(os.stat(entry.name, dir_fd=frame.directory.descriptor, follow_symlinks=False))
+                    elif entry.kind == "directory" and descent.enter(entry):
+                        break
+                except OSError:
+                    continue
+            else:
+                descent.leave()
+    return total

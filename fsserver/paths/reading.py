@@ -1,0 +1,174 @@
+"""Verbs that change nothing: open, read whole, list, describe. Every `OSError` ends here as an error for clients."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from fsserver.errors import FileTooLarge, SpecialFile
+from fsserver.kernel import constants as c
+from fsserver.kernel.syscalls import birth_time_ns
+from fsserver.paths.entry import Entry, entries_of
+from fsserver.paths.names import display
+from fsserver.paths.outcomes import is_a_directory, outcome
+from fsserver.paths.target import Target
+
+_CHUNK = 1024 * 1024
+_READ = os.O_RDONLY | c.O_NONBLOCK | c.O_NOCTTY | c.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which version of which file: unlike after any change that the file system's clock can tell apart."""
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Self:
+        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class FileInfo:
+    """What is known about an object without reading it. ``born_ns`` is None where no such time is kept."""
+
+    stat: os.stat_result
+    born_ns: int | None
+
+
+class OpenFile:
+    """A regular file, open for reading. A context manager.
+
+    Attributes:
+        stat: from before anything was read; its `Identity` is that of the contents, or of older ones.
+    """
+
+    __slots__ = ("_descriptor", "_shown", "stat")
+
+    def __init__(self, descriptor: int, status: os.stat_result, shown: str) -> None:
+        self._descriptor = descriptor
+        self._shown = shown
+        self.stat = status
+
+    @property
+    def size(self) -> int:
+        """The size in bytes that the file claims; files in /proc claim 0, and a file can grow. Never a bound."""
+        return self.stat.st_size
+
+    def read_at(self, offset: int, count: int) -> bytes:
+        """Up to ``count`` bytes from ``offset`` on; fewer only at the end of the file. Raises `InputOutputError`."""
+        chunks: list[bytes] = []
+        try:
+            while count > 0:
+                chunk = os.pread(self._descriptor, min(count, _CHUNK), offset)
+                if not chunk:
+                    break
+                chunks.append(chunk)
+                offset += len(chunk)
+                count -= len(chunk)
+        except OSError as error:
+            raise outcome(error, "read", self._shown) from None
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def close(self) -> None:
+        """Twice is harmless."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_file(target: Target) -> OpenFile:
+    """Open the target's object for reading.
+
+    Raises:
+        IsADirectory, SpecialFile: not a regular file; nothing else is ever opened, since that alone can block or act.
+        HardLinkDenied, ProtectedName: it got another name meanwhile that the rules refuse.
+        PermissionDenied, InputOutputError.
+    """
+    decided = target.stat
+    assert decided is not None
+    if stat.S_ISDIR(decided.st_mode):
+        raise is_a_directory()
+    if not stat.S_ISREG(decided.st_mode):
+        raise SpecialFile(f"Access denied - not a regular file: {display(target.shown)}")
+    try:
+        # The very object of the handle: /proc/self/fd leads to it without looking at any name again.
+        descriptor = os.open(f"/proc/self/fd/{target.handle}", _READ)
+    except OSError as error:
+        raise outcome(error, "open", target.shown) from None
+    try:
+        status = os.fstat(descriptor)
+        if status.st_nlink > 1 and decided.st_nlink < 2:
+            target.ruling.require_links(target.name, status, target.action, target.shown)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return OpenFile(descriptor, status, target.shown)
+
+
+def read_all(target: Target, max_bytes: int) -> tuple[bytes, os.stat_result]:
+    """The whole contents and the stat from before they were read. Other errors as `open_file`.
+
+    Raises:
+        FileTooLarge: more than ``max_bytes``, or than the root's ``max_file``; counted in bytes that were read.
+    """
+    limit = target.root.rules.max_file
+    allowed = max_bytes if limit is None else min(max_bytes, limit)
+    with open_file(target) as file:
+        data = file.read_at(0, allowed + 1) if file.size <= allowed else None
+        if data is None or len(data) > allowed:
+            raise too_large(target, allowed)
+        return data, file.stat
+
+
+def too_large(target: Target, allowed: int) -> FileTooLarge:
+    """The error for a file over the limit that holds here."""
+    rules = target.root.rules
+    of_root = rules.max_file is not None and rules.max_file <= allowed
+    return FileTooLarge(
+        f"The file is larger than the {allowed} bytes that are allowed: {display(target.shown)}",
+        rule=str(rules.origin) if of_root else None,
+        allowed_instead="read a part of it: head, tail, or offset and limit" if target.exists else None,
+    )
+
+
+def list_entries(target: Target) -> Iterator[Entry]:
+    """What the directory holds, sorted by bytes. Denied names are there, marked ``protected``.
+
+    Asking an entry more is cheapest while the target is open.
+
+    Raises:
+        NotADirectory, PermissionDenied, InputOutputError.
+    """
+    try:
+        descriptor = os.open(f"/proc/self/fd/{target.handle}", os.O_RDONLY | c.O_DIRECTORY | c.O_CLOEXEC)
+    except OSError as error:
+        raise outcome(error, "scandir", target.shown) from None
+    try:
+        return iter(entries_of(descriptor, target.as_directory(), depth=1))
+    except OSError as error:
+        raise outcome(error, "scandir", target.shown) from None
+    finally:
+        os.close(descriptor)
+
+
+def file_info(target: Target) -> FileInfo:
+    """Stat and birth time of the object, from its handle."""
+    assert target.stat is not None
+    return FileInfo(target.stat, birth_time_ns(target.handle))

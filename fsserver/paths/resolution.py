@@ -1,0 +1,272 @@
+"""One request against one root: find the object or the absent name, decide, and hold it.
+
+*Trust.* The request is hostile, and so is everything on disk. The root and its rules are ours.
+
+*Invariant.* A target is returned only if every name that leads to it allows the access: the name as asked, its real
+parent with the last name as asked, and the opened object's own name beneath the root; in each root that holds it. What
+was opened had the same name before and after that decision.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from fsserver.errors import (
+    AlreadyExists,
+    BadPath,
+    Denied,
+    LinkEscape,
+    OperationDenied,
+    SpecialFile,
+    UnstablePath,
+)
+from fsserver.kernel import constants as c
+from fsserver.paths.client import Request
+from fsserver.paths.names import collapse, display, join, split
+from fsserver.paths.outcomes import is_a_directory, outcome
+from fsserver.paths.resolver import ATTEMPTS, EscapeError, MovedError, Resolver, name_beneath
+from fsserver.paths.ruling import Ruling, shown_path
+from fsserver.paths.target import Access, Target
+from fsserver.paths.unicode import equivalent
+from fsserver.policy.compiled import Action
+
+MUST_BE_ABSENT = frozenset({Access.MOVE_TO, Access.CREATE})
+
+_ACTIONS = {
+    Access.READ: Action.READ,
+    Access.STAT: Action.READ,
+    Access.LIST: Action.LIST,
+    Access.WRITE: Action.OVERWRITE,
+    Access.CREATE: Action.CREATE,
+    Access.EDIT: Action.EDIT,
+    Access.MAKE_DIRECTORY: Action.CREATE,
+    Access.MOVE_FROM: Action.MOVE,
+    Access.MOVE_TO: Action.MOVE,
+    Access.DELETE: Action.DELETE,
+}
+# What node would have called when the name is absent.
+_CALLS = {
+    Access.STAT: "stat",
+    Access.LIST: "scandir",
+    Access.MAKE_DIRECTORY: "mkdir",
+    Access.MOVE_FROM: "rename",
+    Access.MOVE_TO: "rename",
+    Access.DELETE: "rm",
+}
+# These are about the name itself, not about what a link there leads to.
+_ABOUT_THE_NAME = frozenset({Access.MOVE_FROM, Access.MOVE_TO, Access.DELETE, Access.CREATE})
+_REPLACES = frozenset({Access.WRITE, Access.EDIT})
+
+
+class Resolution:
+    """``parts`` beneath the root of ``ruling``. Use once."""
+
+    def __init__(
+        self, ruling: Ruling, resolver: Resolver, request: Request, access: Access, parts: tuple[str, ...]
+    ) -> None:
+        self._ruling = ruling
+        self._root = ruling.root
+        self._resolver = resolver
+        self._request = request
+        self._access = access
+        self._parts = parts
+        self._asked = "/".join(collapse(parts) or ())
+        self._shown = shown_path(self._root, self._asked)
+        self._looked_for_equivalents = self._asked.isascii()
+
+    def run(self) -> Target:
+        """Resolve and decide, again while things move underneath. Errors as `Workspace.target`."""
+        # Before the disk is asked: the refusal of a protected name says nothing about whether it exists.
+        first = Action.READ if self._access is Access.WRITE else _ACTIONS[self._access]
+        self._ruling.require((self._asked,), first, self._shown)
+        for _ in range(ATTEMPTS):
+            try:
+                return self._attempt()
+            except MovedError:
+                continue
+            except EscapeError:
+                raise self._link_refused("symlink target outside allowed directories") from None
+            except OSError as error:
+                call = _CALLS.get(self._access, "open") if error.errno == errno.ENOENT else "realpath"
+                raise outcome(error, call, self._shown) from None
+        raise UnstablePath(f"Access denied - the path kept changing while it was resolved: {display(self._shown)}")
+
+    def _attempt(self) -> Target:
+        target = Target(self._ruling, self._resolver, self._request.given, self._access, _ACTIONS[self._access])
+        try:
+            if self._access in _ABOUT_THE_NAME:
+                self._find_name(target)
+            else:
+                self._find_object(target)
+        except BaseException:
+            target.close()
+            raise
+        return target
+
+    def _find_object(self, target: Target) -> None:
+        """What the name leads to, links followed."""
+        try:
+            target.handle = self._resolver.open(self._root, "/".join(self._parts))
+        except FileNotFoundError:
+            self._try_equivalent()
+            self._find_absent(target)
+            return
+        target.stat = os.fstat(target.handle)
+        target.name = name_beneath(self._root, target.handle)
+        names = [self._asked]
+        if target.name != self._asked:  # a link or `..` was on the way
+            names += [target.name, self._last_name_in_real_parent()]
+        self._decide(target, names)
+        self._ruling.require_links(target.name, target.stat, target.action, self._shown)
+        self._require_kind(target.stat)
+        if self._access in _REPLACES:
+            self._hold_parent(target)
+        if name_beneath(self._root, target.handle) != target.name:
+            raise MovedError
+
+    def _last_name_in_real_parent(self) -> str:
+        if not self._parts or self._parts[-1] == "..":
+            return self._asked
+        try:
+            parent = self._resolver.open(self._root, "/".join(self._parts[:-1]))
+        except OSError:
+            raise MovedError from None  # it was there a moment ago
+        try:
+            return join(name_beneath(self._root, parent), self._parts[-1])
+        finally:
+            os.close(parent)
+
+    def _hold_parent(self, target: Target) -> None:
+        """The directory that really holds the object, so that it can be replaced there."""
+        assert target.stat is not None
+        target.parent_name, target.leaf = split(target.name)
+        try:
+            target.parent = self._resolver.open(self._root, target.parent_name)
+            if name_beneath(self._root, target.parent) != target.parent_name or not target.unchanged():
+                raise MovedError
+        except (FileNotFoundError, NotADirectoryError):
+            raise MovedError from None
+
+    def _find_absent(self, target: Target) -> None:
+        """A name to be made. The rules are asked about it also where its absence is an error."""
+        self._hold_deepest_directory(target)
+        if self._access is Access.WRITE:
+            target.action = Action.CREATE
+        names = [target.parent_name]
+        for part in target.missing:
+            names.append(join(names[-1], part))
+        target.name = names[-1]
+        self._decide(target, [self._asked, *names[1:]])
+        makes_all = self._access is Access.MAKE_DIRECTORY
+        if not (makes_all or (self._access is Access.WRITE and len(target.missing) == 1)):
+            raise FileNotFoundError(errno.ENOENT, "absent")
+        self._require_absent(target)
+        self._require_parent_stays(target)
+
+    def _hold_deepest_directory(self, target: Target) -> None:
+        """As far as the name exists: that directory, and the names missing below it."""
+        for depth in range(len(self._parts) - 1, -1, -1):
+            try:
+                target.parent = self._resolver.open(self._root, "/".join(self._parts[:depth]))
+            except FileNotFoundError:
+                continue
+            target.parent_name = name_beneath(self._root, target.parent)
+            target.missing = self._parts[depth:]
+            target.leaf = target.missing[0]
+            break
+        if target.parent < 0 or ".." in target.missing:
+            raise FileNotFoundError(errno.ENOENT, "below a missing directory")
+
+    def _require_absent(self, target: Target) -> None:
+        try:
+            status = os.stat(target.leaf, dir_fd=target.parent, follow_symlinks=False)
+        except FileNotFoundError:
+            return
+        if stat.S_ISLNK(status.st_mode):
+            raise self._link_refused("symbolic link that leads to nothing")
+        raise MovedError
+
+    def _find_name(self, target: Target) -> None:
+        """The name itself, a link in the last place not followed."""
+        if not self._parts:
+            raise AlreadyExists(f"Destination already exists: {display(self._shown)}")
+        if self._parts[-1] == "..":
+            raise BadPath(f'The path ends in "..": {display(self._shown)} is meant by its own name only.')
+        try:
+            target.parent = self._resolver.open(self._root, "/".join(self._parts[:-1]))
+        except FileNotFoundError:
+            self._try_equivalent()
+            self._find_absent(target)  # raises: only the last name may be missing
+            raise
+        target.parent_name = name_beneath(self._root, target.parent)
+        target.leaf = self._parts[-1]
+        target.name = join(target.parent_name, target.leaf)
+        self._decide(target, [self._asked, target.name])
+        try:
+            target.handle = os.open(target.leaf, c.O_PATH | c.O_NOFOLLOW | c.O_CLOEXEC, dir_fd=target.parent)
+        except FileNotFoundError:
+            self._try_equivalent()
+            if self._access not in MUST_BE_ABSENT:
+                raise
+            self._require_parent_stays(target)
+            return
+        if self._access is Access.MOVE_TO:
+            raise AlreadyExists(f"Destination already exists: {display(self._shown)}")
+        if self._access is Access.CREATE:
+            raise outcome(OSError(errno.EEXIST, ""), "open", self._shown)
+        target.stat = os.fstat(target.handle)
+        own_name = name_beneath(self._root, target.handle)
+        if own_name != target.name:
+            if not self._root.folds:
+                raise MovedError
+            self._decide(target, [own_name])
+        self._ruling.require_links(target.name, target.stat, target.action, self._shown)
+        self._require_no_root(target)
+        self._require_parent_stays(target)
+
+    def _require_no_root(self, target: Target) -> None:
+        """A directory that is, or holds, a root stays where it is."""
+        assert target.stat is not None
+        if not stat.S_ISDIR(target.stat.st_mode):
+            return
+        root = self._ruling.root_in(join(self._root.path(), target.name), target.stat)
+        if root is not None:
+            raise OperationDenied(
+                f"Access denied - the directory is or holds the root {root.rules.name}: {display(self._shown)}",
+                rule=str(root.rules.origin),
+            )
+
+    def _require_parent_stays(self, target: Target) -> None:
+        if name_beneath(self._root, target.parent) != target.parent_name:
+            raise MovedError
+
+    def _require_kind(self, status: os.stat_result) -> None:
+        """Only regular files are replaced, and only directories are directories already."""
+        if self._access in _REPLACES and not stat.S_ISREG(status.st_mode):
+            if not stat.S_ISDIR(status.st_mode):
+                raise SpecialFile(f"Access denied - not a regular file: {display(self._shown)}")
+            if self._access is Access.EDIT:
+                raise is_a_directory()
+            raise outcome(OSError(errno.EISDIR, ""), "open", self._shown)
+        if self._access is Access.MAKE_DIRECTORY and not stat.S_ISDIR(status.st_mode):
+            raise outcome(OSError(errno.EEXIST, ""), "mkdir", self._shown)
+
+    def _decide(self, target: Target, names: list[str]) -> None:
+        target.decision = self._ruling.require(names, target.action, self._shown)
+
+    def _try_equivalent(self) -> None:
+        """Once, look for the name in another Unicode form, and if there is one, begin again with that."""
+        if self._looked_for_equivalents:
+            return
+        self._looked_for_equivalents = True
+        parts = equivalent(self._root, self._resolver, self._parts)
+        if parts is not None:
+            self._parts = parts
+            raise MovedError
+
+    def _link_refused(self, why: str) -> Denied:
+        """Names the path as asked, never where the link leads."""
+        directories = ", ".join(display(root.shown) for root in self._ruling.roots)
+        return LinkEscape(f"Access denied - {why}: {display(self._shown)} not in {directories}")

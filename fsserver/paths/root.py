@@ -1,0 +1,144 @@
+"""A root: one directory, opened once. Everything a client reaches is opened beneath its descriptor."""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import fcntl
+import os
+
+from fsserver.errors import ConfigError, KernelUnsupported, NotFound
+from fsserver.kernel import constants as c
+from fsserver.kernel.syscalls import descriptor_path, file_system
+from fsserver.paths.aliases import Aliases
+from fsserver.paths.names import components, display
+from fsserver.paths.usage import Usage
+from fsserver.policy.compiled import RootRules
+
+_DIRECTORY = c.O_PATH | c.O_DIRECTORY | c.O_CLOEXEC
+
+
+class Root:
+    """A directory descriptor with the rules for what is beneath it.
+
+    Attributes:
+        rules: what may be done here.
+        fd: the directory, opened with O_PATH.
+        spellings: absolute paths by which clients may call it; the first is the kernel's own and the one shown.
+        prefixes: the same as components.
+        identity: device and inode of the directory.
+        folds: whether names are compared without their case on this volume.
+        aliases: the inodes of its protected names.
+        usage: how many bytes it holds.
+    """
+
+    def __init__(self, rules: RootRules, fd: int, spellings: tuple[str, ...], seen_as: Root | None = None) -> None:
+        status = os.fstat(fd)
+        self.rules = rules
+        self.fd = fd
+        self.spellings = spellings
+        self.prefixes = tuple(components(spelling) for spelling in spellings)
+        self.identity = (status.st_dev, status.st_ino)
+        self.folds = _folds(fd)
+        self.usage: Usage = Usage() if seen_as is None else seen_as.usage
+        self.aliases: Aliases = Aliases(fd, rules, folds=self.folds)
+        if seen_as is not None and (seen_as.rules.deny, seen_as.rules.read_only) == (rules.deny, rules.read_only):
+            self.aliases = seen_as.aliases
+
+    @classmethod
+    def open(cls, rules: RootRules) -> Root:
+        """Open ``rules.path``, following links in it this once.
+
+        Raises:
+            ConfigError: it is missing, not a directory, not reachable, or ``/``.
+            KernelUnsupported: there is no /proc, without which no opened object can be judged.
+        """
+        if not rules.path.startswith("/"):
+            raise ConfigError(
+                f"root {rules.name}: {display(rules.path)} is not an absolute path", rule=str(rules.origin)
+            )
+        try:
+            fd = os.open(rules.path, _DIRECTORY)
+        except OSError as error:
+            reason = _REASONS.get(type(error), "it cannot be opened")
+            raise ConfigError(f"root {rules.name}: {display(rules.path)}: {reason}", rule=str(rules.origin)) from None
+        try:
+            return cls(rules, fd, _spellings(rules, fd))
+        except BaseException:
+            os.close(fd)
+            raise
+
+    def with_rules(self, rules: RootRules) -> Root:
+        """The same directory under other rules. The descriptor belongs to the root that was opened: close only that."""
+        return Root(rules, self.fd, self.spellings, seen_as=self)
+
+    @property
+    def shown(self) -> str:
+        """The absolute path that clients see."""
+        return self.spellings[0]
+
+    def path(self) -> str:
+        """Where the directory is now.
+
+        Raises:
+            NotFound: it was removed.
+        """
+        path = descriptor_path(self.fd)
+        if not path.startswith("/") or (path.endswith(" (deleted)") and not self._still_named(path)):
+            raise NotFound(f"The root {self.rules.name} is no longer there.")
+        return path
+
+    def replaced(self) -> bool:
+        """Whether the path of the policy now leads to another directory, or nowhere."""
+        try:
+            status = os.stat(self.rules.path)
+        except OSError:
+            return True
+        return (status.st_dev, status.st_ino) != self.identity
+
+    def close(self) -> None:
+        """Close the descriptor; the views that `with_rules` made end with it."""
+        os.close(self.fd)
+
+    def _still_named(self, path: str) -> bool:
+        """A directory may truly be called "x (deleted)"."""
+        with contextlib.suppress(OSError):
+            status = os.lstat(path)
+            return (status.st_dev, status.st_ino) == self.identity
+        return False
+
+
+_REASONS: dict[type[OSError], str] = {
+    FileNotFoundError: "there is no such directory",
+    NotADirectoryError: "it is not a directory",
+    PermissionError: "this user may not open it",
+}
+
+
+def _spellings(rules: RootRules, fd: int) -> tuple[str, ...]:
+    try:
+        canonical = descriptor_path(fd)
+    except OSError:
+        raise KernelUnsupported("/proc is not mounted or not readable; without it no path can be judged") from None
+    if canonical == "/" or not canonical.startswith("/"):
+        raise ConfigError(f"root {rules.name}: {display(rules.path)} is the whole file system", rule=str(rules.origin))
+    written = "/" + "/".join(components(rules.path))
+    return (canonical,) if written == canonical else (canonical, written)
+
+
+def _folds(fd: int) -> bool:
+    """Whether the volume, or this directory of it, compares names without their case."""
+    if file_system(fd).magic in c.FOLDING_FILE_SYSTEMS:
+        return True
+    flags = array.array("L", [0])
+    try:
+        readable = os.open(".", os.O_RDONLY | c.O_DIRECTORY | c.O_CLOEXEC, dir_fd=fd)
+    except OSError:
+        return False  # a directory that cannot be listed; names in it are compared exactly
+    try:
+        fcntl.ioctl(readable, c.FS_IOC_GETFLAGS, flags)
+    except OSError:
+        return False
+    finally:
+        os.close(readable)
+    return bool(flags[0] & c.FS_CASEFOLD_FL)

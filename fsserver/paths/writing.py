@@ -1,0 +1,222 @@
+"""Verbs that make or replace a file's contents, and that make directories.
+
+A write makes a new file beside the old one and renames it into place: who reads sees the old contents or the new, and
+a failure half-way leaves the old ones. It is never written through a link or a hard link. The name is atomic against
+crashes of this process; nothing is synced to disk, so a power cut can lose the last seconds as with any editor.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+from fsserver.errors import AlreadyExists, PermissionDenied, SpecialFile, StaleWrite, UnstablePath
+from fsserver.kernel import constants as c
+from fsserver.paths.metadata import carry_over, drop_special_bits, take_parents_owner
+from fsserver.paths.names import display
+from fsserver.paths.outcomes import outcome
+from fsserver.paths.quota import check_quota, held
+from fsserver.paths.reading import Identity, open_file, too_large
+from fsserver.paths.renaming import rename_no_replace
+from fsserver.paths.resolver import same_object
+from fsserver.paths.target import Target
+from fsserver.policy.compiled import Action
+
+_CHUNK = 1024 * 1024
+_TEMPORARY = os.O_WRONLY | os.O_CREAT | os.O_EXCL | c.O_NOFOLLOW | c.O_CLOEXEC
+_ATTEMPTS = 8
+
+
+def write_file(target: Target, data: bytes, *, expected: Identity | None = None) -> os.stat_result:
+    """Give the target's name the contents ``data``: create it, or replace the file there.
+
+    Args:
+        target: of `Access.WRITE`, `Access.CREATE` or `Access.EDIT`.
+        expected: the version that ``data`` was made from; the file must still be that one.
+
+    Returns:
+        The new file's stat.
+
+    Raises:
+        StaleWrite: the file is not ``expected``.
+        AlreadyExists: the name was absent and is not any more.
+        FileTooLarge, QuotaExceeded, NoSpace, PermissionDenied, SpecialFile, UnstablePath, InputOutputError.
+        Whatever is raised, the old contents are whole.
+    """
+    limit = target.root.rules.max_file
+    if limit is not None and len(data) > limit:
+        raise too_large(target, limit)
+    check_quota(target, len(data))
+    if target.exists:
+        return _replace(target, data, expected)
+    if expected is not None:
+        raise StaleWrite(f"The file is no longer there: {display(target.shown)}")
+    return _create(target, iter((data,)), 0o666)
+
+
+def copy_file(source: Target, destination: Target, *, checkpoint: Callable[[], None] | None = None) -> os.stat_result:
+    """Make ``destination``, which must be absent, with the contents and permission bits of the file ``source``.
+
+    Raises:
+        AlreadyExists, FileTooLarge, QuotaExceeded, IsADirectory, SpecialFile, HardLinkDenied, NoSpace, ...
+    """
+    limits = [limit for limit in (source.root.rules.max_file, destination.root.rules.max_file) if limit is not None]
+    allowed = min(limits, default=None)
+    with open_file(source) as file:
+
+        def contents() -> Iterator[bytes]:
+            offset = 0
+            while chunk := file.read_at(offset, _CHUNK):
+                offset += len(chunk)
+                if allowed is not None and offset > allowed:
+                    raise too_large(source, allowed)
+                if checkpoint is not None:
+                    checkpoint()
+                check_quota(destination, offset)
+                yield chunk
+
+        return _create(destination, contents(), file.stat.st_mode & 0o777)
+
+
+def make_directories(target: Target) -> None:
+    """Make the target's directory and its missing parents; one that exists is fine.
+
+    Raises:
+        NotADirectory, PermissionDenied, NoSpace, UnstablePath, InputOutputError.
+    """
+    if target.exists:
+        return
+    target.verify()
+    here = os.dup(target.parent)
+    try:
+        for name in target.missing:
+            with suppress(FileExistsError):
+                os.mkdir(name, 0o777, dir_fd=here)
+            below = os.open(name, os.O_RDONLY | c.O_DIRECTORY | c.O_NOFOLLOW | c.O_CLOEXEC, dir_fd=here)
+            above, here = here, below
+            try:
+                take_parents_owner(below, above)
+            finally:
+                os.close(above)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENOTDIR):
+            raise AlreadyExists(f"EEXIST: file already exists, mkdir '{display(target.shown)}'") from None
+        raise outcome(error, "mkdir", target.shown) from None
+    finally:
+        os.close(here)
+
+
+def _create(target: Target, contents: Iterator[bytes], mode: int) -> os.stat_result:
+    # The kernel applies umask or the directory's default access list to `mode`; no process can do that as well.
+    with _temporary(target, mode) as (descriptor, name):
+        take_parents_owner(descriptor, target.parent)
+        drop_special_bits(descriptor)
+        for chunk in contents:
+            _write_all(descriptor, chunk)
+        _flush(descriptor)
+        target.verify()
+        rename_no_replace(target.parent, name, target.parent, target.leaf)
+        status = os.fstat(descriptor)
+    target.root.usage.add(held(status))
+    return status
+
+
+def _replace(target: Target, data: bytes, expected: Identity | None) -> os.stat_result:
+    for _ in range(_ATTEMPTS):
+        current = _open_current(target)
+        try:
+            old = os.fstat(current)
+            _require_replaceable(target, current, old, expected)
+            with _temporary(target, 0o600) as (descriptor, name):
+                _write_all(descriptor, data)
+                carry_over(current, old, descriptor, target.shown)
+                _flush(descriptor)
+                target.verify()
+                now = os.stat(target.leaf, dir_fd=target.parent, follow_symlinks=False)
+                if expected is not None and Identity.of(now) != expected:
+                    raise _stale(target)
+                if not same_object(now, old):
+                    continue  # another writer was faster: what it made is what is replaced now
+                os.rename(name, target.leaf, src_dir_fd=target.parent, dst_dir_fd=target.parent)
+                status = os.fstat(descriptor)
+        finally:
+            os.close(current)
+        target.root.usage.add(held(status) - held(old))
+        return status
+    raise UnstablePath(f"Others kept replacing the file; nothing was changed: {display(target.shown)}")
+
+
+def _open_current(target: Target) -> int:
+    """What the name stands for now, which can be a newer version than the one that was decided about."""
+    try:
+        return os.open(target.leaf, c.O_PATH | c.O_NOFOLLOW | c.O_CLOEXEC, dir_fd=target.parent)
+    except FileNotFoundError:
+        raise StaleWrite(f"The file is no longer there: {display(target.shown)}") from None
+    except OSError as error:
+        raise outcome(error, "open", target.shown) from None
+
+
+def _require_replaceable(target: Target, current: int, status: os.stat_result, expected: Identity | None) -> None:
+    assert target.stat is not None
+    if not stat.S_ISREG(status.st_mode):
+        raise SpecialFile(f"Access denied - not a regular file any more: {display(target.shown)}")
+    if expected is not None and Identity.of(status) != expected:
+        raise _stale(target)
+    if target.action is Action.EDIT and expected is None and not same_object(status, target.stat):
+        raise _stale(target)
+    if not same_object(status, target.stat):
+        target.ruling.require_links(target.name, status, target.action, target.shown)
+    # A file that this user may not write is not replaced either, although its directory would allow it.
+    if not os.access(f"/proc/self/fd/{current}", os.W_OK, effective_ids=True):
+        raise PermissionDenied(f"EACCES: permission denied, open '{display(target.shown)}'")
+
+
+def _stale(target: Target) -> StaleWrite:
+    return StaleWrite(
+        f"The file was changed since it was read; nothing was written: {display(target.shown)}",
+        allowed_instead="read it again and repeat the change",
+    )
+
+
+@contextmanager
+def _temporary(target: Target, mode: int) -> Iterator[tuple[int, str]]:
+    """A new file beside the target under a name that nobody can guess, removed unless it was renamed.
+
+    Every `OSError` on the way is translated here.
+    """
+    name = f".fsserver-{secrets.token_hex(16)}.tmp"
+    try:
+        descriptor = os.open(name, _TEMPORARY, mode, dir_fd=target.parent)
+    except OSError as error:
+        raise outcome(error, "open", target.shown) from None
+    try:
+        yield descriptor, name
+    except OSError as error:
+        raise outcome(error, "open", target.shown) from None
+    finally:
+        _remove_if_left(target, descriptor, name)
+
+
+def _remove_if_left(target: Target, descriptor: int, name: str) -> None:
+    try:
+        with suppress(OSError):
+            left = os.stat(name, dir_fd=target.parent, follow_symlinks=False)
+            if same_object(left, os.fstat(descriptor)):
+                os.unlink(name, dir_fd=target.parent)
+    finally:
+        os.close(descriptor)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _flush(descriptor: int) -> None:
+    """Let a network file system report what only close(2) tells, while the old file is still there."""
+    os.close(os.dup(descriptor))

@@ -1,0 +1,214 @@
+"""From a checked, merged tree to the frozen policy that the rest of fsserver uses."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+from fsserver.policy.compiled import (
+    Action,
+    ApprovalRules,
+    AuditRules,
+    ClientRoots,
+    Effect,
+    Layer,
+    Limits,
+    Mode,
+    Policy,
+    Profile,
+    RootRules,
+    SandboxRules,
+)
+from fsserver.policy.decision import read_only_operations
+from fsserver.policy.examples import check_examples
+from fsserver.policy.overlap import share
+from fsserver.policy.placement import Located, absolute, check_exposure, check_overlaps, locate
+from fsserver.policy.problems import Code, LanguageError, Place, Problem, did_you_mean
+from fsserver.policy.rules import Origin, PathRule
+from fsserver.policy.source import Entry, Node
+from fsserver.policy.surroundings import Surroundings
+
+COMMAND_LINE = "command line"
+
+
+def compile_policy(
+    tree: Node, *, name: str, source: str | None, files: Sequence[str], here: Surroundings, problems: list[Problem]
+) -> Policy:
+    """Build the policy, appending whatever is wrong to ``problems``: only if that stays empty may the policy be used.
+
+    Args:
+        tree: merged; every value in it has passed the schema.
+        name: the policy's, if the tree has none.
+        source: absolute path of the policy file, if there is one.
+        files: absolute paths of all files that were read.
+    """
+    entries = tree.entries_at("roots")
+    _require_a_root(tree, problems)
+    sections = {root: entry.node for root, entry in entries.items()}
+    located = locate(sections, here, problems)
+    overlaps = check_overlaps(located, problems)
+    audit = _audit(tree, here, problems)
+    check_exposure(located.values(), here, files, audit.directory or audit.file or here.state, problems)
+    roots = {root: _root(root, entry, tree, located.get(root)) for root, entry in entries.items()}
+    for outer, inner, way in overlaps:
+        roots[outer], roots[inner] = share(roots[outer], roots[inner], way)
+    for root, section in sections.items():
+        check_examples(roots[root], section, problems)
+    profiles = {
+        profile: _profile(profile, entry, roots, tree, problems)
+        for profile, entry in tree.entries_at("profiles").items()
+    }
+    return Policy(
+        name=_text(tree, "name") or name,
+        source=source,
+        digest=_digest(tree, located, audit),
+        roots=tuple(roots.values()),
+        audit=audit,
+        limits=_limits(tree),
+        client_roots=ClientRoots(_text(tree, "client_roots") or ClientRoots.IGNORE),
+        sandbox=_sandbox(tree),
+        approvals=_approvals(tree),
+        profiles=MappingProxyType(profiles),
+    )
+
+
+def origin_of(place: Place) -> Origin:
+    """The place as rules carry it; what was given on the command line has no line."""
+    label = place.source.label
+    return Origin(label, 0 if label == COMMAND_LINE else place.line)
+
+
+def _require_a_root(tree: Node, problems: list[Problem]) -> None:
+    roots = tree.get("roots") or tree
+    if not tree.entries_at("roots") and not tree.incomplete and not roots.incomplete:
+        help_text = "roots: {notes: {path: ~/notes}} is one read-only directory"
+        problems.append(Problem(Code.MISSING, roots.place, "a policy needs at least one root", help_text))
+
+
+def _root(name: str, entry: Entry, tree: Node, located: Located | None) -> RootRules:
+    node = entry.node
+    mode_node = node.get("mode")
+    mode = Mode(mode_node.text) if mode_node else Mode.RO
+    operations = _operations(node, mode, origin_of(mode_node.place if mode_node else entry.key))
+    rules = {
+        key: tuple(
+            _path_rule(item) for where in (("roots", name, key), ("protect", key)) for item in tree.items_at(*where)
+        )
+        for key in ("deny", "read_only")
+    }
+    return RootRules(
+        name=name,
+        path=located.path if located else "/",
+        mode=mode,
+        origin=origin_of(entry.key),
+        deny=rules["deny"],
+        read_only=rules["read_only"],
+        operations=operations,
+        hardlinks=Effect(_text(node, "hardlinks") or Effect.ALLOW),
+        max_file=_number(node, "max_file"),
+        quota=_number(node, "quota"),
+    )
+
+
+def _operations(root: Node, mode: Mode, mode_origin: Origin) -> Mapping[Action, tuple[Effect, Origin]]:
+    if mode is Mode.RO:
+        return read_only_operations(mode_origin)
+    written = {Action(name): entry.node for name, entry in root.entries_at("operations").items()}
+    return MappingProxyType({action: (Effect(node.text), origin_of(node.place)) for action, node in written.items()})
+
+
+def _path_rule(item: Node) -> PathRule:
+    glob = item.get("glob") or item
+    exceptions = tuple(exception.text for exception in item.items_at("except"))
+    return PathRule(glob.text, origin_of(item.place), exceptions)
+
+
+def _profile(name: str, entry: Entry, roots: Mapping[str, RootRules], tree: Node, problems: list[Problem]) -> Profile:
+    modes: dict[str, Mode] | None = None
+    if entry.node.get("roots") is not None:
+        modes = {}
+        for root, granted in entry.node.entries_at("roots").items():
+            modes[root] = Mode(granted.node.text)
+            if root not in roots:
+                if not (tree.get("roots") or tree).incomplete:
+                    help_text = did_you_mean(root, roots)
+                    problems.append(Problem(Code.UNKNOWN_ROOT, granted.key, f'there is no root "{root}"', help_text))
+            elif modes[root] is Mode.RW and roots[root].mode is Mode.RO:
+                origin = roots[root].operations[Action.CREATE][1]
+                message = f'the root "{root}" is read-only ({origin}); a profile can only narrow it'
+                problems.append(Problem(Code.WIDENS, granted.node.place, message, 'write "ro"'))
+    tools = None
+    if entry.node.get("tools") is not None:
+        tools = frozenset(tool.text for tool in entry.node.items_at("tools"))
+    return Profile(name, MappingProxyType(modes) if modes is not None else None, tools, origin_of(entry.key))
+
+
+def _audit(tree: Node, here: Surroundings, problems: list[Problem]) -> AuditRules:
+    directory: str | None = f"{here.state}/audit"
+    file: str | None = None
+    for sink in tree.items_at("audit", "sinks"):
+        for key, entry in sink.entries.items():
+            try:
+                path = absolute(entry.node.text, here)
+            except LanguageError as error:
+                problems.append(Problem(error.code, entry.node.place, error.message, error.help))
+                continue
+            directory, file = (path, None) if key == "dir" else (None, path)
+    max_size = _number(tree, "audit", "max_size")
+    return AuditRules(directory, file) if max_size is None else AuditRules(directory, file, max_size)
+
+
+def _limits(tree: Node) -> Limits:
+    defaults = Limits()
+    time = tree.get("limits", "time")
+    return Limits(
+        time_s=float(time.number) if time else defaults.time_s,
+        memory_bytes=_number(tree, "limits", "memory") or defaults.memory_bytes,
+        output_bytes=_number(tree, "limits", "output") or defaults.output_bytes,
+        result_bytes=_number(tree, "limits", "result") or defaults.result_bytes,
+        concurrency=_number(tree, "limits", "calls", "concurrency") or defaults.concurrency,
+        background=_number(tree, "limits", "background") or defaults.background,
+    )
+
+
+def _sandbox(tree: Node) -> SandboxRules:
+    section = tree.get("sandbox") or Node(tree.place, {})
+    return SandboxRules(
+        require=Layer(_text(section, "require") or Layer.NONE),
+        accept_unprotected=_flag(section, "accept_unprotected"),
+        accept_uid0=_flag(section, "accept_uid0"),
+    )
+
+
+def _approvals(tree: Node) -> ApprovalRules:
+    defaults = ApprovalRules()
+    timeout = tree.get("approvals", "timeout")
+    return ApprovalRules(
+        via=tuple(way.text for way in tree.items_at("approvals", "via")) or defaults.via,
+        timeout_s=float(timeout.number) if timeout else defaults.timeout_s,
+        on_unavailable=Effect(_text(tree, "approvals", "on_unavailable") or defaults.on_unavailable),
+    )
+
+
+def _digest(tree: Node, located: Mapping[str, Located], audit: AuditRules) -> str:
+    """Of everything that the policy says, with the paths that it means here; not of where it is written."""
+    paths = {name: root.path for name, root in located.items()}
+    resolved = {"policy": tree.plain(), "paths": paths, "audit": [audit.directory, audit.file]}
+    return hashlib.sha256(json.dumps(resolved, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _text(node: Node, *path: str) -> str | None:
+    found = node.get(*path)
+    return found.text if found else None
+
+
+def _number(node: Node, *path: str) -> int | None:
+    found = node.get(*path)
+    return int(found.number) if found else None
+
+
+def _flag(node: Node, *path: str) -> bool:
+    found = node.get(*path)
+    return found is not None and found.value is True

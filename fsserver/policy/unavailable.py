@@ -1,0 +1,50 @@
+"""Words of the policy language that are reserved and whose feature this version does not have.
+
+They are refused, never ignored: a rule that somebody relies on must not be without effect. Taking a feature in
+means to remove its row here and to add its model.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Final
+
+# Keys, each by its path; "*" stands for any name, "[]" for any item of a list.
+KEYS: Final[frozenset[tuple[str, ...]]] = frozenset(
+    {
+        ("commands",),
+        ("principals",),
+        ("audit", "redact"),
+        ("audit", "sinks", "[]", "stderr"),
+        ("audit", "sinks", "[]", "syslog"),
+        ("audit", "sinks", "[]", "url"),
+        ("limits", "calls", "rate"),
+        ("profiles", "*", "commands"),
+        ("server", "auth"),
+        ("server", "listen"),
+    }
+)
+
+# Words, by the path of the value that may hold them later.
+VALUES: Final[MappingProxyType[tuple[str, ...], frozenset[str]]] = MappingProxyType(
+    {
+        ("audit", "content"): frozenset({"full"}),
+        ("extends", "[]"): frozenset(
+            {"preset:git", "preset:make", "preset:node", "preset:python", "preset:service"},
+        ),
+        ("profiles", "*", "tools", "[]"): frozenset(
+            {
+                "describe_policy",
+                "list_processes",
+                "read_process",
+                "run_command",
+                "run_pipeline",
+                "search_content",
+                "start_process",
+                "stop_process",
+                "write_process",
+            }
+        ),
+        ("server", "transport"): frozenset({"http"}),
+    }
+)

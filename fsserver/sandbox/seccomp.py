@@ -1,0 +1,158 @@
+"""The server's system call filter, as data. Pure.
+
+*Trust.* Whoever got the server to run their code makes any call with any arguments. A filter sees the number and the
+arguments' bits, never what a pointer leads to; so a call is decided by its number, and by an argument only where that
+is an integer.
+
+*Invariant.* No other program runs, no other process is started, signalled, traced or read, no socket is made,
+nothing is mounted, and file metadata is changed only through a descriptor that could be opened under Landlock.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from types import MappingProxyType
+
+from fsserver.kernel import seccomp
+from fsserver.kernel.seccomp import Instruction
+from fsserver.kernel.syscall_numbers import NEWEST, numbers
+
+# Refused with EPERM whatever the arguments, by what they would reach.
+DENIED = MappingProxyType(
+    {
+        "programs": "execve execveat uselib",
+        "processes": "fork vfork setns unshare",
+        "signals": "tkill rt_sigqueueinfo rt_tgsigqueueinfo pidfd_open pidfd_send_signal pidfd_getfd",
+        "memory of others": """
+            ptrace process_vm_readv process_vm_writev process_madvise process_mrelease kcmp migrate_pages move_pages
+            userfaultfd""",
+        "priority of others": """
+            setpriority ioprio_set sched_setaffinity sched_setscheduler sched_setparam sched_setattr""",
+        "sockets": "socket connect bind listen accept accept4",
+        "shared memory and queues": """
+            shmget shmat shmctl msgget msgsnd msgrcv msgctl semget semop semctl semtimedop mq_open mq_unlink""",
+        "mounts": """
+            mount umount2 pivot_root chroot move_mount open_tree open_tree_attr fsopen fsconfig fsmount fspick
+            mount_setattr statmount listmount quotactl quotactl_fd swapon swapoff""",
+        "files by handle": "open_by_handle_at",
+        "devices": "mknod mknodat",
+        # By name these reach outside the roots, where Landlock does not look. By descriptor they stay: fchmod, fchown,
+        # fsetxattr, fremovexattr, futimens. A descriptor that these accept was opened under Landlock.
+        "metadata by name": """
+            chmod fchmodat fchmodat2 chown lchown fchownat setxattr lsetxattr setxattrat removexattr lremovexattr
+            removexattrat file_setattr utime utimes futimesat""",
+        "watching others' files": "fanotify_init fanotify_mark inotify_add_watch",
+        "the kernel's wide surfaces": """
+            io_uring_setup io_uring_enter io_uring_register bpf perf_event_open keyctl add_key request_key
+            lookup_dcookie personality modify_ldt""",
+        "the machine": """
+            init_module finit_module delete_module create_module query_module get_kernel_syms kexec_load kexec_file_load
+            reboot acct syslog sethostname setdomainname settimeofday clock_settime clock_adjtime adjtimex vhangup iopl
+            ioperm nfsservctl sysfs _sysctl ustat""",
+    }
+)
+
+# clone(2)
+CLONE_THREAD = 0x00010000
+CLONE_NAMESPACES = 0x7E020000  # NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET
+# ioctl_tty(2): put characters into a terminal's input; TIOCLINUX is the console's own.
+TERMINAL_INPUT = (0x5412, 0x541C)
+# socket(2): the type is in the low bits, SOCK_NONBLOCK and SOCK_CLOEXEC are above.
+SOCKET_TYPE_MASK = 0xF
+
+_ALLOW: Instruction = (seccomp.RETURN, 0, 0, seccomp.SECCOMP_RET_ALLOW)
+_KILL: Instruction = (seccomp.RETURN, 0, 0, seccomp.SECCOMP_RET_KILL_PROCESS)
+_EPERM: Instruction = (seccomp.RETURN, 0, 0, seccomp.SECCOMP_RET_ERRNO | errno.EPERM)
+_ENOSYS: Instruction = (seccomp.RETURN, 0, 0, seccomp.SECCOMP_RET_ERRNO | errno.ENOSYS)
+
+
+def denied_calls() -> tuple[str, ...]:
+    """The names of all calls that are refused whatever their arguments."""
+    return tuple(name for calls in DENIED.values() for name in calls.split())
+
+
+def server_filter(machine: str, pid: int) -> tuple[Instruction, ...]:
+    """The filter of a stdio server on ``machine``, whose process id is and stays ``pid``. KeyError: unknown machine.
+
+    A call that Linux got after `NEWEST` is answered ENOSYS, as on a kernel that does not have it yet.
+    """
+    table = numbers(machine)
+    program: list[Instruction] = [
+        (seccomp.LOAD, 0, 0, seccomp.DATA_ARCH),
+        (seccomp.JUMP_EQUAL, 1, 0, seccomp.AUDIT_ARCH[machine]),
+        _KILL,  # another architecture's numbers mean other calls
+        (seccomp.LOAD, 0, 0, seccomp.DATA_NR),
+        (seccomp.JUMP_GREATER_OR_EQUAL, 0, 1, seccomp.X32_SYSCALL_BIT),
+        _EPERM,
+    ]
+    for name, block in _by_argument(pid).items():
+        # Every block ends in a return on each of its paths, so the number is still loaded for whoever jumps over it.
+        program += [(seccomp.JUMP_EQUAL, 0, len(block), table[name]), *block]
+    for name in denied_calls():
+        if name in table:
+            program += [(seccomp.JUMP_EQUAL, 0, 1, table[name]), _EPERM]
+    program += [(seccomp.JUMP_GREATER, 0, 1, NEWEST), _ENOSYS, _ALLOW]
+    return tuple(program)
+
+
+def _by_argument(pid: int) -> dict[str, list[Instruction]]:
+    """Calls that are decided by an integer argument. `int` arguments are 32 bits wide: the kernel drops the rest."""
+    first, second = _low(0), _low(1)
+    return {
+        # glibc falls back to clone, whose flags are not behind a pointer.
+        "clone3": [_ENOSYS],
+        "clone": [
+            first,
+            (seccomp.JUMP_ANY_BIT, 2, 0, CLONE_NAMESPACES),
+            (seccomp.JUMP_ANY_BIT, 0, 1, CLONE_THREAD),
+            _ALLOW,
+            _EPERM,
+        ],
+        # A connected pair of streams reaches nobody else; a datagram socket could be sent from to any address.
+        "socketpair": [
+            first,
+            (seccomp.JUMP_EQUAL, 0, 4, socket.AF_UNIX),
+            second,
+            (seccomp.AND, 0, 0, SOCKET_TYPE_MASK),
+            (seccomp.JUMP_EQUAL, 0, 1, socket.SOCK_STREAM),
+            _ALLOW,
+            _EPERM,
+        ],
+        "ioctl": [second, *_unless_in(TERMINAL_INPUT)],
+        "kill": [first, *_only_if_in((pid,))],
+        "tgkill": [first, *_only_if_in((pid,))],
+        "prlimit64": [first, *_only_if_in((0, pid))],
+        # A null name: the times of the descriptor itself.
+        "utimensat": [
+            second,
+            (seccomp.JUMP_EQUAL, 0, 3, 0),
+            (seccomp.LOAD, 0, 0, seccomp.DATA_ARGS + 8 * 1 + 4),
+            (seccomp.JUMP_EQUAL, 0, 1, 0),
+            _ALLOW,
+            _EPERM,
+        ],
+    }
+
+
+def _low(index: int) -> Instruction:
+    """Load the low half of an argument."""
+    return (seccomp.LOAD, 0, 0, seccomp.DATA_ARGS + 8 * index)
+
+
+def _only_if_in(values: tuple[int, ...]) -> list[Instruction]:
+    last = len(values)
+    return [
+        *((seccomp.JUMP_EQUAL, last - position, 0, value) for position, value in enumerate(values)),
+        _EPERM,
+        _ALLOW,
+    ]
+
+
+def _unless_in(values: tuple[int, ...]) -> list[Instruction]:
+    last = len(values)
+    return [
+        *((seccomp.JUMP_EQUAL, last - position, 0, value) for position, value in enumerate(values)),
+        _ALLOW,
+        _EPERM,
+    ]

@@ -1,0 +1,49 @@
+"""What passes between a transport and the server: no bytes and no protocol objects."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+
+class ProtocolError(Exception):
+    """A JSON-RPC error: ``code``, ``message``, and ``data`` or None."""
+
+    def __init__(self, code: int, message: str, data: object = None) -> None:
+        super().__init__(code, message)
+        self.code = code
+        self.message = message
+        self.data = data
+
+
+class Call(Protocol):
+    """One request, as a transport hands it over."""
+
+    @property
+    def id(self) -> int | str: ...
+
+    @property
+    def cancelled(self) -> threading.Event:
+        """Set when the client cancels the request or the session ends."""
+        ...
+
+    def notify(self, method: str, params: Mapping[str, Any]) -> None:
+        """Sends a notification that belongs to this request, from any thread; nothing once the request is over."""
+        ...
+
+
+class Peer(Protocol):
+    """The way to one client."""
+
+    async def ask(self, method: str, params: Mapping[str, Any] | None) -> dict[str, Any]:
+        """The client's answer.
+
+        Raises:
+            ProtocolError: the client answered with an error, or is gone.
+        """
+        ...
+
+    def notify(self, method: str, params: Mapping[str, Any] | None) -> None:
+        """Sends a notification that belongs to no request."""
+        ...

@@ -1,0 +1,101 @@
+"""``client_roots: narrow``: what a client offers as its roots cuts its session down, and never widens it.
+
+Until the client has said, and when it cannot or does not say, every path is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Final, Protocol
+
+import mcp_types as types
+from pydantic import ValidationError
+
+from fsserver.paths.narrowing import closed, narrowed
+from fsserver.paths.workspace import Workspace
+from fsserver.server.boundary import Peer, ProtocolError
+
+TIMEOUT_S: Final = 5.0
+"""How long a client may take to say its roots before calls are refused."""
+
+QUESTION: Final = "roots"
+"""The key of the question and its answer in a modern call."""
+
+
+class ClientRoots(Protocol):
+    """Finds the workspace for a call."""
+
+    async def workspace(self, responses: types.InputResponses | None) -> Workspace | None:
+        """What is left of the policy's roots; None when the client has to be asked through the call's result.
+
+        Args:
+            responses: what the client answered, if this call repeats one whose result asked.
+        """
+        ...
+
+
+class RootsOfConnection:
+    """For a handshake connection: asked once it is initialized, and again whenever the client says they changed."""
+
+    def __init__(self, granted: Workspace, peer: Peer) -> None:
+        self._granted = granted
+        self._peer = peer
+        self._left = closed(granted, "the client has not said its roots yet")
+        self._known = asyncio.Event()
+        self._asking = False
+        self._stale = False
+
+    async def workspace(self, responses: types.InputResponses | None) -> Workspace | None:  # noqa: ARG002
+        with contextlib.suppress(TimeoutError):  # still closed then
+            await asyncio.wait_for(self._known.wait(), TIMEOUT_S)
+        return self._left
+
+    async def ask(self, capabilities: types.ClientCapabilities | None) -> None:
+        """Ask the client, now or once it has answered what it was asked already. Calls wait meanwhile."""
+        self._stale = True
+        self._known.clear()
+        self._left = closed(self._granted, "the client has not said its roots yet")
+        if self._asking:
+            return
+        self._asking = True
+        left = self._left
+        while self._stale:
+            self._stale = False
+            left = await self._answer(capabilities)
+        self._asking = False
+        self._left = left
+        self._known.set()
+
+    async def _answer(self, capabilities: types.ClientCapabilities | None) -> Workspace:
+        if not offered(capabilities):
+            return closed(self._granted, "the client has no roots")
+        try:
+            answer = await asyncio.wait_for(self._peer.ask("roots/list", None), TIMEOUT_S)
+            return _narrow(self._granted, types.ListRootsResult.model_validate(answer, by_name=False))
+        except (TimeoutError, ProtocolError, ValidationError):
+            return closed(self._granted, "the client did not say its roots")
+
+
+class RootsOfCall:
+    """For one modern call: its result asks the client, which repeats the call with the answer."""
+
+    def __init__(self, granted: Workspace, capabilities: types.ClientCapabilities | None) -> None:
+        self._granted = granted
+        self._capabilities = capabilities
+
+    async def workspace(self, responses: types.InputResponses | None) -> Workspace | None:
+        answer = (responses or {}).get(QUESTION)
+        if isinstance(answer, types.ListRootsResult):
+            return _narrow(self._granted, answer)
+        if not offered(self._capabilities):
+            return closed(self._granted, "the client has no roots")
+        return None
+
+
+def offered(capabilities: types.ClientCapabilities | None) -> bool:
+    return capabilities is not None and capabilities.roots is not None
+
+
+def _narrow(granted: Workspace, roots: types.ListRootsResult) -> Workspace:
+    return narrowed(granted, [str(root.uri) for root in roots.roots])

@@ -1,0 +1,112 @@
+"""One client's requests, each answered in the protocol that it speaks.
+
+Two kinds can come over one pipe, in any order:
+
+- *handshake* (revisions 2024-11-05 to 2025-11-25): ``initialize`` first, then requests that rely on it;
+- *modern* (2026-07-28): every request carries its revision and the client's capabilities in ``_meta``.
+
+Some clients probe with a modern ``server/discover`` and then open with ``initialize``. The SDK's loop over a stream
+locks itself to the kind of the first request; so its parts are used here, and each request goes by what it carries.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import mcp_types as types
+from mcp.server.connection import Connection as SdkConnection
+from mcp.server.connection import NotifyOnlyOutbound
+from mcp.server.lowlevel import Server
+from mcp.server.runner import ServerRunner, serve_one
+from mcp.shared.inbound import InboundLadderRejection, classify_inbound_request
+from mcp.shared.jsonrpc_dispatcher import handler_exception_to_error_data
+
+from fsserver.errors import InternalError
+from fsserver.policy.compiled import ClientRoots
+from fsserver.server.boundary import Call, Peer, ProtocolError
+from fsserver.server.client_roots import RootsOfCall, RootsOfConnection
+from fsserver.server.context import PIPE_MODERN, Context, Outbound, Serving
+from fsserver.tools.gate import Session
+
+_LOG = logging.getLogger(__name__)
+
+
+class Connection:
+    """One client. A transport calls `request` and `notification`, as many at once as it likes."""
+
+    def __init__(self, sdk: Server[None], session: Session, client_roots: ClientRoots, peer: Peer) -> None:
+        self._sdk = sdk
+        self._granted = session
+        self._session = session
+        self._narrow = client_roots is ClientRoots.NARROW
+        self._outbound = Outbound(peer)
+        self._notifying = NotifyOnlyOutbound(self._outbound)
+        self._handshake = SdkConnection.for_loop(self._outbound)
+        self._runner = ServerRunner(sdk, self._handshake, None, init_options=sdk.create_initialization_options())
+        self._roots = RootsOfConnection(session.workspace, peer) if self._narrow else None
+
+    async def request(self, call: Call, method: str, params: dict[str, Any] | None) -> dict[str, Any]:
+        """The result of one request.
+
+        Raises:
+            ProtocolError: the answer is an error. Nothing else is raised, and its text tells nothing of a bug.
+        """
+        try:
+            if method != "initialize" and _is_modern(params):
+                return await self._modern(call, method, params)
+            return await self._handshaken(call, method, params)
+        except ProtocolError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the boundary: no exception's own text goes past it
+            known = handler_exception_to_error_data(error)
+            if known is None:
+                raise self.internal_error(error) from None
+            raise ProtocolError(known.code, known.message, known.data) from None
+
+    async def notification(self, method: str, params: dict[str, Any] | None) -> None:
+        """Takes note of something. What is unknown or malformed is ignored; nothing is raised."""
+        await self._runner.on_notify(Context(self._outbound, None), method, params)
+        if self._roots is not None and method in ("notifications/initialized", "notifications/roots/list_changed"):
+            await self._roots.ask(self._handshake.client_capabilities)
+
+    def internal_error(self, error: BaseException) -> ProtocolError:
+        """Logs a bug; the client gets a word to quote."""
+        internal = InternalError(secrets.token_hex(6))
+        _LOG.error("a request failed, %s", internal.correlation_id, exc_info=error)
+        return ProtocolError(types.INTERNAL_ERROR, internal.message)
+
+    async def _handshaken(self, call: Call, method: str, params: dict[str, Any] | None) -> dict[str, Any]:
+        context = Context(self._outbound, Serving(call, self._session, self._roots))
+        result = await self._runner.on_request(context, method, params)
+        if method == "initialize":
+            self._session = self._for_client(self._handshake)
+        return result
+
+    async def _modern(self, call: Call, method: str, params: dict[str, Any] | None) -> dict[str, Any]:
+        route = classify_inbound_request({"method": method, "params": params})
+        if isinstance(route, InboundLadderRejection):
+            raise ProtocolError(route.code, route.message, route.data)
+        connection = SdkConnection.from_envelope(
+            route.protocol_version, route.client_info, route.client_capabilities, outbound=self._notifying
+        )
+        session = self._for_client(connection)
+        roots = RootsOfCall(session.workspace, connection.client_capabilities) if self._narrow else None
+        context = Context(self._outbound, Serving(call, session, roots), PIPE_MODERN)
+        return await serve_one(self._sdk, context, method, params, connection=connection, lifespan_state=None)
+
+    def _for_client(self, connection: SdkConnection) -> Session:
+        client = connection.client_params
+        name = None
+        if client is not None:
+            name = f"{client.client_info.name[:100]}/{client.client_info.version[:50]}"
+        return replace(self._granted, client=name, protocol=connection.protocol_version)
+
+
+def _is_modern(params: Mapping[str, Any] | None) -> bool:
+    """Whether the request carries the envelope: only modern clients use this reserved key."""
+    meta = (params or {}).get("_meta")
+    return isinstance(meta, dict) and types.PROTOCOL_VERSION_META_KEY in meta

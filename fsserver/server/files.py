@@ -1,0 +1,156 @@
+"""The gate as an MCP server. Decides nothing: what is offered and what a call may do is the gate's."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any, Final
+
+import mcp_types as types
+from mcp.server.caching import CacheHint
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+from mcp.server.lowlevel import Server
+from mcp.shared.jsonrpc_dispatcher import progress_token_from_params
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+
+from fsserver import __version__
+from fsserver.policy.compiled import Policy
+from fsserver.server import wire
+from fsserver.server.boundary import Call, Peer
+from fsserver.server.client_roots import QUESTION
+from fsserver.server.connection import Connection
+from fsserver.server.context import Serving
+from fsserver.tools.control import Control
+from fsserver.tools.gate import Gate, Session
+from fsserver.tools.result import ToolResult
+
+INSTRUCTIONS: Final = (
+    "Files and directories on the user's machine, inside the directories that list_allowed_directories names. "
+    "What a tool may do there is fixed by a policy: a refusal says which rule refused and what is allowed instead, "
+    "and repeating the call does not help. Read before you edit, and give expectedSha256 where a tool takes it, so "
+    "that a change made meanwhile is not lost. Long results say how to go on."
+)
+
+PROGRESS_INTERVAL_S: Final = 0.1
+
+CACHE: Final = CacheHint(ttl_ms=300_000, scope="private")
+"""Nothing that is listed changes while a server runs."""
+
+RunBlocking = Callable[[Callable[[], ToolResult]], Awaitable[ToolResult]]
+
+
+class FileServer:
+    """An MCP server for one principal; `connect` makes its side of one client's connection.
+
+    Args:
+        session: the principal and what it may reach. Each connection serves a copy with its client's name.
+        run: runs a blocking call in a thread, several at once, and returns its result.
+    """
+
+    def __init__(self, gate: Gate, session: Session, *, policy: Policy, run: RunBlocking) -> None:
+        self._gate = gate
+        self._session = session
+        self._policy = policy
+        self._run = run
+        self._sdk: Server[None] = Server(
+            "fsserver",
+            version=__version__,
+            title="fsserver",
+            instructions=INSTRUCTIONS,
+            cache_hints={"tools/list": CACHE, "server/discover": CACHE},
+        )
+        self._sdk.add_request_handler("tools/list", types.PaginatedRequestParams, self._list_tools)
+        self._sdk.add_request_handler("tools/call", types.CallToolRequestParams, self._call_tool)
+        # In place of OpenTelemetry's, which costs a call 7 µs and reports to nobody here.
+        self._sdk.middleware[:] = [self._call_tool_directly]
+
+    @property
+    def concurrency(self) -> int:
+        """How many calls may run at once."""
+        return self._policy.limits.concurrency
+
+    def connect(self, peer: Peer) -> Connection:
+        return Connection(self._sdk, self._session, self._policy.client_roots, peer)
+
+    async def _list_tools(
+        self,
+        context: ServerRequestContext[None, Any],
+        params: types.PaginatedRequestParams | None,  # noqa: ARG002 - all tools fit one page
+    ) -> HandlerResult:
+        tools = self._gate.tools(Serving.of(context).session)
+        return {"tools": [wire.tool(each) for each in tools], "resultType": "complete"}
+
+    async def _call_tool(
+        self, context: ServerRequestContext[None, Any], params: types.CallToolRequestParams
+    ) -> HandlerResult:
+        result = await self._call(context, params.name, params.arguments, params.input_responses)
+        if result is None:
+            return types.InputRequiredResult(input_requests={QUESTION: types.ListRootsRequest()})
+        return {**result, "resultType": "complete"}
+
+    async def _call_tool_directly(self, ctx: ServerRequestContext[None, Any], call_next: CallNext) -> HandlerResult:
+        """Middleware: a plain call on a handshake connection skips the SDK's five passes over request and result.
+
+        They take 9 of the 11 µs that the SDK spends on a call. What they check is checked here or built right, and
+        tests validate results against the protocol's models. Anything unusual takes the long way, errors too.
+        """
+        params = ctx.params
+        if (
+            ctx.method == "tools/call"
+            and ctx.protocol_version not in MODERN_PROTOCOL_VERSIONS
+            and ctx.session.client_params is not None  # it was initialized
+            and params is not None
+            and type(params.get("name")) is str
+            and type(params.get("arguments")) in (dict, type(None))
+            and "task" not in params
+        ):
+            return await self._call(ctx, params["name"], params.get("arguments"), None)
+        return await call_next(ctx)
+
+    async def _call(
+        self,
+        context: ServerRequestContext[None, Any],
+        name: str,
+        arguments: Mapping[str, Any] | None,
+        responses: types.InputResponses | None,
+    ) -> dict[str, Any] | None:
+        """The result, or None when the client has to say its roots first."""
+        serving = Serving.of(context)
+        session = serving.session
+        if serving.roots is not None:
+            workspace = await serving.roots.workspace(responses)
+            if workspace is None:
+                return None
+            session = replace(session, workspace=workspace)
+        token = progress_token_from_params(context.params)
+        control = Control(
+            cancelled=serving.call.cancelled,
+            deadline=time.monotonic() + self._policy.limits.time_s,
+            progress=None if token is None else _Progress(serving.call, token),
+        )
+        call = partial(self._gate.call, session, name, arguments, control)
+        return wire.call_result(await self._run(call), context.protocol_version)
+
+
+class _Progress:
+    """A tool's progress, as far as it grows and at most once in `PROGRESS_INTERVAL_S`. Called from its thread."""
+
+    def __init__(self, call: Call, token: str | int) -> None:
+        self._call = call
+        self._token = token
+        self._last = float("-inf")
+        self._next = 0.0
+
+    def __call__(self, done: float, whole: float | None, message: str | None) -> None:
+        now = time.monotonic()
+        if done <= self._last or now < self._next:
+            return
+        self._last, self._next = done, now + PROGRESS_INTERVAL_S
+        params: dict[str, Any] = {"progressToken": self._token, "progress": done}
+        if whole is not None:
+            params["total"] = whole
+        if message is not None:
+            params["message"] = message
+        self._call.notify("notifications/progress", params)

@@ -1,0 +1,46 @@
+"""One call as the gate hands it to a tool's body: arguments that are valid, paths that are decided."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
+
+from fsserver.paths.target import Target
+from fsserver.paths.workspace import Access, ClientPath, Workspace
+from fsserver.policy.compiled import Limits
+from fsserver.tools.control import Control
+
+A = TypeVar("A")
+T = TypeVar("T")
+
+
+class Each(Protocol):
+    """See `Call.each`."""
+
+    def __call__(self, path: ClientPath, access: Access, use: Callable[[Target], T], /) -> T: ...
+
+
+@dataclass(slots=True)
+class Call(Generic[A]):
+    """What a body may use. Nothing else reaches a file.
+
+    Attributes:
+        arguments: the validated model of the tool.
+        targets: the opened and decided target of every path parameter, by wire name; closed by the gate.
+        each: decides one more path, for tools that take a list of them, and hands its target to a function. A failure
+            is audited before it is raised, and the call goes on.
+        plan: what the pre-intent step worked out for the body.
+        new_size: the target that the effect writes and how many bytes it will have then, for the root's quota.
+        facts: what the outcome record says besides success: bytes, sha256, counts.
+    """
+
+    arguments: A
+    targets: dict[str, Target]
+    workspace: Workspace
+    limits: Limits
+    control: Control
+    each: Each
+    plan: Any = None
+    new_size: tuple[Target, int] | None = None
+    facts: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,112 @@
+"""Where lines begin in a file that is too large to hold: counted in chunks, from either end."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Final, TypeAlias
+
+from fsserver.tools.control import Control
+from fsserver.tools.text import Codec
+
+ReadAt: TypeAlias = Callable[[int, int], bytes]
+"""``(offset, at most n) -> bytes``; fewer only at the end of the file."""
+
+CHUNK_BYTES: Final = 1024 * 1024  # large enough that a chunk costs more than the call, small enough to hear a cancel
+
+
+def skip_lines(read_at: ReadAt, codec: Codec, count: int, control: Control) -> tuple[int, int]:
+    """The offset at which line ``count`` (from 0) begins, and how many line ends come before it.
+
+    Fewer than ``count`` means that the file has no such line; the offset is then its end.
+    """
+    offset = seen = 0
+    while seen < count:
+        control.checkpoint()
+        data = read_at(offset, CHUNK_BYTES)
+        if not data:
+            break
+        here = _count(data, codec)
+        if seen + here >= count:
+            return offset + _nth(data, codec, count - seen) + codec.unit, count
+        seen += here
+        offset += len(data)
+    return offset, seen
+
+
+def count_line_ends(read_at: ReadAt, codec: Codec, end: int, control: Control) -> int:
+    """Line ends before the offset ``end``."""
+    offset = seen = 0
+    while offset < end:
+        control.checkpoint()
+        data = read_at(offset, min(CHUNK_BYTES, end - offset))
+        if not data:
+            break
+        seen += _count(data, codec)
+        offset += len(data)
+    return seen
+
+
+def tail_offset(read_at: ReadAt, codec: Codec, size: int, count: int, max_bytes: int, control: Control) -> int | None:
+    """The offset after the ``count``-th line end from the end: where the last ``count`` pieces between them begin.
+
+    Reads backwards and no more than it needs.
+
+    Returns:
+        None where more than ``max_bytes`` would follow the offset.
+    """
+    chunk = 64 * 1024
+    position = size - size % codec.unit
+    while position > 0:
+        control.checkpoint()
+        if size - position > max_bytes:
+            return None
+        length = min(chunk, position)
+        position -= length
+        data = read_at(position, length)
+        here = _count(data, codec)
+        if here >= count:
+            offset = position + _nth(data, codec, here - count + 1) + codec.unit
+            return offset if size - offset <= max_bytes else None
+        count -= here
+        chunk = min(2 * chunk, CHUNK_BYTES)
+    return 0 if size <= max_bytes else None
+
+
+def first_lines_length(data: bytes, codec: Codec, count: int) -> int | None:
+    """Length of the first ``count`` lines with their ends, or None if there are not so many line ends."""
+    if _count(data, codec) < count:
+        return None
+    return _nth(data, codec, count) + codec.unit
+
+
+def _count(data: bytes, codec: Codec) -> int:
+    if codec.unit == 1:
+        return data.count(b"\n")
+    return len(_wide(data, codec))
+
+
+def _nth(data: bytes, codec: Codec, n: int) -> int:
+    """Position of the ``n``-th line end, from 1. There are that many."""
+    if codec.unit > 1:
+        return _wide(data, codec)[n - 1]
+    low, high = 0, len(data)  # the wanted one lies in data[low:high]; `n` counts from low
+    while high - low > 64:
+        middle = (low + high) // 2
+        here = data.count(b"\n", low, middle)
+        if here >= n:
+            high = middle
+        else:
+            low, n = middle, n - here
+    position = low - 1
+    for _ in range(n):
+        position = data.index(b"\n", position + 1, high)
+    return position
+
+
+def _wide(data: bytes, codec: Codec) -> list[int]:
+    """Positions of all line ends where a character has two or four bytes: only aligned ones count."""
+    unit = codec.unit
+    whole = memoryview(data)[: len(data) - len(data) % unit].cast("H" if unit == 2 else "I")
+    wanted = int.from_bytes(codec.newline, sys.byteorder)
+    return [index * unit for index, value in enumerate(whole) if value == wanted]

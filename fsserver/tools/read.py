@@ -1,0 +1,271 @@
+"""read_text_file and its deprecated alias: the whole text, its first or last lines, or a range of lines."""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from pydantic import Field
+
+from fsserver.errors import BadArguments
+from fsserver.paths.operations import OpenFile, open_file
+from fsserver.paths.workspace import Access
+from fsserver.policy.compiled import Action
+from fsserver.tools.arguments import Arguments, WholeNumber
+from fsserver.tools.call import Call
+from fsserver.tools.control import Control
+from fsserver.tools.lines import ReadAt, count_line_ends, first_lines_length, skip_lines, tail_offset
+from fsserver.tools.registry import READS, Tool
+from fsserver.tools.result import ToolResult, text_result
+from fsserver.tools.text import HEAD_BYTES, Codec, codec_of, count_lines, cut_lines
+
+NOTES_BYTES: Final = 512  # kept free in a result for the block that says what was cut
+HASH_CHUNK_BYTES: Final = 1024 * 1024
+
+
+class ReadTextFile(Arguments):
+    path: str = Field(description="The file.")
+    head: WholeNumber | None = Field(None, description="Only the first N lines.")
+    tail: WholeNumber | None = Field(None, description="Only the last N lines.")
+    offset: WholeNumber | None = Field(None, description="First line to read, from 1.")
+    limit: WholeNumber | None = Field(None, description="How many lines to read from offset.")
+    line_numbers: bool = Field(False, description="Put its number and a tab before each line.")
+    encoding: str | None = Field(None, description="For text that is not UTF-8 or marked UTF-16, e.g. latin-1.")
+    include_sha256: bool = Field(False, description="Add the file's SHA-256, for expectedSha256.")
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """A stretch of the file as text.
+
+    Attributes:
+        text: exactly what the file has there.
+        first_line: number of its first line, from 1; 0 if nobody counted.
+        lines: how many lines it shows, an unfinished last one included.
+        more: the file goes on after it.
+        inside: its only line was too long and is cut inside.
+        note: what else the client should know.
+    """
+
+    text: str
+    first_line: int
+    lines: int
+    more: bool
+    inside: bool = False
+    note: str | None = None
+
+
+class Source:
+    """An open file for reading lines. A small one is read once; of a large one only what is asked for."""
+
+    def __init__(self, file: OpenFile, encoding: str | None, shown: str, budget: int, control: Control) -> None:
+        self.shown = shown
+        self.budget = budget
+        self._control = control
+        start = file.read_at(0, budget + 1)
+        self.whole = start if len(start) <= budget else None
+        self._read_at: ReadAt = file.read_at if self.whole is None else lambda at, length: start[at : at + length]
+        self.size = max(file.size, len(start)) if self.whole is None else len(start)
+        self.codec: Codec = codec_of(start[:HEAD_BYTES], encoding)
+
+    def everything(self) -> Selection:
+        """The whole file, or as many lines as fit."""
+        if self.whole is None:
+            return self.range(1, None)
+        text = self.codec.decode(self.whole, self.shown)
+        kept, lines, inside = cut_lines(text, self.budget)
+        return Selection(kept, 1, lines, more=len(kept) < len(text), inside=inside)
+
+    def range(self, first: int, count: int | None) -> Selection:
+        """``count`` lines from line ``first``, with their ends."""
+        start, seen = skip_lines(self._read_at, self.codec, first - 1, self._control)
+        if seen < first - 1 or (start >= self.size and first > 1):
+            # An unfinished last line has no line end, and is a line.
+            lines = seen + (seen < first - 1 and self.size > 0 and not self._ends_with_newline())
+            return Selection("", first, 0, False, note=f"The file has {lines} lines; line {first} is past its end.")
+        # One byte is at least one byte of UTF-8, so more of the file than this cannot fit.
+        data = self._read_at(start, (self.budget + 1) * self.codec.unit)
+        ends_here = len(data) < (self.budget + 1) * self.codec.unit
+        if count is not None:
+            length = first_lines_length(data, self.codec, count)
+            if length is not None:
+                ends_here = ends_here and length == len(data)
+                data = data[:length]
+                return self._selection(data, first, True, more=not ends_here)
+        return self._selection(data, first, ends_here, more=not ends_here)
+
+    def head(self, count: int) -> Selection:
+        """The first lines as the reference server gives them: without the end of the last."""
+        selection = self.range(1, count)
+        if selection.text.endswith("\n") and not (selection.more and selection.lines < count):
+            selection = replace(selection, text=selection.text[:-1])
+        return selection
+
+    def tail(self, count: int, numbered: bool) -> Selection:
+        """The last lines as the reference server gives them: what follows a final line end counts as one."""
+        start = tail_offset(self._read_at, self.codec, self.size, count, self.budget * self.codec.unit, self._control)
+        note = None
+        if start is None:
+            start, note = self._last_that_fit()
+        text = self.codec.decode(self._read_at(start, self.size - start), self.shown)
+        first = 1 + count_line_ends(self._read_at, self.codec, start, self._control) if numbered else 0
+        while len(text.encode("utf-8")) > self.budget:
+            # Characters that need more bytes in UTF-8 than in the file.
+            _, _, text = text[len(text) // 8 :].partition("\n")
+            note = _tail_note(count_lines(text))
+        return Selection(text, first, count_lines(text), more=False, note=note)
+
+    def _last_that_fit(self) -> tuple[int, str]:
+        start = max(0, self.size - self.budget * self.codec.unit)
+        start -= start % self.codec.unit
+        data = self._read_at(start, self.size - start)
+        length = first_lines_length(data, self.codec, 1)
+        if length is None or length == len(data):
+            return self.size, "The last line alone is longer than a result; read it with offset."
+        lines = count_lines(data[length:].decode(self.codec.name, "replace"))
+        return start + length, _tail_note(lines)
+
+    def _selection(self, data: bytes, first: int, complete: bool, *, more: bool) -> Selection:
+        if complete:
+            text = self.codec.decode(data, self.shown)
+        else:
+            # The last character may be cut in half: it belongs to what is left out.
+            text = _decode_start(self.codec, data, self.shown)
+        kept, lines, inside = cut_lines(text, self.budget)
+        return Selection(kept, first, lines, more=more or len(kept) < len(text), inside=inside)
+
+    def _ends_with_newline(self) -> bool:
+        unit = self.codec.unit
+        return self._read_at(self.size - unit, unit) == self.codec.newline
+
+    def sha256(self) -> str:
+        """Of the whole file as it is now."""
+        digest = hashlib.sha256(self.whole or b"")
+        offset = 0
+        while self.whole is None:
+            self._control.checkpoint()
+            data = self._read_at(offset, HASH_CHUNK_BYTES)
+            if not data:
+                break
+            digest.update(data)
+            offset += len(data)
+        return digest.hexdigest()
+
+
+def _decode_start(codec: Codec, data: bytes, shown: str) -> str:
+    decoder = codecs.getincrementaldecoder(codec.name)()
+    try:
+        text = decoder.decode(data, final=False)
+    except UnicodeDecodeError:
+        return codec.decode(data, shown)  # raises with our words
+    if "\0" in text and not codec.chosen:
+        return codec.decode(data, shown)
+    return text
+
+
+def _tail_note(lines: int) -> str:
+    return f"Cut to the last {lines} lines, which is what fits a result. For lines before them use offset and limit."
+
+
+def check(call: Call[ReadTextFile]) -> None:
+    """Refuses combinations that have no meaning."""
+    wanted = call.arguments
+    if wanted.head is not None and wanted.tail is not None:
+        raise BadArguments("Cannot specify both head and tail parameters simultaneously")
+    if (wanted.head or wanted.tail) and (wanted.offset or wanted.limit):
+        raise BadArguments("Cannot specify head or tail together with offset or limit")
+
+
+def read_text_file(call: Call[ReadTextFile]) -> ToolResult:
+    wanted = call.arguments
+    target = call.targets["path"]
+    budget = text_budget(call.limits.result_bytes)
+    with open_file(target) as file:
+        source = Source(file, wanted.encoding, target.shown, budget, call.control)
+        selection = select(source, wanted)
+        whole = not selection.more and not selection.inside and selection.first_line == 1
+        whole = whole and source.whole is not None and wanted.head is None and wanted.tail is None
+        sha256 = source.sha256() if whole or wanted.include_sha256 else None
+    text = selection.text
+    if wanted.line_numbers:
+        selection, text = _numbered(selection, budget)
+    call.facts["bytes"] = len(text)
+    notes = _notes(selection, wanted, budget)
+    meta: dict[str, Any] = {}
+    if sha256 is not None:
+        meta["fsserver/sha256"] = sha256
+        call.facts["sha256"] = sha256
+        if wanted.include_sha256:
+            notes.append(f"sha256: {sha256}")
+    return text_result(text, *(["\n".join(notes)] if notes else []), meta=meta or None)
+
+
+def text_budget(result_bytes: int) -> int:
+    """What a tool's own text may take of a result."""
+    return max(result_bytes - NOTES_BYTES, result_bytes // 2)
+
+
+def select(source: Source, wanted: ReadTextFile) -> Selection:
+    if wanted.head is not None:
+        return source.head(wanted.head)
+    if wanted.tail is not None:
+        return source.tail(wanted.tail, wanted.line_numbers)
+    if wanted.offset is not None or wanted.limit is not None:
+        return source.range(wanted.offset or 1, wanted.limit)
+    return source.everything()
+
+
+def _numbered(selection: Selection, budget: int) -> tuple[Selection, str]:
+    """The text with a number before each line; fewer lines if that is too much."""
+    pieces = selection.text.split("\n")
+    if pieces[-1] == "":
+        pieces.pop()
+        end = "\n"
+    else:
+        end = ""
+    numbered = "\n".join(f"{number:6d}\t{line}" for number, line in enumerate(pieces, selection.first_line)) + end
+    if not pieces:
+        return selection, ""
+    kept, lines, inside = cut_lines(numbered, budget)
+    cut = len(kept) < len(numbered)
+    return replace(selection, lines=lines, more=selection.more or cut, inside=selection.inside or inside), kept
+
+
+def _notes(selection: Selection, wanted: ReadTextFile, budget: int) -> list[str]:
+    """What to say besides the text: where a cut result goes on."""
+    notes = [] if selection.note is None else [selection.note]
+    if not selection.more and not selection.inside:
+        return notes
+    if wanted.tail is not None:
+        return notes or [_tail_note(selection.lines)]
+    asked = wanted.head or wanted.limit
+    last = selection.first_line + max(selection.lines, 1) - 1
+    if selection.inside:
+        notes.append(f"Line {last} is longer than a result and is cut inside, after {budget} bytes.")
+    elif asked is None or selection.lines < asked:
+        notes.append(f"Cut at {budget} bytes, after line {last}.")
+    elif wanted.head is not None:
+        return notes
+    notes.append(f"nextOffset: {last + 1}")
+    return notes
+
+
+_DESCRIPTION: Final = (
+    "Reads a text file exactly as it is. A long text is cut at a line end and the result says with which offset to "
+    "go on."
+)
+
+READ_TEXT_FILE: Final = Tool(
+    name="read_text_file",
+    title="Read Text File",
+    description=_DESCRIPTION,
+    arguments=ReadTextFile,
+    annotations=READS,
+    needs=frozenset({Action.READ}),
+    paths={"path": Access.READ},
+    check=check,
+    body=read_text_file,
+)
+READ_FILE: Final = replace(READ_TEXT_FILE, name="read_file", title="Read File (Deprecated)", listed=False)

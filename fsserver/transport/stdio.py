@@ -1,0 +1,93 @@
+"""One client over standard input and output, from the first line to a clean end."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+from collections.abc import Awaitable
+from typing import Final
+
+from fsserver.server.files import FileServer
+from fsserver.transport.descriptors import StandardStreams
+from fsserver.transport.dispatch import MAX_LINE_BYTES, Dispatcher
+from fsserver.transport.lines import LineReader, LineWriter
+
+GRACE_S: Final = 2.0
+"""How long calls may go on after the client closed its end, or a signal."""
+
+STOP_S: Final = 0.4
+"""How long cancelled calls may take to notice."""
+
+FLUSH_S: Final = 0.4
+"""How long the client may take to read the last answers."""
+
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def serve(server: FileServer, streams: StandardStreams) -> None:
+    """Serve until the client closes standard input or its reading end, or a signal asks for the end.
+
+    Then calls in flight get `GRACE_S` and their results are written; what is not done by then is cancelled and
+    answered with an error. A second signal ends the wait. Returns within 3 s of the first of these. A call that hangs
+    in the kernel does not hold this up: its thread is left behind and dies with the process.
+
+    Afterwards SIGINT, SIGTERM and SIGHUP are ignored: the end has begun, and its last steps are not to be cut off.
+    """
+    gc.freeze()  # what was imported stays: no collection needs to look at it again
+    asyncio.run(_serve(server, streams))
+
+
+async def _serve(server: FileServer, streams: StandardStreams) -> None:
+    loop = asyncio.get_running_loop()
+    end, hurry = asyncio.Event(), asyncio.Event()
+
+    def stop() -> None:
+        if end.is_set():
+            hurry.set()
+        end.set()
+
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup(1)
+        loop.add_signal_handler(signal.SIGHUP, stop)
+    loop.add_signal_handler(signal.SIGINT, stop)
+    loop.add_signal_handler(signal.SIGTERM, stop)
+    writer = LineWriter(streams.writer)
+    reader = LineReader(streams.reader, max_line=MAX_LINE_BYTES)
+    dispatcher = Dispatcher(writer, concurrency=server.concurrency)
+    dispatcher.attach(server.connect(dispatcher))
+
+    def received(lines: list[bytes | None]) -> None:
+        dispatcher.lines(lines)
+        if dispatcher.full:
+            reader.pause()
+
+    reader.on_lines, reader.on_end = received, end.set
+    writer.on_progress, writer.on_broken = dispatcher.advance, end.set
+    dispatcher.on_room = reader.resume
+    reader.resume()
+    await end.wait()
+    reader.stop()
+    await _first_of(dispatcher.idle(), hurry.wait(), timeout_s=GRACE_S)
+    dispatcher.cancel_all()
+    await _first_of(dispatcher.idle(), hurry.wait(), timeout_s=STOP_S)
+    dispatcher.close()
+    await _first_of(writer.flushed(), timeout_s=FLUSH_S)
+    writer.stop()
+    _ignore_signals(loop)
+
+
+def _ignore_signals(loop: asyncio.AbstractEventLoop) -> None:
+    """Blocked meanwhile: asyncio puts the default handlers back, and those end the process."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    for number in _SIGNALS:
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+
+
+async def _first_of(*events: Awaitable[object], timeout_s: float) -> None:
+    """Wait for one of them, but not longer than ``timeout_s``."""
+    tasks = [asyncio.ensure_future(event) for event in events]
+    await asyncio.wait(tasks, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()

@@ -1,0 +1,89 @@
+#!/bin/sh
+# Make .venv: fsserver, editable, and the exact packages of constraints.txt. A second run changes nothing, needs no
+# network and takes a moment. PYTHON=/path/to/python3 chooses the interpreter.
+set -eu
+cd "$(dirname "$0")/.."
+
+# Runs for the current user, is new enough, can make virtual environments.
+usable() {
+    "$1" -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
+}
+
+# The system's interpreter first: every user can run it, and so use a .venv that another user made.
+choose_python() {
+    for candidate in ${PYTHON:-/usr/bin/python3 python3 python3.13 python3.12 python3.11}; do
+        if usable "$candidate"; then
+            command -v "$candidate"
+            return
+        fi
+    done
+    echo "setup: no Python 3.11 or newer that $(id -un) can run${PYTHON:+ (PYTHON=$PYTHON)}." >&2
+    echo "setup: on Debian: sudo apt-get install python3 python3-venv" >&2
+    return 1
+}
+
+# Debian ships it apart, in python3-venv.
+has_ensurepip() {
+    "$python" -m ensurepip --version >/dev/null 2>&1
+}
+
+# Any pip that can install into another environment (pip 22.3 or newer), for a Python without ensurepip.
+foreign_pip() {
+    for candidate in "$python" python3 python3.13 python3.12 python3.11; do
+        if "$candidate" -m pip --python "$python" --version >/dev/null 2>&1; then
+            command -v "$candidate"
+            return
+        fi
+    done
+    return 1
+}
+
+install_ensurepip() {
+    echo "setup: installing Debian's python3-venv"
+    { apt-get install -qq -y python3-venv || { apt-get update -qq && apt-get install -qq -y python3-venv; }; } \
+        >"$log" 2>&1 || { cat "$log" >&2; return 1; }
+}
+
+make_venv() {
+    rm -rf .venv
+    if ! has_ensurepip && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        install_ensurepip || echo "setup: apt-get failed; looking for another pip" >&2
+    fi
+    "$python" -m venv --without-pip .venv
+    if has_ensurepip; then
+        .venv/bin/python -m ensurepip --default-pip >"$log" 2>&1 || { cat "$log" >&2; return 1; }
+        pip=".venv/bin/python -m pip"
+    elif installer=$(foreign_pip); then
+        pip="$installer -m pip --python .venv/bin/python"
+    else
+        echo "setup: $python has neither ensurepip nor pip." >&2
+        echo "setup: on Debian: sudo apt-get install python3-venv, then make setup again." >&2
+        return 1
+    fi
+}
+
+# Hashes make it irrelevant where a file comes from; only wheels, so that installing runs no package's code.
+install_packages() {
+    $pip install -qq --disable-pip-version-check --no-compile --require-hashes --only-binary :all: \
+        --requirement constraints.txt
+    $pip install -qq --disable-pip-version-check --no-compile --no-index --no-deps --no-build-isolation \
+        --editable .
+    .venv/bin/python -m compileall -q -j 0 .venv/lib
+}
+
+# What a .venv depends on. The directory is part of it: an environment does not survive being copied.
+stamp() {
+    { pwd -P; "$1" -VV; cat pyproject.toml constraints.txt scripts/setup.sh; } 2>/dev/null | sha256sum
+}
+
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+if [ "$(stamp "${PYTHON:-.venv/bin/python}")" != "$(cat .venv/stamp 2>/dev/null)" ]; then
+    python=$(choose_python)
+    echo "setup: making .venv with $python"
+    make_venv
+    install_packages
+    stamp .venv/bin/python >.venv/stamp
+fi
+# At every run, since it costs little when nothing changed: a confined server cannot write bytecode itself.
+.venv/bin/python -m compileall -qq fsserver || true

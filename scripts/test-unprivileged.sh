@@ -1,0 +1,29 @@
+#!/bin/sh
+# As root: run the tests once more as an unprivileged user, in a copy of this tree that belongs to it. Arguments go to
+# pytest. Uses the packages of .venv, which `make setup` has made.
+set -eu
+cd "$(dirname "$0")/.."
+user=nobody
+here=$(pwd -P)
+
+copy=$(mktemp -d /tmp/fsserver-unprivileged-XXXXXX)
+trap 'rm -rf "$copy"' EXIT
+tar -c --exclude=./.git --exclude='./.*_cache' . | tar -x -C "$copy"
+# An environment knows its place: its commands, and the line that makes fsserver importable.
+grep -rlIF "$here" "$copy/.venv/bin" "$copy"/.venv/lib/python*/site-packages/*.pth | xargs -r sed -i "s|$here|$copy|g"
+mkdir "$copy/home"
+chown -R "$user:" "$copy"
+
+as_user() {
+    setpriv --reuid="$user" --regid="$(id -g "$user")" --clear-groups -- \
+        env -i PATH=/usr/local/bin:/usr/bin:/bin LANG=C.UTF-8 HOME="$copy/home" \
+        FSSERVER_REQUIRE_KERNEL="${FSSERVER_REQUIRE_KERNEL:-0}" "$@"
+}
+
+cd "$copy"
+if ! as_user .venv/bin/python -c 'import fsserver' 2>/dev/null; then
+    echo "test-unprivileged: $user cannot run $(readlink -f .venv/bin/python);" >&2
+    echo "test-unprivileged: make .venv with a Python that everybody can run: make clean setup PYTHON=/usr/bin/python3" >&2
+    exit 1
+fi
+as_user .venv/bin/python -m pytest "$@"

@@ -1,0 +1,45 @@
+"""Audit logs for tests: written by the real log, or sealed by hand where the real one would refuse."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fsserver.audit.chain import START, Position, seal
+from fsserver.audit.log import AuditLog
+from fsserver.policy.compiled import AuditRules
+
+UNLIMITED = 1024**3
+CALL = {"tool": "read_text_file", "call": 1, "arguments": {"path": "/notes/a.txt"}, "bytes": 12}
+
+
+def open_file(path: Path, *, max_size: int = UNLIMITED, run_id: str = "run") -> AuditLog:
+    return AuditLog.open(AuditRules(directory=None, file=str(path), max_size=max_size), run_id=run_id, header={})
+
+
+def open_directory(path: Path, *, max_size: int = UNLIMITED, run_id: str = "run") -> AuditLog:
+    return AuditLog.open(AuditRules(directory=str(path), max_size=max_size), run_id=run_id, header={})
+
+
+def private(path: Path) -> Path:
+    """A new directory that the log accepts."""
+    path.mkdir(mode=0o700)
+    return path
+
+
+def written(path: Path, records: int = 4, *, text: str = "") -> list[bytes]:
+    """The lines of a finished log at `path` with `records` calls: two more than that."""
+    log = open_file(path)
+    for number in range(records):
+        log.append("call.outcome", {**CALL, "call": number, "text": text})
+    log.close()
+    return path.read_bytes().splitlines(keepends=True)
+
+
+def sealed(events: list[dict[str, object]], after: Position = START) -> bytes:
+    """A chain of records made by hand, as somebody makes one who writes a log anew."""
+    lines = []
+    for event in events:
+        record = {"v": 1, "seq": after.seq + 1, "prev": after.head, "event": "x", "time": "2026-01-01T00:00:00.000000Z"}
+        line, after = seal({**record, **event})
+        lines.append(line)
+    return b"".join(lines)

@@ -1,0 +1,152 @@
+"""Verdicts on logs that nobody attacked, and on what is no log; attacks are in tests/attacks/test_audit.py."""
+
+from __future__ import annotations
+
+import json
+import os
+import tracemalloc
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from fsserver.audit.verify import Status, verify
+from fsserver.cli.audit import audit_group
+from tests.audit_logs import CALL, open_directory, open_file, private, sealed, written
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(audit_group, ["verify", *arguments])
+
+
+def test_several_runs_in_a_directory_are_chains_of_their_own(tmp_path: Path) -> None:
+    for _ in range(3):
+        open_directory(tmp_path / "audit").close()
+    verdict = verify(str(tmp_path / "audit"))
+    assert verdict.status is Status.WHOLE
+    assert [(chain.first, chain.last.seq, chain.ended) for chain in verdict.chains] == [(1, 2, True)] * 3
+
+
+def test_every_head_that_the_log_ever_had_is_accepted(tmp_path: Path) -> None:
+    log = open_file(tmp_path / "audit/log.jsonl", max_size=3000)
+    heads = []
+    for _ in range(30):
+        log.append("call.outcome", CALL)
+        heads.append(log.head)
+    log.close()
+    assert {verify(log.path, head).status for head in heads} == {Status.WHOLE}
+    assert verify(str(tmp_path / "audit"), heads[3]).status is Status.WHOLE
+
+
+def test_log_in_use_is_whole_and_said_to_be_in_use(tmp_path: Path) -> None:
+    log = open_file(tmp_path / "audit/log.jsonl")
+    (chain,) = verify(log.path).chains
+    assert (chain.status, chain.live, chain.ended) == (Status.WHOLE, True, False)
+    log.close()
+    (chain,) = verify(log.path).chains
+    assert (chain.status, chain.live, chain.ended) == (Status.WHOLE, False, True)
+
+
+def test_half_a_line_in_a_log_in_use_is_being_written(tmp_path: Path) -> None:
+    log = open_file(tmp_path / "audit/log.jsonl")
+    with open(log.path, "ab") as stream:
+        stream.write(b"{")
+    (chain,) = verify(log.path).chains
+    assert chain.status is Status.TORN
+    assert chain.problem is not None
+    assert "being written at this moment" in chain.problem.reason
+
+
+def test_verifying_leaves_the_lock_free(tmp_path: Path) -> None:
+    path = tmp_path / "audit/log.jsonl"
+    open_file(path).close()
+    verify(str(path))
+    open_file(path).close()
+
+
+def test_middle_of_a_rotated_log_is_verified_by_itself_when_it_is_named(tmp_path: Path) -> None:
+    log = open_file(tmp_path / "audit/log.jsonl", max_size=3000)
+    for _ in range(30):
+        log.append("call.outcome", CALL)
+    log.close()
+    (chain,) = verify(str(tmp_path / "audit/log.0002.jsonl")).chains
+    assert chain.status is Status.WHOLE
+    assert chain.first > 1
+    assert chain.last.head == log.head
+
+
+def test_unknown_version_is_unreadable_and_not_called_tampered(tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").write_bytes(sealed([{"event": "run.start", "v": 2}]))
+    assert verify(str(tmp_path / "log.jsonl")).status is Status.UNREADABLE
+
+
+@pytest.mark.parametrize(
+    "arrange",
+    [
+        pytest.param(lambda path: None, id="absent"),
+        pytest.param(lambda path: path.touch(), id="empty"),
+        pytest.param(lambda path: path.mkdir(), id="directory without logs"),
+        pytest.param(os.mkfifo, id="FIFO"),
+        pytest.param(lambda path: path.symlink_to(path), id="link to itself"),
+        pytest.param(lambda path: path.symlink_to("/dev/zero"), id="device"),
+    ],
+)
+def test_what_is_no_log_is_unreadable(tmp_path: Path, arrange: object) -> None:
+    assert callable(arrange)
+    arrange(tmp_path / "log.jsonl")
+    assert verify(str(tmp_path / "log.jsonl")).status is Status.UNREADABLE
+
+
+def test_memory_does_not_grow_with_the_log(tmp_path: Path) -> None:
+    path = private(tmp_path / "audit") / "log.jsonl"
+    written(path, 20_000)
+    tracemalloc.start()
+    assert verify(str(path)).status is Status.WHOLE
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert path.stat().st_size > 5_000_000
+    assert peak < 1_000_000
+
+
+def test_text_names_the_first_bad_record_and_the_reason(tmp_path: Path) -> None:
+    path = private(tmp_path / "audit") / "log.jsonl"
+    lines = written(path)
+    lines[2] = lines[2].replace(b"/notes/a.txt", b"/notes/b.txt")
+    path.write_bytes(b"".join(lines))
+    result = run(str(path))
+    assert result.exit_code == 1
+    assert "log.jsonl, line 3: record 3 was changed: its bytes do not give the hash that it carries." in result.stdout
+    assert "\x1b[" not in result.stdout
+
+
+def test_text_says_what_it_cannot_tell_without_a_head(tmp_path: Path) -> None:
+    path = private(tmp_path / "audit") / "log.jsonl"
+    written(path)
+    assert "shows only against a head kept elsewhere" in run(str(path)).stdout
+
+
+def test_json_for_machines(tmp_path: Path) -> None:
+    path = private(tmp_path / "audit") / "log.jsonl"
+    lines = written(path, 2)
+    head = json.loads(lines[-1])["hash"]
+    result = run(str(path), "--json", "--expect-head", json.loads(lines[1])["hash"].upper())
+    answer = json.loads(result.stdout)
+    assert result.exit_code == 0
+    assert (answer["verdict"], answer["exit"], answer["expectedHeadFound"]) == ("whole", 0, True)
+    (chain,) = answer["chains"]
+    assert (chain["files"], chain["lastSeq"], chain["head"], chain["expectedHeadSeq"]) == (["log.jsonl"], 4, head, 2)
+
+
+@pytest.mark.parametrize("head", ["", "abc", "g" * 64, "0" * 65])
+def test_head_that_is_no_hash_is_a_usage_error(tmp_path: Path, head: str) -> None:
+    result = run(str(tmp_path), "--expect-head", head)
+    assert result.exit_code == 2
+    assert "64 hexadecimal digits" in result.stderr
+
+
+def test_file_names_cannot_act_on_the_terminal(tmp_path: Path) -> None:
+    (tmp_path / "\x1b[2J\n.jsonl").write_bytes(sealed([{"event": "run.start"}]))
+    result = run(str(tmp_path))
+    assert result.exit_code == 0
+    assert "\\x1b[2J\\n.jsonl" in result.stdout
+    assert "\x1b" not in result.stdout
