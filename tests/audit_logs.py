@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fsserver.audit.chain import START, Position, seal
 from fsserver.audit.log import AuditLog
+from fsserver.audit.record import Json
 from fsserver.policy.compiled import AuditRules
 
 UNLIMITED = 1024**3
-CALL = {"tool": "read_text_file", "call": 1, "arguments": {"path": "/notes/a.txt"}, "bytes": 12}
+CALL: dict[str, Json] = {"tool": "read_text_file", "call": 1, "arguments": {"path": "/notes/a.txt"}, "bytes": 12}
 
 
 def open_file(path: Path, *, max_size: int = UNLIMITED, run_id: str = "run") -> AuditLog:
@@ -35,7 +37,7 @@ def written(path: Path, records: int = 4, *, text: str = "") -> list[bytes]:
     return path.read_bytes().splitlines(keepends=True)
 
 
-def sealed(events: list[dict[str, object]], after: Position = START) -> bytes:
+def sealed(events: Sequence[Mapping[str, Json]], after: Position = START) -> bytes:
     """A chain of records made by hand, as somebody makes one who writes a log anew."""
     lines = []
     for event in events:

@@ -55,6 +55,11 @@ OSERROR_PARTS = {
     "cli",  # prints it
 }
 
+# Single modules elsewhere, where the OSError is no answer about a file.
+OSERROR_MODULES = {
+    "fsserver.tools.info",  # time.localtime(3) raises it for a time that no calendar has
+}
+
 # A name that says nothing about what is inside collects what belongs elsewhere.
 EMPTY_WORDS = {"utils", "util", "helpers", "helper", "manager", "managers", "common", "misc"}
 
@@ -227,7 +232,8 @@ def test_operating_system_errors_are_caught_where_they_are_translated() -> None:
                 return any(families & names_in(argument) for argument in node.args)
         return False
 
-    assert not places(catches, except_in=OSERROR_PARTS)
+    found = places(catches, except_in=OSERROR_PARTS)
+    assert not [place for place in found if place.split(":")[0] not in OSERROR_MODULES]
 
 
 def test_no_module_keeps_mutable_state() -> None:

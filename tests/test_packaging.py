@@ -52,11 +52,12 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     return zipfile.ZipFile(built)
 
 
-def test_the_wheel_holds_every_module_and_preset_and_nothing_else(wheel: zipfile.ZipFile) -> None:
+def test_the_wheel_holds_every_module_preset_and_policy_and_nothing_else(wheel: zipfile.ZipFile) -> None:
     package = REPOSITORY / "fsserver"
-    expected = {path for suffix in ("py", "yaml") for path in package.rglob(f"*.{suffix}")}
+    expected = {str(path.relative_to(REPOSITORY)) for path in [*package.rglob("*.py"), *package.rglob("*.yaml")]}
+    expected |= {f"fsserver/policies/{path.name}" for path in (REPOSITORY / "policies").glob("*.yaml")}
     packed = {name for name in wheel.namelist() if ".dist-info/" not in name}
-    assert packed == {str(path.relative_to(REPOSITORY)) for path in expected}
+    assert packed == expected
     assert "fsserver/policy/presets/secrets.yaml" in packed
 
 

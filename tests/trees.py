@@ -99,8 +99,7 @@ def workspace(*roots: RootRules, resolver: Resolver | None = None, home: str = "
     """A workspace over newly opened roots, which are closed at the end."""
     opened: list[Root] = []
     try:
-        for each in roots:
-            opened.append(Root.open(each))
+        opened.extend(Root.open(each) for each in roots)
         yield Workspace(opened, resolver, home=home)
     finally:
         for root in opened:

@@ -61,9 +61,10 @@ def unseal(line: bytes) -> Record:
     try:
         text = line.decode("ascii")
         record = parse(text)
-    except ValueError:
-        raise ChainError("is not JSON") from None
-    if line[-1:] != b"\n" or canonical(record) != text[:-1]:
+        form = canonical(record)
+    except (ValueError, RecursionError):
+        raise ChainError("is not JSON, or none that a record could hold") from None
+    if line[-1:] != b"\n" or form != text[:-1]:
         raise ChainError("is not in the form it was written in: white space, order of keys or an escape was changed")
     # In canonical text a quote inside a string is escaped, so this pattern is a member of an object and nothing else.
     # The record's own ``hash`` is one, unless it is missing or the first key; so if there is just one, this is it.

@@ -31,7 +31,8 @@ def open_directory(path: str) -> int:
     """
     try:
         for missing in reversed([p for p in (PurePath(path), *PurePath(path).parents) if not os.path.lexists(p)]):
-            os.mkdir(missing, 0o700)
+            with suppress(FileExistsError):  # another server starts at the same moment
+                os.mkdir(missing, 0o700)
         directory = os.open(path.rstrip("/") or "/", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
         raise ConfigError(
@@ -175,7 +176,7 @@ class Segment:
 
     def sync(self) -> None:
         """Put what was written on the disk. Raises OSError."""
-        os.fdatasync(self._fd)
+        os.fsync(self._fd)
 
     def rename(self, directory: int, name: str) -> None:
         """Give the file its name. Raises OSError."""

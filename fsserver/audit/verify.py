@@ -45,7 +45,7 @@ _WORST_FIRST = (Status.TAMPERED, Status.CUT, Status.UNREADABLE, Status.TORN, Sta
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Where a chain stops to be one. ``line`` counts from 1; ``seq`` is the number that the record there must have."""
+    """Where a chain stops being one. ``line``: from 1, 0 if there is none; ``seq``: the number that must come there."""
 
     file: str
     line: int
@@ -63,7 +63,7 @@ class Chain:
         last: number and hash of the last sound record.
         runs: how many runs began; healed: how often a torn end or a failure was healed.
         ended: the last record is ``run.end``. If not, the server is running, was killed, or the tail was cut.
-        live: a server holds the lock: it is being written now.
+        live: a server held the lock of one of the files: it is being written now.
         expected: the number of the record whose hash is the expected head.
     """
 
@@ -100,7 +100,8 @@ def verify(path: str, expect_head: str | None = None) -> Verdict:
     try:
         if not stat.S_ISDIR(os.stat(path).st_mode):
             directory, name = os.path.split(path)
-            return _verdict(path, [_checked(directory or ".", name, expect_head)], expect_head, 0)
+            there = frozenset(os.listdir(directory or "."))
+            return _verdict(path, [_checked(directory or ".", name, there, expect_head)], expect_head, 0)
         names = sorted(name for name in os.listdir(path) if not name.startswith("."))
     except OSError as error:
         return Verdict(path, Status.UNREADABLE, (), expect_head, 0, os.strerror(error.errno or errno.EIO))
@@ -119,12 +120,13 @@ def _verdict(path: str, chains: list[Chain], expect_head: str | None, skipped: i
 
 def _chains(directory: str, names: list[str], expect_head: str | None) -> list[Chain]:
     """Every chain of a directory: first those that begin there, then files that say they continue one, but do not."""
+    there = frozenset(names)
     beginnings = [name for name in names if not _continues(directory, name)]
-    chains = [_checked(directory, name, expect_head) for name in beginnings]
+    chains = [_checked(directory, name, there, expect_head) for name in beginnings]
     seen = {name for chain in chains for name in chain.files}
     for name in names:
         if name not in seen:
-            chain = _checked(directory, name, expect_head)
+            chain = _checked(directory, name, there, expect_head)
             seen.update(chain.files)
             if chain.status is not Status.TAMPERED:
                 reason = "continues a file that is not here or does not lead to it"
@@ -142,12 +144,12 @@ def _continues(directory: str, name: str) -> bool:
         return False
 
 
-def _checked(directory: str, name: str, expect_head: str | None) -> Chain:
+def _checked(directory: str, name: str, there: frozenset[str], expect_head: str | None) -> Chain:
     """One chain. A live one is read a second time before it is called anything bad: while a writer takes back half a
     record, or names its next file, a reader can see what never was in the log."""
-    chain = _Walk(directory, expect_head).walk(name)
+    chain = _Walk(directory, there, expect_head).walk(name)
     if chain.live and chain.status is not Status.WHOLE:
-        chain = _Walk(directory, expect_head).walk(name)
+        chain = _Walk(directory, there, expect_head).walk(name)
     return chain
 
 
@@ -170,10 +172,14 @@ class _Stop(Exception):  # noqa: N818 - a place, not an error
 
 
 class _Walk:
-    """One pass over one chain."""
+    """One pass over one chain: the files that were there when `verify` began, each as long as when it is opened.
 
-    def __init__(self, directory: str, expect_head: str | None) -> None:
+    A server that writes faster than this reads would otherwise keep it reading for ever.
+    """
+
+    def __init__(self, directory: str, there: frozenset[str], expect_head: str | None) -> None:
         self._directory = directory
+        self._there = there
         self._expect = expect_head
         self._chain = Chain()
         self._line = 0
@@ -201,7 +207,7 @@ class _Walk:
                 try:
                     last = self._records(stream, previous)
                 finally:
-                    self._chain.live = _is_live(stream.fileno())
+                    self._chain.live |= _is_live(stream.fileno())
         except UnknownVersionError as error:
             raise _Stop(Status.UNREADABLE, error.reason) from error
         except ChainError as error:
@@ -221,6 +227,9 @@ class _Walk:
         following = last.get("next")
         if not isinstance(following, str) or leads_out(following):
             raise _Stop(Status.TAMPERED, "names a next file that is none")
+        if following not in self._there and os.path.lexists(os.path.join(self._directory, following)):
+            self._chain.live = True
+            return None  # begun since: for the next time
         return following
 
     def _missing(self, name: str) -> _Stop:

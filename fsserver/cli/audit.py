@@ -102,7 +102,8 @@ def _chain_lines(chain: Chain) -> list[str]:
     lines = [f"{_status(chain.status.name)} {' → '.join(_name(file) for file in chain.files)}"]
     if chain.problem is not None:
         problem = chain.problem
-        lines.append(f"  {_name(problem.file)}, line {problem.line}: record {problem.seq} {problem.reason}.")
+        line = f", line {problem.line}" if problem.line else ""
+        lines.append(f"  {_name(problem.file)}{line}: record {problem.seq} {problem.reason}.")
     if records:
         healed = f", healed {_times(chain.healed, 'time')}" if chain.healed else ""
         lines.append(f"  sound records {chain.first} to {chain.last.seq}, {_times(chain.runs, 'run')}{healed}")

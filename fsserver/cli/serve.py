@@ -58,8 +58,8 @@ def _load(policy_file: Path | None, roots: tuple[str, ...], write: bool, profile
 
 def _introduction(policy: Policy, roots: tuple[str, ...], write: bool) -> str:
     """What a person sees who starts the server by hand: what it is and how a client starts it."""
-    program = str(Path(sys.argv[0]).absolute())
-    arguments = ["serve"]
+    program, *arguments = _own_command()
+    arguments.append("serve")
     if policy.source:
         arguments += ["--policy", policy.source]
     for root in roots:
@@ -75,6 +75,12 @@ def _introduction(policy: Policy, roots: tuple[str, ...], write: bool) -> str:
         f"Claude Code:\n  claude mcp add fsserver -- {shlex.join([program, *arguments])}\n\n"
         "Now waiting for a client on this terminal. Ctrl-D or Ctrl-C ends the server."
     )
+
+
+def _own_command() -> list[str]:
+    """How a client starts this program: the installed script, or Python with the module."""
+    started = Path(sys.argv[0]).absolute()
+    return [sys.executable, "-m", "fsserver"] if started.name == "__main__.py" else [str(started)]
 
 
 def _fail(error: FsserverError, status: int) -> None:

@@ -38,6 +38,9 @@ MAXSYMLINKS = 40
 # The same on every architecture, as all system calls since Linux 5.0.
 SYS_OPENAT2 = 437
 
+# linux/magic.h
+PROC_SUPER_MAGIC = 0x9FA0
+
 # linux/magic.h and the file systems' own sources: those that can only compare names without their case.
 FOLDING_FILE_SYSTEMS = frozenset(
     {
@@ -49,8 +52,6 @@ FOLDING_FILE_SYSTEMS = frozenset(
         0xFE534D42,  # smb2
         0x786F4256,  # vboxsf
         0x482B,  # hfsplus
-        0x1373,  # devfs, and the numbers of 9p as WSL mounts drives
-        0x01021997,  # 9p
-        0x53464846,  # wslfs
+        0x01021997,  # 9p, as WSL mounts Windows drives
     }
 )

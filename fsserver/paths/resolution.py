@@ -109,9 +109,8 @@ class Resolution:
         """What the name leads to, links followed."""
         try:
             target.handle = self._resolver.open(self._root, "/".join(self._parts))
-        except FileNotFoundError:
-            self._try_equivalent()
-            self._find_absent(target)
+        except OSError as error:
+            self._find_absent(target, error)
             return
         target.stat = os.fstat(target.handle)
         target.name = name_beneath(self._root, target.handle)
@@ -149,9 +148,11 @@ class Resolution:
         except (FileNotFoundError, NotADirectoryError):
             raise MovedError from None
 
-    def _find_absent(self, target: Target) -> None:
-        """A name to be made. The rules are asked about it also where its absence is an error."""
-        self._hold_deepest_directory(target)
+    def _find_absent(self, target: Target, error: OSError) -> None:
+        """A name to be made. Where it cannot be, the rules come before the error, which could tell what exists."""
+        if error.errno == errno.ENOENT:
+            self._try_equivalent()
+        self._hold_deepest_directory(target, error)
         if self._access is Access.WRITE:
             target.action = Action.CREATE
         names = [target.parent_name]
@@ -160,24 +161,25 @@ class Resolution:
         target.name = names[-1]
         self._decide(target, [self._asked, *names[1:]])
         makes_all = self._access is Access.MAKE_DIRECTORY
-        if not (makes_all or (self._access is Access.WRITE and len(target.missing) == 1)):
-            raise FileNotFoundError(errno.ENOENT, "absent")
+        makes_last = self._access is Access.WRITE and len(target.missing) == 1
+        if error.errno != errno.ENOENT or not (makes_all or makes_last):
+            raise error
         self._require_absent(target)
         self._require_parent_stays(target)
 
-    def _hold_deepest_directory(self, target: Target) -> None:
-        """As far as the name exists: that directory, and the names missing below it."""
+    def _hold_deepest_directory(self, target: Target, error: OSError) -> None:
+        """As far as the name exists: the object there, and the names missing below it."""
         for depth in range(len(self._parts) - 1, -1, -1):
             try:
                 target.parent = self._resolver.open(self._root, "/".join(self._parts[:depth]))
-            except FileNotFoundError:
+            except OSError:
                 continue
             target.parent_name = name_beneath(self._root, target.parent)
             target.missing = self._parts[depth:]
             target.leaf = target.missing[0]
             break
         if target.parent < 0 or ".." in target.missing:
-            raise FileNotFoundError(errno.ENOENT, "below a missing directory")
+            raise error
 
     def _require_absent(self, target: Target) -> None:
         try:
@@ -196,9 +198,8 @@ class Resolution:
             raise BadPath(f'The path ends in "..": {display(self._shown)} is meant by its own name only.')
         try:
             target.parent = self._resolver.open(self._root, "/".join(self._parts[:-1]))
-        except FileNotFoundError:
-            self._try_equivalent()
-            self._find_absent(target)  # raises: only the last name may be missing
+        except OSError as error:
+            self._find_absent(target, error)  # raises: only the last name may be missing
             raise
         target.parent_name = name_beneath(self._root, target.parent)
         target.leaf = self._parts[-1]

@@ -17,7 +17,7 @@ from typing import Protocol
 
 from fsserver.errors import UnstablePath
 from fsserver.kernel import constants as c
-from fsserver.kernel.syscalls import descriptor_path, open_how, openat2
+from fsserver.kernel.syscalls import descriptor_path, file_system, open_how, openat2
 from fsserver.paths.names import remainder
 from fsserver.paths.root import Root
 
@@ -59,7 +59,10 @@ class Resolver(Protocol):
 
 
 class WalkResolver:
-    """One component at a time, never letting the kernel follow a link."""
+    """One component at a time, never letting the kernel follow a link.
+
+    Differs from openat2(2) only in a root inside /proc, where it follows no link at all.
+    """
 
     def open(self, root: Root, name: str, *, follow: bool = True) -> int:
         for _ in range(ATTEMPTS):
@@ -116,12 +119,13 @@ class _Walk:
             self._up()
             return
         found = os.open(part, _OBJECT, dir_fd=self._here)
-        if (self._pending or self._follow) and stat.S_ISLNK((status := os.fstat(found)).st_mode):
+        if (self._pending or self._follow) and stat.S_ISLNK(os.fstat(found).st_mode):
             try:
                 text = os.readlink("", dir_fd=found)
+                magic = file_system(found).magic == c.PROC_SUPER_MAGIC
             finally:
                 os.close(found)
-            self._through(text, magic=status.st_size == 0)
+            self._through(text, magic=magic)
             return
         self._enter(found)
         if part != ".":
@@ -136,7 +140,7 @@ class _Walk:
         self._restart(self._trail)
 
     def _through(self, text: str, *, magic: bool) -> None:
-        """Go on with a link's text. ``magic``: links of /proc lead elsewhere than their text says, and have no size."""
+        """Go on with a link's text. ``magic``: it is in /proc, where links lead elsewhere than their text says."""
         self._links += 1
         if magic or not text or self._links > c.MAXSYMLINKS:
             raise OSError(errno.ELOOP, "link")

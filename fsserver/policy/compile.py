@@ -27,8 +27,8 @@ from fsserver.policy.overlap import share
 from fsserver.policy.placement import Located, absolute, check_exposure, check_overlaps, locate
 from fsserver.policy.problems import Code, LanguageError, Place, Problem, did_you_mean
 from fsserver.policy.rules import Origin, PathRule
-from fsserver.policy.source import Entry, Node
 from fsserver.policy.surroundings import Surroundings
+from fsserver.policy.tree import Entry, Node
 
 COMMAND_LINE = "command line"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fsserver.policy.compiled import Action, RootRules
 from fsserver.policy.decision import decide
 from fsserver.policy.problems import Code, Problem, did_you_mean
-from fsserver.policy.source import Node
+from fsserver.policy.tree import Node
 
 
 def check_examples(rules: RootRules, root: Node, problems: list[Problem]) -> None:

@@ -16,9 +16,10 @@ from fsserver.policy.presets import NAMES, PREFIX, read_preset
 from fsserver.policy.problems import Code, LanguageError, Place, PolicyErrors, Problem, Source, did_you_mean
 from fsserver.policy.report import render
 from fsserver.policy.schema import Where, check
-from fsserver.policy.source import Entry, Node, parse
+from fsserver.policy.source import parse
 from fsserver.policy.surroundings import Surroundings
 from fsserver.policy.text import MAX_BYTES
+from fsserver.policy.tree import Entry, Node
 
 MAX_CHAIN = 16
 
@@ -168,6 +169,8 @@ def _read(path: str, uid: int) -> tuple[bytes, tuple[int, int]]:
             raise LanguageError(Code.OWNER, f"{path} can be changed by other users", f"chmod go-w {path}")
         with open(descriptor, "rb", closefd=False) as file:
             return file.read(MAX_BYTES + 1), (found.st_dev, found.st_ino)
+    except OSError as error:
+        raise LanguageError(Code.UNREADABLE, f"{path}: {(error.strerror or 'cannot be read').lower()}") from None
     finally:
         os.close(descriptor)
 

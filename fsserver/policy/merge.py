@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Final
 
 from fsserver.policy.problems import Code, Place, Problem
-from fsserver.policy.source import Entry, Node
+from fsserver.policy.tree import Entry, Node
 
 Pattern = tuple[str, ...]
 

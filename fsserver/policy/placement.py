@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from fsserver.policy.problems import Code, LanguageError, Place, Problem
-from fsserver.policy.source import Node
 from fsserver.policy.surroundings import Surroundings
+from fsserver.policy.tree import Node
 
 Identity = tuple[int, int]
 

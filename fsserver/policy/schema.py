@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from fsserver.policy.problems import Code, LanguageError, Place, Problem, did_you_mean
-from fsserver.policy.source import Node
 from fsserver.policy.text import shortened
+from fsserver.policy.tree import Node
 from fsserver.policy.unavailable import KEYS, VALUES
 
 
@@ -53,7 +53,10 @@ def check(spec: Spec, node: Node, where: Where, problems: list[Problem]) -> bool
     if node.broken:
         return False
     if node.value is None:
+        line = node.place.source.lines[node.place.line - 1]
         help_text = "leave the key out, or write [] or {} for nothing at all"
+        if line[node.place.column - 1 : node.place.column] == "~":
+            help_text = "~ alone means nothing in YAML; in quotes, or with a slash as in ~/notes, it is a path"
         problems.append(Problem(Code.MISSING, node.place, f"{where} has no value", help_text))
         return False
     if isinstance(node.value, str) and node.value in VALUES.get(where.pattern, ()):

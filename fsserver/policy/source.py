@@ -14,85 +14,12 @@ from typing import Any
 import yaml
 
 from fsserver.policy.problems import Code, Place, Problem, Source
-from fsserver.policy.scalars import Scalar, ambiguity, plain_value
+from fsserver.policy.scalars import ambiguity, plain_value
 from fsserver.policy.text import decode, shortened
+from fsserver.policy.tree import Entry, Node
 
 MAX_DEPTH = 32
 MAX_NODES = 20_000
-
-
-@dataclass(slots=True, eq=False)
-class Node:
-    """A value and its place.
-
-    Attributes:
-        value: a scalar, a list of nodes, or a map from key to `Entry`.
-        incomplete: something below was wrong, is reported and was left out: what is missing here proves nothing.
-        broken: the value itself is wrong and reported.
-    """
-
-    place: Place
-    value: Scalar | list[Node] | dict[str, Entry]
-    incomplete: bool = False
-    broken: bool = False
-
-    @property
-    def entries(self) -> dict[str, Entry]:
-        """The map's entries; empty if this is not a map."""
-        return self.value if isinstance(self.value, dict) else {}
-
-    @property
-    def items(self) -> list[Node]:
-        """The list's items; empty if this is not a list."""
-        return self.value if isinstance(self.value, list) else []
-
-    def get(self, *path: str) -> Node | None:
-        """The node at ``path``, through maps, or None."""
-        node = self
-        for step in path:
-            entry = node.entries.get(step)
-            if entry is None:
-                return None
-            node = entry.node
-        return node
-
-    def entries_at(self, *path: str) -> dict[str, Entry]:
-        """The entries of the map at ``path``; empty if there is none."""
-        node = self.get(*path)
-        return node.entries if node else {}
-
-    def items_at(self, *path: str) -> list[Node]:
-        """The items of the list at ``path``; empty if there is none."""
-        node = self.get(*path)
-        return node.items if node else []
-
-    @property
-    def text(self) -> str:
-        """The value of a node that the schema has found to be a text."""
-        assert isinstance(self.value, str)
-        return self.value
-
-    @property
-    def number(self) -> int | float:
-        """The value of a node that the schema has found to be a number, or has made one."""
-        assert isinstance(self.value, (int, float))
-        return self.value
-
-    def plain(self) -> Any:
-        """As lists, dicts and scalars. Depth is bounded by `MAX_DEPTH`."""
-        if isinstance(self.value, dict):
-            return {key: entry.node.plain() for key, entry in self.value.items()}
-        if isinstance(self.value, list):
-            return [item.plain() for item in self.value]
-        return self.value
-
-
-@dataclass(slots=True, eq=False)
-class Entry:
-    """One key of a map."""
-
-    key: Place
-    node: Node
 
 
 @dataclass(slots=True)
@@ -158,7 +85,8 @@ class _Composer:
             self._document(event)
         elif isinstance(event, yaml.AliasEvent):
             place = self._place(event)
-            self._problem(Code.FEATURE, place, f"an alias, *{event.anchor}", "write the value out; a glob needs quotes")
+            message = f"a policy holds no aliases (*{shortened(event.anchor or '')})"
+            self._problem(Code.FEATURE, place, message, "write the value out; a glob needs quotes")
             self._add(Node(place, None, broken=True))
         elif isinstance(event, yaml.ScalarEvent):
             self._scalar(event)
@@ -170,10 +98,11 @@ class _Composer:
     def _document(self, event: Any) -> None:
         place = self._place(event)
         if self.root is not None:
-            self._problem(Code.FEATURE, place, "a second document", "write one policy in a file")
+            self._problem(Code.FEATURE, place, "a policy is one document, and here a second one begins")
             raise _Stop
         if event.version or event.tags:
-            self._problem(Code.FEATURE, place, "a YAML directive", "remove the lines that begin with %")
+            help_text = "remove the lines that begin with %"
+            self._problem(Code.FEATURE, place, "a policy holds no YAML directives", help_text)
 
     def _start(self, event: Any) -> None:
         place = self._place(event)
@@ -183,7 +112,7 @@ class _Composer:
             self._problem(Code.TOO_BIG, place, f"more than {MAX_DEPTH} levels deep")
             raise _Stop
         if self._expects_key():
-            self._problem(Code.FEATURE, place, "a key that is a list or a map", "a key is text")
+            self._problem(Code.FEATURE, place, "a key is text, not a list or a map")
             raise _Stop
         self._add(node)
         self._open.append((node, []))
@@ -207,7 +136,7 @@ class _Composer:
         name = event.value
         if event.implicit[0]:
             if name == "<<":
-                self._problem(Code.FEATURE, place, "a merge key, <<", "write the values out")
+                self._problem(Code.FEATURE, place, "a policy holds no merge keys (<<)", "write the values out")
                 return None
             probe = Node(place, name)
             self._plain(probe, name)
@@ -258,12 +187,13 @@ class _Composer:
 
     def _decorations(self, event: Any, place: Place) -> None:
         if event.anchor is not None:
-            self._problem(Code.FEATURE, place, f"an anchor, &{event.anchor}", "write the value out where it is used")
+            message = f"a policy holds no anchors (&{shortened(event.anchor)})"
+            self._problem(Code.FEATURE, place, message, "write the value out where it is used")
         if event.tag is not None:
             self._problem(
                 Code.FEATURE,
                 place,
-                f"a tag, {shortened(event.tag)}",
+                f"a policy holds no tags ({shortened(event.tag)})",
                 "remove it; a text that begins with ! needs quotes",
             )
 

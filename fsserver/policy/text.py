@@ -24,7 +24,8 @@ def decode(data: bytes, shown: str, label: str) -> tuple[Source, list[Problem]]:
         return source, [Problem(Code.TOO_BIG, Place(source, 1, 1, 1), f"more than {MAX_BYTES // 1024} KiB")]
     source = Source(shown, label, tuple(_LINE_END.split(data.decode(errors="replace"))))
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return source, [Problem(Code.NOT_TEXT, Place(source, 1, 1, 1), "this is UTF-16", "save the file as UTF-8")]
+        message = "a policy is UTF-8, and this is UTF-16"
+        return source, [Problem(Code.NOT_TEXT, Place(source, 1, 1, 1), message, "save the file as UTF-8")]
     try:
         data.decode()
     except UnicodeDecodeError as error:
@@ -50,11 +51,11 @@ def _unseen(source: Source) -> Iterator[Problem]:
 
 def _explain(character: str) -> tuple[str, str | None]:
     if character == "\t":
-        return "a tab", r'indent with spaces; in double quotes write "\t"'
+        return "a policy holds no tabs", r'indent with spaces; in double quotes write "\t"'
     if character == "\ufeff":
-        return "a byte order mark", "save the file as UTF-8 without a byte order mark"
+        return "a policy holds no byte order mark", "save the file as UTF-8 without a byte order mark"
     if character == "\0":
-        return "a NUL character", None
+        return "a policy holds no NUL characters", None
     number = ord(character)
     escape = f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
     name = unicodedata.name(character, "control character").lower()

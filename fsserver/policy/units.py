@@ -16,7 +16,7 @@ DURATION_PATTERN = "^[1-9][0-9]{0,11}(ms|s|m|h)$"
 _QUANTITY = re.compile(r"([0-9]{1,12}) ?([A-Za-z]*)")
 
 # Other spellings, decimal units included: 1 MB is never taken for 1 MiB, but it is what people write first.
-_SIZE_SPELLINGS = {"": "B", "b": "B", "byte": "B", "bytes": "B"} | {
+_SIZE_SPELLINGS = {"b": "B", "byte": "B", "bytes": "B"} | {
     spelling: unit
     for unit in ("KiB", "MiB", "GiB", "TiB")
     for spelling in (unit.lower(), unit[0].lower(), unit[0].lower() + "b")

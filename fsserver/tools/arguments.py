@@ -35,7 +35,7 @@ def _whole(value: object) -> object:
     return value
 
 
-WholeNumber = Annotated[int, BeforeValidator(_whole), Field(ge=1, le=MAX_NUMBER)]
+WholeNumber = Annotated[int, Field(ge=1, le=MAX_NUMBER), BeforeValidator(_whole)]
 
 
 def parse(tool: str, model: type[A], arguments: Mapping[str, Any]) -> A:
@@ -49,52 +49,76 @@ def parse(tool: str, model: type[A], arguments: Mapping[str, Any]) -> A:
         required = {field.alias or name for name, field in fields.items() if field.is_required()}
         arguments = {name: value for name, value in arguments.items() if value is not None or name in required}
     try:
-        return model.model_validate(arguments)
+        parsed = model.model_validate(arguments)
     except ValidationError as error:
         problems = error.errors(include_url=False, include_context=True)
         known = [field.alias or name for name, field in fields.items()]
         lines = [_wording(problem, model, known) for problem in problems[:SHOWN_PROBLEMS]]
         if len(problems) > SHOWN_PROBLEMS:
             lines.append(f"and {len(problems) - SHOWN_PROBLEMS} more")
-        message = f"Invalid arguments for tool {tool}: " + "; ".join(lines)
+        message = f"Invalid arguments for tool {tool}: " + "\n".join(lines)
+    else:
+        place = _not_unicode(parsed)
+        if place is None:
+            return parsed
+        message = f"Invalid arguments for tool {tool}: {HALF_PAIR} at {place.removeprefix('.')}"
     raise BadArguments("MCP error -32602: Input validation error: " + message)
 
 
-_EXPECTED: Final = {
-    "string_type": "string",
-    "int_type": "whole number",
-    "bool_type": "boolean",
-    "list_type": "array",
-    "model_type": "object",
-    "model_attributes_type": "object",
+def _not_unicode(value: object) -> str | None:
+    """Where a string holds half of a surrogate pair, which JSON can spell and no file, name or result can hold."""
+    if isinstance(value, str):
+        if not value.isascii():
+            try:
+                value.encode("utf-8")
+            except UnicodeEncodeError:
+                return ""
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            place = _not_unicode(item)
+            if place is not None:
+                return f"[{number}]{place}"
+    elif isinstance(value, Arguments):
+        for name, item in value.__dict__.items():
+            place = _not_unicode(item)
+            if place is not None:
+                return f".{to_camel(name)}{place}"
+    return None
+
+
+HALF_PAIR: Final = "Invalid input: expected Unicode text, received half of a surrogate pair"
+
+# pydantic's kinds of errors, in the reference's words where it has any.
+_WORDINGS: Final = {
+    "string_type": "Invalid input: expected string, received {received}",
+    "int_type": "Invalid input: expected number, received {received}",
+    "bool_type": "Invalid input: expected boolean, received {received}",
+    "list_type": "Invalid input: expected array, received {received}",
+    "model_type": "Invalid input: expected object, received {received}",
+    "missing": "Invalid input: expected {missing}, received undefined",
+    "literal_error": "Invalid option: expected one of {options}",
+    "too_short": "Too small: expected array to have >={min_length} items",
+    "too_long": "Too big: expected array to have <={max_length} items",
+    "greater_than_equal": "Too small: expected number to be >={ge}",
+    "less_than_equal": "Too big: expected number to be <={le}",
+    "string_pattern_mismatch": "Invalid input: expected 64 hexadecimal digits",
+    "string_unicode": HALF_PAIR,
 }
 
 
-def _wording(problem: Mapping[str, Any], model: type[Arguments], known: Sequence[str]) -> str:  # noqa: PLR0911 - a table
-    """One problem in the reference's words where it has any."""
+def _wording(problem: Mapping[str, Any], model: type[Arguments], known: Sequence[str]) -> str:
+    """One problem in words."""
     kind, place, given = problem["type"], _place(problem["loc"]), problem["input"]
-    context = problem.get("ctx", {})
     if kind == "extra_forbidden":
         near = difflib.get_close_matches(str(problem["loc"][-1])[:SHOWN_NAME], known, n=1)
         return f"Unknown argument {place}" + (f" (did you mean {near[0]}?)" if near else "")
-    if kind == "missing":
-        return f"Invalid input: expected {_missing(model, problem['loc'])}, received undefined at {place}"
-    if kind in _EXPECTED:
-        return f"Invalid input: expected {_EXPECTED[kind]}, received {_kind(given)} at {place}"
-    if kind == "literal_error":
-        options = str(context["expected"]).replace("'", '"').replace(" or ", "|").replace(", ", "|")
-        return f"Invalid option: expected one of {options} at {place}"
-    if kind == "too_short":
-        return f"Too small: expected array to have >={context['min_length']} items at {place}"
-    if kind == "too_long":
-        return f"Too big: expected array to have <={context['max_length']} items at {place}"
-    if kind == "greater_than_equal":
-        return f"Too small: expected number to be >={context['ge']} at {place}"
-    if kind == "less_than_equal":
-        return f"Too big: expected number to be <={context['le']} at {place}"
-    if kind == "string_unicode":
-        return f"Invalid input: expected Unicode text, received a lone surrogate at {place}"
-    return f"Invalid input at {place}"
+    if kind == "int_type" and isinstance(given, float):
+        return f"Invalid input: expected whole number, received {given!r} at {place}"
+    context = problem.get("ctx", {})
+    options = str(context.get("expected", "")).replace("'", '"').replace(" or ", "|").replace(", ", "|")
+    missing = _missing(model, problem["loc"])
+    wording = _WORDINGS.get(kind, "Invalid input")
+    return wording.format(received=_kind(given), missing=missing, options=options, **context) + f" at {place}"
 
 
 def _missing(model: type[Arguments], location: Sequence[str | int]) -> str:
@@ -106,7 +130,9 @@ def _missing(model: type[Arguments], location: Sequence[str | int]) -> str:
 
 
 def _place(location: Sequence[str | int]) -> str:
-    return ".".join(str(part)[:SHOWN_NAME] for part in location).encode("utf-8", "backslashreplace").decode()
+    """``edits[0].newText``"""
+    parts = (f"[{part}]" if isinstance(part, int) else f".{part[:SHOWN_NAME]}" for part in location)
+    return "".join(parts).removeprefix(".").encode("utf-8", "backslashreplace").decode()
 
 
 def _kind(value: object) -> str:  # noqa: PLR0911 - one line a JSON type
@@ -115,7 +141,7 @@ def _kind(value: object) -> str:  # noqa: PLR0911 - one line a JSON type
     if isinstance(value, bool):
         return "boolean"
     if isinstance(value, int | float):
-        return f"number {value}" if -MAX_NUMBER <= value <= MAX_NUMBER else "number"
+        return "number"
     if isinstance(value, str):
         return "string"
     if isinstance(value, list):
@@ -131,7 +157,9 @@ def input_schema(model: type[Arguments]) -> dict[str, Any]:
     definitions = schema.pop("$defs", {})
     small = _small(schema, definitions)
     assert isinstance(small, dict)
-    small.setdefault("properties", {})
+    properties = small.setdefault("properties", {})
+    if "path" in properties:  # what matters most comes first
+        small["properties"] = {"path": properties.pop("path"), **properties}
     return small
 
 
@@ -149,7 +177,7 @@ def _small(node: Any, definitions: Mapping[str, Any]) -> Any:
     for key, value in node.items():
         if key == "properties":
             small[key] = {name: _small(schema, definitions) for name, schema in value.items()}
-        elif key in ("title", "maximum") or (key == "default" and value in (None, [])):
+        elif key in ("title", "maximum", "maxItems", "pattern") or (key == "default" and not value):
             continue
         elif key == "description" and "properties" in node:
             continue  # a class's docstring, written for us

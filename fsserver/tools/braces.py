@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import Final
 
 from fsserver.errors import BadArguments
@@ -70,7 +71,7 @@ def _next_group(text: str, position: int) -> tuple[int, int, list[str]] | None:
         body = text[start + 1 : end]
         if commas:
             cuts = [start, *commas, end]
-            parts = [text[a + 1 : b] for a, b in zip(cuts, cuts[1:], strict=False)]
+            parts = [text[a + 1 : b] for a, b in pairwise(cuts)]
             return start, end + 1, parts
         sequence = _sequence(body)
         if sequence is not None and text[max(0, start - 1) : start] != "$":

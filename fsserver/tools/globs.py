@@ -15,6 +15,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from fsserver.errors import BadArguments
 from fsserver.tools.braces import expand
+from fsserver.tools.character_class import character_class
 
 MAX_PATTERN: Final = 2_048
 
@@ -137,82 +138,11 @@ def _tokens(pattern: str) -> list[_Token]:
         elif character == "?":
             tokens.append(_Token("[^/]"))
         elif character == "[":
-            expression, length = _character_class(pattern, position - 1)
+            expression, position = character_class(pattern, position - 1)
             tokens.append(_Token(expression))
-            position += length - 1
         elif character == "\\" and position < len(pattern):
             tokens.append(_Token(re.escape(pattern[position])))
             position += 1
         else:
             tokens.append(_Token(re.escape(character)))
     return tokens
-
-
-_NOTHING: Final = "(?!)"
-_CLASSES: Final = {
-    "[:alnum:]": r"^\W_",
-    "[:alpha:]": r"^\W\d_",
-    "[:ascii:]": r"\x00-\x7f",
-    "[:blank:]": r" \t",
-    "[:cntrl:]": r"\x00-\x1f\x7f-\x9f",
-    "[:digit:]": r"\d",
-    "[:space:]": r"\s",
-    "[:word:]": r"\w",
-    "[:xdigit:]": "A-Fa-f0-9",
-}
-_UNAVAILABLE: Final = ("[:graph:]", "[:lower:]", "[:print:]", "[:punct:]", "[:upper:]")
-
-
-def _character_class(pattern: str, start: int) -> tuple[str, int]:
-    """The expression of the class that begins at ``start``, and its length; a bracket that never closes is a bracket."""
-    position = start + 1
-    negated = position < len(pattern) and pattern[position] in "!^"
-    position += negated
-    members: list[str] = []
-    low: str | None = None
-    first = True
-    while position < len(pattern):
-        character = pattern[position]
-        if character == "]" and not first:
-            return _class_expression(members, low, negated), position + 1 - start
-        first = False
-        if character == "[":
-            named = next((name for name in (*_CLASSES, *_UNAVAILABLE) if pattern.startswith(name, position)), None)
-            if named is not None:
-                if named in _UNAVAILABLE:
-                    raise BadArguments(f"the character class {named} is not available", allowed_instead="a range, a-z")
-                if low is not None:
-                    return _NOTHING, len(pattern) - start
-                members.append(_named(named))
-                position += len(named)
-                continue
-        if character == "\\" and position + 1 < len(pattern):
-            position += 1
-            character = pattern[position]
-        position += 1
-        if low is not None:
-            if low <= character:
-                members.append(f"[{_in_class(low)}-{_in_class(character)}]")
-            low = None
-        elif pattern.startswith("-", position) and not pattern.startswith("-]", position):
-            low = character
-            position += 1
-        else:
-            members.append(f"[{_in_class(character)}]")
-    return re.escape("["), 1
-
-
-def _class_expression(members: Sequence[str], low: str | None, negated: bool) -> str:
-    if low is not None:
-        members = [*members, f"[{_in_class(low)}]", "[-]"]
-    if not members:
-        return _NOTHING
-    return f"(?!/)(?!{'|'.join(members)})." if negated else f"(?!/)(?:{'|'.join(members)})"
-
-
-def _named(name: str) -> str:
-    return f"[{_CLASSES[name]}]"
-
-
-def _in_class(character: str) -> str:
-    return "\\" + character if character in "\\]^-[&~|" else character

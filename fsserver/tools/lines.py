@@ -12,6 +12,7 @@ from fsserver.tools.text import Codec
 ReadAt: TypeAlias = Callable[[int, int], bytes]
 """``(offset, at most n) -> bytes``; fewer only at the end of the file."""
 
+FIRST_CHUNK_BYTES: Final = 64 * 1024  # doubled from there
 CHUNK_BYTES: Final = 1024 * 1024  # large enough that a chunk costs more than the call, small enough to hear a cancel
 
 
@@ -47,7 +48,9 @@ def count_line_ends(read_at: ReadAt, codec: Codec, end: int, control: Control) -
     return seen
 
 
-def tail_offset(read_at: ReadAt, codec: Codec, size: int, count: int, max_bytes: int, control: Control) -> int | None:
+def tail_offset(
+    read_at: ReadAt, codec: Codec, size: int, count: int, *, max_bytes: int, control: Control
+) -> int | None:
     """The offset after the ``count``-th line end from the end: where the last ``count`` pieces between them begin.
 
     Reads backwards and no more than it needs.
@@ -55,7 +58,7 @@ def tail_offset(read_at: ReadAt, codec: Codec, size: int, count: int, max_bytes:
     Returns:
         None where more than ``max_bytes`` would follow the offset.
     """
-    chunk = 64 * 1024
+    chunk = FIRST_CHUNK_BYTES
     position = size - size % codec.unit
     while position > 0:
         control.checkpoint()
@@ -71,6 +74,33 @@ def tail_offset(read_at: ReadAt, codec: Codec, size: int, count: int, max_bytes:
         count -= here
         chunk = min(2 * chunk, CHUNK_BYTES)
     return 0 if size <= max_bytes else None
+
+
+def read_lines(
+    read_at: ReadAt, codec: Codec, offset: int, count: int, *, max_bytes: int, control: Control
+) -> tuple[bytes, bool]:
+    """The first ``count`` lines from ``offset`` on, with their ends, and whether they are all there.
+
+    They are not where the file ends before, or where they are more than ``max_bytes``; then what there is, at most
+    one chunk more than that.
+    """
+    parts: list[bytes] = []
+    chunk = FIRST_CHUNK_BYTES
+    size = 0
+    while size <= max_bytes:
+        control.checkpoint()
+        data = read_at(offset + size, chunk)
+        here = _count(data, codec)
+        if here >= count:
+            parts.append(data[: _nth(data, codec, count) + codec.unit])
+            return b"".join(parts), True
+        parts.append(data)
+        size += len(data)
+        if len(data) < chunk:
+            break
+        count -= here
+        chunk = min(2 * chunk, CHUNK_BYTES)
+    return b"".join(parts), False
 
 
 def first_lines_length(data: bytes, codec: Codec, count: int) -> int | None:

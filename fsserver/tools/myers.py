@@ -7,7 +7,8 @@ and the stop at the edge of the graph, are those of the npm package diff 8, so t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Literal, NamedTuple, TypeAlias
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
 
 MAX_DISTANCE: Final = 400  # inserted and removed lines that are looked for; the work grows with the square
 MAX_STEPS: Final = 2_000_000  # lines stepped over, for files that repeat themselves
@@ -16,7 +17,8 @@ Tag: TypeAlias = Literal["=", "-", "+"]
 Script: TypeAlias = list[tuple[Tag, int]]
 
 
-class _Run(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Run:
     """The end of a way: what its last steps were, and what came before them."""
 
     tag: Tag

@@ -81,9 +81,8 @@ def _difference(wanted: Sequence[str], window: Sequence[str], start: int) -> str
         if line.strip(WHITESPACE) != there.strip(WHITESPACE):
             at = next((i for i, pair in enumerate(zip(line, there, strict=False)) if pair[0] != pair[1]), 0)
             skip = max(0, at - LINE_CHARACTERS // 2)
-            return (
-                f"Line {start + index + 1} differs:\n  oldText: {_visible(line[skip:])}\n  file:    {_visible(there[skip:])}"
-            )
+            one, other = _visible(line[skip:]), _visible(there[skip:])
+            return f"Line {start + index + 1} differs:\n  oldText: {one}\n  file:    {other}"
     return "Those lines are equal but for their place: oldText begins or ends inside a line there."
 
 

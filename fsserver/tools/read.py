@@ -16,12 +16,13 @@ from fsserver.policy.compiled import Action
 from fsserver.tools.arguments import Arguments, WholeNumber
 from fsserver.tools.call import Call
 from fsserver.tools.control import Control
-from fsserver.tools.lines import ReadAt, count_line_ends, first_lines_length, skip_lines, tail_offset
+from fsserver.tools.lines import ReadAt, count_line_ends, first_lines_length, read_lines, skip_lines, tail_offset
 from fsserver.tools.registry import READS, Tool
 from fsserver.tools.result import ToolResult, text_result
 from fsserver.tools.text import HEAD_BYTES, Codec, codec_of, count_lines, cut_lines
 
 NOTES_BYTES: Final = 512  # kept free in a result for the block that says what was cut
+WHOLE_BYTES: Final = 128 * 1024  # a file of no more is read once, whatever is asked for
 HASH_CHUNK_BYTES: Final = 1024 * 1024
 
 
@@ -31,9 +32,9 @@ class ReadTextFile(Arguments):
     tail: WholeNumber | None = Field(None, description="Only the last N lines.")
     offset: WholeNumber | None = Field(None, description="First line to read, from 1.")
     limit: WholeNumber | None = Field(None, description="How many lines to read from offset.")
-    line_numbers: bool = Field(False, description="Put its number and a tab before each line.")
-    encoding: str | None = Field(None, description="For text that is not UTF-8 or marked UTF-16, e.g. latin-1.")
-    include_sha256: bool = Field(False, description="Add the file's SHA-256, for expectedSha256.")
+    line_numbers: bool = Field(False, description="Number each line.")
+    encoding: str | None = Field(None, description="If not UTF-8 or marked UTF-16, e.g. latin-1.")
+    include_sha256: bool = Field(False, description="Add the SHA-256, for expectedSha256.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +65,9 @@ class Source:
         self.shown = shown
         self.budget = budget
         self._control = control
-        start = file.read_at(0, budget + 1)
-        self.whole = start if len(start) <= budget else None
+        most = min(budget, WHOLE_BYTES)
+        start = file.read_at(0, most + 1)
+        self.whole = start if len(start) <= most else None
         self._read_at: ReadAt = file.read_at if self.whole is None else lambda at, length: start[at : at + length]
         self.size = max(file.size, len(start)) if self.whole is None else len(start)
         self.codec: Codec = codec_of(start[:HEAD_BYTES], encoding)
@@ -86,15 +88,13 @@ class Source:
             lines = seen + (seen < first - 1 and self.size > 0 and not self._ends_with_newline())
             return Selection("", first, 0, False, note=f"The file has {lines} lines; line {first} is past its end.")
         # One byte is at least one byte of UTF-8, so more of the file than this cannot fit.
-        data = self._read_at(start, (self.budget + 1) * self.codec.unit)
-        ends_here = len(data) < (self.budget + 1) * self.codec.unit
-        if count is not None:
-            length = first_lines_length(data, self.codec, count)
-            if length is not None:
-                ends_here = ends_here and length == len(data)
-                data = data[:length]
-                return self._selection(data, first, True, more=not ends_here)
-        return self._selection(data, first, ends_here, more=not ends_here)
+        most = (self.budget + 1) * self.codec.unit
+        if count is None:
+            data = self._read_at(start, most)
+            return self._selection(data, first, len(data) < most, more=len(data) == most)
+        data, all_there = read_lines(self._read_at, self.codec, start, count, max_bytes=most, control=self._control)
+        at_end = len(self._read_at(start + len(data), 1)) == 0
+        return self._selection(data, first, all_there or at_end, more=not at_end)
 
     def head(self, count: int) -> Selection:
         """The first lines as the reference server gives them: without the end of the last."""
@@ -105,7 +105,9 @@ class Source:
 
     def tail(self, count: int, numbered: bool) -> Selection:
         """The last lines as the reference server gives them: what follows a final line end counts as one."""
-        start = tail_offset(self._read_at, self.codec, self.size, count, self.budget * self.codec.unit, self._control)
+        start = tail_offset(
+            self._read_at, self.codec, self.size, count, max_bytes=self.budget * self.codec.unit, control=self._control
+        )
         note = None
         if start is None:
             start, note = self._last_that_fit()
@@ -128,11 +130,8 @@ class Source:
         return start + length, _tail_note(lines)
 
     def _selection(self, data: bytes, first: int, complete: bool, *, more: bool) -> Selection:
-        if complete:
-            text = self.codec.decode(data, self.shown)
-        else:
-            # The last character may be cut in half: it belongs to what is left out.
-            text = _decode_start(self.codec, data, self.shown)
+        # The last character may be cut in half: it belongs to what is left out.
+        text = self.codec.decode(data, self.shown) if complete else _decode_start(self.codec, data, self.shown)
         kept, lines, inside = cut_lines(text, self.budget)
         return Selection(kept, first, lines, more=more or len(kept) < len(text), inside=inside)
 
@@ -186,7 +185,7 @@ def read_text_file(call: Call[ReadTextFile]) -> ToolResult:
         source = Source(file, wanted.encoding, target.shown, budget, call.control)
         selection = select(source, wanted)
         whole = not selection.more and not selection.inside and selection.first_line == 1
-        whole = whole and source.whole is not None and wanted.head is None and wanted.tail is None
+        whole = whole and wanted.head is None and wanted.tail is None
         sha256 = source.sha256() if whole or wanted.include_sha256 else None
     text = selection.text
     if wanted.line_numbers:

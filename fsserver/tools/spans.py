@@ -61,3 +61,8 @@ def compose(regions: Sequence[Region], splices: Sequence[Splice]) -> list[Region
                 break
         merged.append(Region(first, end + back, moved, end + shift))
     return merged
+
+
+def shifted(regions: Sequence[Region], by: int) -> list[Region]:
+    """The regions of the same texts with ``by`` more characters before both."""
+    return [Region(*(position + by for position in region)) for region in regions]

@@ -60,7 +60,7 @@ class Codec:
                 raise _binary(shown) from None
             raise BadEncoding(
                 f"Not valid {self.name}: {shown} has a byte 0x{data[error.start]:02x} that fits no character.",
-                allowed_instead="read with encoding: latin-1 (any byte is a character), windows-1252 or the one you know",
+                allowed_instead="the encoding you know, or encoding: latin-1, in which every byte is a character",
             ) from None
         if "\0" in text and not self.chosen:
             raise _binary(shown)

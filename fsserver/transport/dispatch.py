@@ -199,6 +199,8 @@ class Dispatcher:
         if not call.unwanted and not self._closed:
             self._writer.send(answer)
         self._finish(call)
+        if not self._open:
+            self._writer.flush()
         self.advance()
 
     def _finish(self, call: InFlight) -> None:

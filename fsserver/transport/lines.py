@@ -151,6 +151,11 @@ class LineWriter:
             self._scheduled = True
             self._loop.call_soon(self._flush)
 
+    def flush(self) -> None:
+        """Write now and not at the end of this round: for a line after which no other is expected soon."""
+        if not self._polling:
+            self._flush()
+
     async def flushed(self) -> None:
         """Wait until everything is written, or can never be."""
         await self._empty.wait()

@@ -16,10 +16,10 @@ from fsserver.transport.lines import LineReader, LineWriter
 GRACE_S: Final = 2.0
 """How long calls may go on after the client closed its end, or a signal."""
 
-STOP_S: Final = 0.4
+STOP_S: Final = 0.3
 """How long cancelled calls may take to notice."""
 
-FLUSH_S: Final = 0.4
+FLUSH_S: Final = 0.3
 """How long the client may take to read the last answers."""
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -67,7 +67,7 @@ class Workers:
         return cast("T", await future)
 
     def _help(self) -> None:
-        """If calls wait: wake or start a thread, unless one of those awake has just begun a call; then look again."""
+        """If calls wait, wake or start a thread, unless one of those awake has just begun a call. Look again soon."""
         assert self._loop is not None
         now = time.monotonic()
         with self._mutex:
@@ -77,25 +77,27 @@ class Workers:
             progress = any(now - thread.since < STALL_S for thread in self._awake)
             if not progress:
                 self._rouse(now)
-        if progress and not self._watching:
+            left = len(self._jobs) > (0 if progress else 1)
+        if left and not self._watching:
             self._watching = True
             self._loop.call_later(STALL_S, self._watch)
 
     def _rouse(self, now: float) -> None:
-        thread = self._asleep.pop() if self._asleep else None
-        if thread is None:
+        if self._asleep:
+            thread = self._asleep.pop()
+            thread.wake.release()
+        else:
             thread = _Thread()
             threading.Thread(target=self._work, args=(thread,), daemon=True).start()
         thread.since = now
         self._awake.append(thread)
-        thread.wake.release()
 
     def _watch(self) -> None:
-        self._watching = False
+        self._watching = False  # before the results are read: one that comes later wakes the loop, or is watched again
+        self._collect()
         self._help()
 
     def _work(self, thread: _Thread) -> None:
-        thread.wake.acquire()
         while True:
             with self._mutex:
                 job = self._jobs.popleft() if self._jobs else None
@@ -104,6 +106,8 @@ class Workers:
                     self._asleep.append(thread)
                 else:
                     thread.since = time.monotonic()
+            if self._done and (job is None or not self._watching):
+                self._hand_over()
             if job is None:
                 thread.wake.acquire()
                 continue
@@ -111,17 +115,20 @@ class Workers:
                 job.result = job.function()
             except BaseException as error:  # noqa: BLE001 - raised again where the call is awaited
                 job.error = error
-            self._finished(job)
+            self._done.append(job)
 
-    def _finished(self, job: _Job) -> None:
-        self._done.append(job)
+    def _hand_over(self) -> None:
+        """Wake the loop for results. A thread that goes on with the next call leaves them to the watch, if one is due.
+
+        A loop that wakes for each of many short calls takes the interpreter's lock from the thread that runs them.
+        """
         if not self._collecting:
             self._collecting = True
             assert self._loop is not None
             self._loop.call_soon_threadsafe(self._collect)
 
     def _collect(self) -> None:
-        self._collecting = False  # before the deque is read: what is appended from here on wakes the loop again
+        self._collecting = False  # before the results are read, for the same reason
         while self._done:
             job = self._done.popleft()
             if job.future.cancelled():

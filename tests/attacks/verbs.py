@@ -59,7 +59,8 @@ def _edit(work: Workspace, path: str) -> object:
 
 def _make_directory(work: Workspace, path: str) -> object:
     with work.target(ClientPath(path), Access.MAKE_DIRECTORY) as target:
-        return verb.make_directories(target)
+        verb.make_directories(target)
+    return None
 
 
 def _move(work: Workspace, source: str, destination: str) -> None:

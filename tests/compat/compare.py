@@ -9,8 +9,11 @@ from tests.compat.case import Case
 from tests.compat.run import Answer
 
 _ADDED = re.compile(r"(\n(?:rule|allowed instead): [^\n]*)+\Z")
-_DIGEST = re.compile(r"\n?sha256: [0-9a-f]{64}\Z")
-_WRITES = frozenset({"write_file", "edit_file"})
+# A diff ends with an empty line already.
+_DIGEST = {
+    "write_file": re.compile(r"\nsha256: [0-9a-f]{64}\Z"),
+    "edit_file": re.compile(r"(?<=\n\n)sha256: [0-9a-f]{64}\Z"),
+}
 
 
 def comparable(case: Case, answer: Answer) -> Answer:
@@ -22,8 +25,8 @@ def comparable(case: Case, answer: Answer) -> Answer:
 def _plain(tool: str, answer: Answer) -> Answer:
     if "error" in answer:
         return {**answer, "error": _ADDED.sub("", answer["error"])}
-    if tool in _WRITES and "text" in answer:
-        return {**answer, "text": _DIGEST.sub("", answer["text"])}
+    if tool in _DIGEST and "text" in answer:
+        return {**answer, "text": _DIGEST[tool].sub("", answer["text"])}
     return answer
 
 
@@ -38,7 +41,26 @@ def tools_missing(reference: dict[str, Any], own: dict[str, Any]) -> list[str]:
             problems.append(f"{name} is not listed")
             continue
         pairs = [(key, ours[key], theirs[key]) for key in ("title", "required")]
-        pairs += [(part, ours["parameters"].get(part), value) for part, value in theirs["parameters"].items()]
         pairs += [(part, ours["annotations"].get(part), value) for part, value in theirs["annotations"].items()]
         problems += [f"{name}: {what} is {mine!r}, not {his!r}" for what, mine, his in pairs if mine != his]
+        problems += [
+            f"{name}: {part} is {ours['parameters'].get(part)!r}, not {value!r}"
+            for part, value in theirs["parameters"].items()
+            if not _takes_the_same(ours["parameters"].get(part, {}), value)
+        ]
     return problems
+
+
+def _takes_the_same(ours: dict[str, Any], theirs: dict[str, Any]) -> bool:
+    """Whether a schema takes what the reference's takes. Whole numbers will do; an empty default need not be written."""
+    kinds = {theirs["type"], "integer"} if theirs["type"] == "number" else {theirs["type"]}
+    if ours.get("type") not in kinds or ours.get("default", []) != theirs.get("default", []):
+        return False
+    if ours.get("enum") != theirs.get("enum") or ours.get("minItems") != theirs.get("minItems"):
+        return False
+    if "items" in theirs:
+        return _takes_the_same(ours.get("items", {}), theirs["items"])
+    if set(ours.get("required", [])) != set(theirs.get("required", [])):
+        return False
+    properties = ours.get("properties", {})
+    return all(_takes_the_same(properties.get(name, {}), value) for name, value in theirs.get("properties", {}).items())

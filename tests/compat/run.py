@@ -7,7 +7,6 @@ What cannot be equal between two runs or two servers is replaced: the temporary 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -159,7 +158,7 @@ def described(tools: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         tool["name"]: {
             "annotations": tool.get("annotations", {}),
-            "parameters": {name: _type(schema) for name, schema in tool["inputSchema"].get("properties", {}).items()},
+            "parameters": {name: _shape(schema) for name, schema in tool["inputSchema"].get("properties", {}).items()},
             "required": sorted(tool["inputSchema"].get("required", [])),
             "title": tool.get("title"),
         }
@@ -167,17 +166,11 @@ def described(tools: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _type(schema: dict[str, Any]) -> str:
-    """``string``, ``number``, ``array of string``, ``object {newText, oldText}``, with the default if there is one."""
-    shown = str(schema.get("type"))
-    if "enum" in schema:
-        shown += " " + "|".join(schema["enum"])
-    if shown == "array":
-        shown += f" of {_type(schema['items'])}"
-        if "minItems" in schema:
-            shown += f", at least {schema['minItems']}"
-    if shown == "object":
-        shown += " {" + ", ".join(f"{name}: {_type(each)}" for name, each in sorted(schema["properties"].items())) + "}"
-    if "default" in schema:
-        shown += f" = {json.dumps(schema['default'])}"
-    return shown
+def _shape(schema: dict[str, Any]) -> dict[str, Any]:
+    """A schema without descriptions and dialect."""
+    kept = {key: schema[key] for key in ("type", "enum", "default", "minItems", "required") if key in schema}
+    if "items" in schema:
+        kept["items"] = _shape(schema["items"])
+    if "properties" in schema:
+        kept["properties"] = {name: _shape(each) for name, each in schema["properties"].items()}
+    return kept

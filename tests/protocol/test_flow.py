@@ -6,6 +6,7 @@ import json
 import os
 import statistics
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import psutil
@@ -17,19 +18,18 @@ from tests.protocol.conftest import StartFixture
 from tests.support import wait_until
 
 
+def line(method: str, params: dict[str, object], identifier: object = None) -> bytes:
+    message = {"jsonrpc": "2.0", "method": method, "params": params}
+    return json.dumps(message if identifier is None else {**message, "id": identifier}).encode() + b"\n"
+
+
 def calls(count: int, tool: str, arguments: dict[str, object], first: int = 1_000) -> bytes:
-    return b"".join(
-        json.dumps(
-            {
-                "jsonrpc": "2.0",
-                "id": first + n,
-                "method": "tools/call",
-                "params": {"name": tool, "arguments": arguments},
-            }
-        ).encode()
-        + b"\n"
-        for n in range(count)
-    )
+    params: dict[str, object] = {"name": tool, "arguments": arguments}
+    return b"".join(line("tools/call", params, first + n) for n in range(count))
+
+
+def cancellations(identifiers: Iterable[object]) -> bytes:
+    return b"".join(line("notifications/cancelled", {"requestId": each}) for each in identifiers)
 
 
 def stops_working(server: psutil.Process) -> None:
@@ -123,14 +123,7 @@ def test_cancellation_gets_through_to_running_calls_past_thousands_that_wait(sta
     client = start(2)
     client.open()
     stuck = [client.start_call("sleep", {"seconds": 60}) for _ in range(2)]
-    writer = client.raw_in_background(
-        calls(5_000, "echo", {"text": "x" * 100})
-        + b"".join(
-            json.dumps({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": n}}).encode()
-            + b"\n"
-            for n in stuck
-        )
-    )
+    writer = client.raw_in_background(calls(5_000, "echo", {"text": "x" * 100}) + cancellations(stuck))
     answers = [client.message() for _ in range(5_000)]
     writer.join(10)
     assert {answer["id"] for answer in answers} == set(range(1_000, 6_000))
@@ -143,12 +136,7 @@ def test_cancelling_everything_again_and_again_leaves_nothing_behind(start: Star
     server = psutil.Process(client.process.pid)
 
     def round_trip(first: int) -> None:
-        cancels = b"".join(
-            json.dumps({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": n}}).encode()
-            + b"\n"
-            for n in range(first, first + 5_000)
-        )
-        client.raw(calls(5_000, "echo", {"text": "x" * 200}, first=first) + cancels)
+        client.raw(calls(5_000, "echo", {"text": "x" * 200}, first=first) + cancellations(range(first, first + 5_000)))
         client.request("ping")
 
     round_trip(1_000)

@@ -63,7 +63,7 @@ for _ in range(20):
 @pytest.mark.parametrize(
     "value",
     [1.0, math.nan, b"x", {1: 2}, {"a": {True: 1}}, 2**64, -(2**63) - 1, object(), [set()], NESTED],
-    ids=repr,
+    ids=lambda value: repr(value).split(" object")[0],
 )
 def test_what_has_no_canonical_form_is_refused_before_it_is_written(value: object) -> None:
     with pytest.raises(ValueError, match=r"\w"):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from fsserver.audit.chain import unseal
 from fsserver.audit.verify import Status, verify
 from fsserver.cli.audit import audit_group
 from tests.audit_logs import CALL, open_directory, open_file, private, sealed, written
@@ -78,6 +79,27 @@ def test_middle_of_a_rotated_log_is_verified_by_itself_when_it_is_named(tmp_path
 def test_unknown_version_is_unreadable_and_not_called_tampered(tmp_path: Path) -> None:
     (tmp_path / "log.jsonl").write_bytes(sealed([{"event": "run.start", "v": 2}]))
     assert verify(str(tmp_path / "log.jsonl")).status is Status.UNREADABLE
+
+
+def test_verify_ends_though_the_log_grows_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A writer that adds two files for each record that is read: only what was there at the start is looked at."""
+    log = open_file(tmp_path / "audit/log.jsonl", max_size=3000)
+    looked_at = 0
+
+    def unseal_and_grow(line: bytes) -> dict[str, object]:
+        nonlocal looked_at
+        looked_at += 1
+        assert looked_at < 100, "verify runs after the writer"
+        for _ in range(20):
+            log.append("call.outcome", CALL)
+        return unseal(line)
+
+    monkeypatch.setattr("fsserver.audit.verify.unseal", unseal_and_grow)
+    verdict = verify(log.path)
+    monkeypatch.undo()
+    log.close()
+    assert verdict.status is Status.WHOLE
+    assert verdict.chains[0].live
 
 
 @pytest.mark.parametrize(

@@ -164,7 +164,7 @@ def test_a_narrowed_root_refuses_changes_and_names_the_profile() -> None:
 
 def test_a_profile_narrows_tools() -> None:
     once = narrow(policy(x=profile(None, frozenset({"read_file", "edit_file"}))), "x")
-    assert once.tools == {"read_file", "edit_file"}
+    assert once.tools == frozenset({"read_file", "edit_file"})
     assert narrow(policy(x=profile(None, frozenset())), "x").tools == frozenset()
 
 

@@ -1,0 +1,39 @@
+"""The tools that exist, in the order in which clients see them."""
+
+from __future__ import annotations
+
+from fsserver.tools.change import COPY_FILE, CREATE_DIRECTORY, DELETE_FILE, MOVE_FILE
+from fsserver.tools.edit_file import EDIT_FILE
+from fsserver.tools.info import GET_FILE_INFO, LIST_ALLOWED_DIRECTORIES
+from fsserver.tools.listing import LIST_DIRECTORY, LIST_DIRECTORY_WITH_SIZES
+from fsserver.tools.media import READ_MEDIA_FILE
+from fsserver.tools.read import READ_FILE, READ_TEXT_FILE
+from fsserver.tools.read_many import READ_MULTIPLE_FILES
+from fsserver.tools.registry import Registry
+from fsserver.tools.search import SEARCH_FILES
+from fsserver.tools.tree import DIRECTORY_TREE
+from fsserver.tools.write import WRITE_FILE
+
+
+def file_tools() -> Registry:
+    """A registry of every tool."""
+    return Registry(
+        (
+            READ_FILE,
+            READ_TEXT_FILE,
+            READ_MEDIA_FILE,
+            READ_MULTIPLE_FILES,
+            WRITE_FILE,
+            EDIT_FILE,
+            CREATE_DIRECTORY,
+            LIST_DIRECTORY,
+            LIST_DIRECTORY_WITH_SIZES,
+            DIRECTORY_TREE,
+            MOVE_FILE,
+            COPY_FILE,
+            DELETE_FILE,
+            SEARCH_FILES,
+            GET_FILE_INFO,
+            LIST_ALLOWED_DIRECTORIES,
+        )
+    )

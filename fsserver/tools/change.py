@@ -1,0 +1,127 @@
+"""Tools that change names: create_directory, move_file, copy_file, delete_file."""
+
+from __future__ import annotations
+
+import stat
+from typing import Final
+
+from pydantic import Field
+
+from fsserver.errors import IsADirectory
+from fsserver.paths.operations import check_tree, copy_file, delete, make_directories, move
+from fsserver.paths.workspace import Access
+from fsserver.policy.compiled import Action
+from fsserver.tools.arguments import Arguments
+from fsserver.tools.call import Call
+from fsserver.tools.registry import Annotations, Tool
+from fsserver.tools.result import ToolResult, text_result
+
+
+class CreateDirectory(Arguments):
+    path: str = Field(description="The directory; missing parents are made too.")
+
+
+class FromTo(Arguments):
+    source: str = Field(description="What there is.")
+    destination: str = Field(description="The new name; must not exist.")
+
+
+class DeleteFile(Arguments):
+    path: str = Field(description="A file, link or empty directory.")
+    recursive: bool = Field(False, description="Delete a directory with all that is in it.")
+
+
+def _always(arguments: Arguments) -> bool:  # noqa: ARG001 - an effect whatever they are
+    return True
+
+
+def create_directory(call: Call[CreateDirectory]) -> ToolResult:
+    make_directories(call.targets["path"])
+    return text_result(f"Successfully created directory {call.arguments.path}")
+
+
+def check_move(call: Call[FromTo]) -> None:
+    """Refuses a tree in which a name would lose its protection."""
+    check_tree(call.targets["source"], call.targets["destination"], checkpoint=call.control.checkpoint)
+
+
+def move_file(call: Call[FromTo]) -> ToolResult:
+    move(call.targets["source"], call.targets["destination"], checkpoint=call.control.checkpoint)
+    return text_result(f"Successfully moved {call.arguments.source} to {call.arguments.destination}")
+
+
+def check_copy(call: Call[FromTo]) -> None:
+    """Refuses a directory, and a file that the quota does not hold."""
+    source = call.targets["source"]
+    assert source.stat is not None
+    if stat.S_ISDIR(source.stat.st_mode):
+        raise IsADirectory(
+            "EISDIR: illegal operation on a directory, copyfile", allowed_instead="copy its files one by one"
+        )
+    call.new_size = (call.targets["destination"], source.stat.st_size)
+
+
+def copy(call: Call[FromTo]) -> ToolResult:
+    status = copy_file(call.targets["source"], call.targets["destination"], checkpoint=call.control.checkpoint)
+    call.facts["bytes"] = status.st_size
+    return text_result(f"Successfully copied {call.arguments.source} to {call.arguments.destination}")
+
+
+def check_delete(call: Call[DeleteFile]) -> None:
+    """Refuses a tree with a protected name in it."""
+    if call.arguments.recursive:
+        check_tree(call.targets["path"], checkpoint=call.control.checkpoint)
+
+
+def delete_file(call: Call[DeleteFile]) -> ToolResult:
+    delete(call.targets["path"], recursive=call.arguments.recursive, checkpoint=call.control.checkpoint)
+    return text_result(f"Successfully deleted {call.arguments.path}")
+
+
+CREATE_DIRECTORY: Final = Tool(
+    name="create_directory",
+    title="Create Directory",
+    description="Makes a directory. One that exists is fine.",
+    arguments=CreateDirectory,
+    annotations=Annotations(read_only=False, idempotent=True),
+    needs=frozenset({Action.CREATE}),
+    paths={"path": Access.MAKE_DIRECTORY},
+    effect=_always,
+    body=create_directory,
+)
+MOVE_FILE: Final = Tool(
+    name="move_file",
+    title="Move File",
+    description="Moves or renames a file or directory. A link is moved itself.",
+    arguments=FromTo,
+    annotations=Annotations(read_only=False, destructive=True),
+    needs=frozenset({Action.MOVE}),
+    paths={"source": Access.MOVE_FROM, "destination": Access.MOVE_TO},
+    effect=_always,
+    check=check_move,
+    body=move_file,
+)
+COPY_FILE: Final = Tool(
+    name="copy_file",
+    title="Copy File",
+    description="Copies a file byte for byte.",
+    arguments=FromTo,
+    annotations=Annotations(read_only=False),
+    needs=frozenset({Action.CREATE}),
+    paths={"source": Access.READ, "destination": Access.CREATE},
+    effect=_always,
+    check=check_copy,
+    body=copy,
+)
+DELETE_FILE: Final = Tool(
+    name="delete_file",
+    title="Delete File",
+    description="Deletes a name for good. A link is deleted itself.",
+    arguments=DeleteFile,
+    annotations=Annotations(read_only=False, destructive=True),
+    needs=frozenset({Action.DELETE}),
+    paths={"path": Access.DELETE},
+    effect=_always,
+    check=check_delete,
+    body=delete_file,
+)

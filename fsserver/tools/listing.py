@@ -1,0 +1,134 @@
+"""list_directory and list_directory_with_sizes."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from pydantic import Field
+
+from fsserver.errors import BadArguments, FsserverError, NotFound
+from fsserver.paths.names import display, undisplay
+from fsserver.paths.operations import Entry, list_entries
+from fsserver.paths.workspace import Access, ClientPath, Workspace
+from fsserver.policy.compiled import Action
+from fsserver.tools.arguments import WholeNumber
+from fsserver.tools.call import Call
+from fsserver.tools.paging import MAX_ENTRIES, Paged, fitting, paged
+from fsserver.tools.read import text_budget
+from fsserver.tools.registry import READS, Tool
+from fsserver.tools.result import ToolResult
+from fsserver.tools.sizes import collation_key, format_size, pad_end
+
+CHECKPOINT_ENTRIES: Final = 256
+SUMMARY_BYTES: Final = 128
+
+
+class ListDirectory(Paged):
+    path: str = Field(description="The directory.")
+    max_entries: WholeNumber | None = Field(None, description=MAX_ENTRIES)
+
+
+class ListDirectoryWithSizes(ListDirectory):
+    sort_by: Literal["name", "size"] = Field("name", description="size: largest first.")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One entry with its size; None where the size is not to be told."""
+
+    name: str
+    is_directory: bool
+    size: int | None
+
+    def line(self) -> str:
+        shown = pad_end(self.name, 30)
+        if self.is_directory:
+            return f"[DIR] {shown} "
+        return f"[FILE] {shown} {'-' if self.size is None else format_size(self.size):>10}"
+
+
+def list_directory(call: Call[ListDirectory]) -> ToolResult:
+    wanted = call.arguments
+    entries = list(list_entries(call.targets["path"]))
+    if wanted.cursor is not None:
+        last = os.fsencode(undisplay(wanted.cursor))
+        entries = [entry for entry in entries if os.fsencode(entry.name) > last]
+    lines = [("[DIR] " if entry.kind == "directory" else "[FILE] ") + display(entry.name) for entry in entries]
+    text, count = fitting(lines, text_budget(call.limits.result_bytes), wanted.max_entries)
+    call.facts["entries"] = count
+    if count == len(lines):
+        return paged(text, None)
+    return paged(text, display(entries[count - 1].name), [f"{len(lines) - count} more entries follow."])
+
+
+def list_directory_with_sizes(call: Call[ListDirectoryWithSizes]) -> ToolResult:
+    wanted = call.arguments
+    rows: list[Row] = []
+    for number, entry in enumerate(list_entries(call.targets["path"])):
+        if number % CHECKPOINT_ENTRIES == 0:
+            call.control.checkpoint()
+        rows.append(Row(display(entry.name), entry.kind == "directory", _size(call.workspace, entry)))
+    if wanted.sort_by == "size":
+        rows.sort(key=lambda row: -(row.size or 0))
+    else:
+        rows.sort(key=lambda row: collation_key(row.name))
+    start = _start(rows, wanted.cursor)
+    files = [row for row in rows if not row.is_directory]
+    summary = (
+        f"\nTotal: {len(files)} files, {len(rows) - len(files)} directories\n"
+        f"Combined size: {format_size(sum(row.size or 0 for row in files))}"
+    )
+    lines = [row.line() for row in rows[start:]]
+    budget = text_budget(call.limits.result_bytes) - SUMMARY_BYTES
+    text, count = fitting(lines, budget, wanted.max_entries)
+    call.facts["entries"] = count
+    text = f"{text}\n{summary}" if lines else summary
+    if count == len(lines):
+        return paged(text, None)
+    return paged(text, rows[start + count - 1].name, [f"{len(lines) - count} more entries follow."])
+
+
+def _start(rows: list[Row], cursor: str | None) -> int:
+    if cursor is None:
+        return 0
+    for index, row in enumerate(rows):
+        if row.name == cursor:
+            return index + 1
+    raise BadArguments("The entry of the cursor is gone; list the directory again from its beginning.")
+
+
+def _size(workspace: Workspace, entry: Entry) -> int | None:
+    """The entry's size; a link's is that of what it leads to, and only where the policy lets it be read."""
+    try:
+        if entry.kind != "link":
+            return entry.stat().st_size
+        with workspace.target(ClientPath(display(entry.shown)), Access.STAT) as target:
+            return 0 if target.stat is None else target.stat.st_size
+    except NotFound:
+        return 0
+    except FsserverError:
+        return None
+
+
+LIST_DIRECTORY: Final = Tool(
+    name="list_directory",
+    title="List Directory",
+    description="Names in a directory, each marked [DIR] or [FILE].",
+    arguments=ListDirectory,
+    annotations=READS,
+    needs=frozenset({Action.LIST}),
+    paths={"path": Access.LIST},
+    body=list_directory,
+)
+LIST_DIRECTORY_WITH_SIZES: Final = Tool(
+    name="list_directory_with_sizes",
+    title="List Directory with Sizes",
+    description="Names and sizes in a directory, with their sum.",
+    arguments=ListDirectoryWithSizes,
+    annotations=READS,
+    needs=frozenset({Action.LIST}),
+    paths={"path": Access.LIST},
+    body=list_directory_with_sizes,
+)

@@ -1,0 +1,74 @@
+"""What the audit log says about one call, gathered while it runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fsserver.errors import Denied, FsserverError, InternalError, ResourceError
+from fsserver.paths.target import Target
+
+
+@dataclass(slots=True)
+class Trail:
+    """One call's records. They belong together by ``call``, its number in this run.
+
+    Attributes:
+        intended: its intent is in the log, so what follows is an outcome and repeats nothing.
+    """
+
+    call: int
+    tool: str
+    session: str
+    principal: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    paths: list[dict[str, Any]] = field(default_factory=list)
+    intended: bool = False
+    started_ns: int = field(default_factory=time.perf_counter_ns)
+
+    def add(self, parameter: str | None, target: Target) -> None:
+        """One path: what was opened, not what was asked for; that is in the arguments."""
+        rule = target.decision.rule
+        status = target.stat
+        self.paths.append(
+            {
+                "parameter": parameter,
+                "root": target.root.rules.name,
+                "name": target.name,
+                "action": target.action.value,
+                "file": None if status is None else f"{status.st_dev}:{status.st_ino}",
+                "rule": None if rule is None else str(rule),
+            }
+        )
+
+    def intent(self) -> dict[str, Any]:
+        return {
+            "call": self.call,
+            "tool": self.tool,
+            "session": self.session,
+            "principal": self.principal,
+            "arguments": self.arguments,
+            "paths": self.paths,
+        }
+
+    def done(self, facts: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+        """The event and the fields of a success."""
+        return "call.outcome", self._end({"ok": True, **facts})
+
+    def failed(self, error: FsserverError, path: str | None = None) -> tuple[str, dict[str, Any]]:
+        """The event and the fields of a failure; with ``path``, of one path of a call that goes on."""
+        fields: dict[str, Any] = {"ok": False, "error": error.code, "rule": error.rule}
+        if isinstance(error, Denied):
+            fields["reason"] = error.message  # the messages of other errors may quote contents
+        if path is not None:
+            fields["path"] = path
+        refused = not self.intended and not isinstance(error, ResourceError | InternalError)
+        return "call.refused" if refused else "call.outcome", self._end(fields)
+
+    def _end(self, fields: dict[str, Any]) -> dict[str, Any]:
+        fields["duration_us"] = (time.perf_counter_ns() - self.started_ns) // 1000
+        if self.intended:
+            return {"call": self.call, "tool": self.tool, "session": self.session, **fields}
+        return {**self.intent(), **fields}

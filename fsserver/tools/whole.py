@@ -1,0 +1,46 @@
+"""Reading a file whole, with the proof that it is still the version that a client or a plan was made from."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated, Final
+
+from pydantic import Field
+
+from fsserver.errors import StaleWrite
+from fsserver.paths.names import display
+from fsserver.paths.operations import Identity, read_all
+from fsserver.paths.target import Target
+
+MAX_WHOLE_BYTES: Final = 256 * 1024**2  # what an edit or an append holds in memory, where the root has no max_file
+
+Sha256 = Annotated[
+    str, Field(pattern="^[0-9a-fA-F]{64}$", description="Refuse unless the file still has this SHA-256.")
+]
+
+
+def read_version(target: Target, expected_sha256: str | None) -> tuple[bytes, Identity]:
+    """The contents and the identity of what was read, to hand to `write_file`.
+
+    Raises:
+        StaleWrite: the contents are not those of ``expected_sha256``.
+        FileTooLarge and whatever `read_all` raises.
+    """
+    data, status = read_all(target, MAX_WHOLE_BYTES)
+    if expected_sha256 is not None:
+        actual = hashlib.sha256(data).hexdigest()
+        if actual != expected_sha256.lower():
+            raise StaleWrite(
+                f"The file was changed since it was read; nothing was written: {display(target.shown)}\n"
+                f"sha256: {actual}",
+                allowed_instead="read it again and repeat the change",
+            )
+    return data, Identity.of(status)
+
+
+def require_existing(target: Target, expected_sha256: str | None) -> None:
+    """Raises `StaleWrite` if a version is expected where there is no file."""
+    if expected_sha256 is not None and not target.exists:
+        raise StaleWrite(
+            f"There is no file any more: {display(target.shown)}", allowed_instead="leave expectedSha256 out"
+        )

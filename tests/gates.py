@@ -1,0 +1,79 @@
+"""A gate over a real directory for tests: real roots, real policy rules, a real audit log."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from fsserver.audit.log import AuditLog
+from fsserver.paths.root import Root
+from fsserver.paths.workspace import Workspace
+from fsserver.policy.compiled import AuditRules, Limits, Policy, RootRules
+from fsserver.tools.catalog import file_tools
+from fsserver.tools.control import Control
+from fsserver.tools.gate import Gate, Session
+from fsserver.tools.result import Text, ToolResult
+
+
+@dataclass
+class Served:
+    """A gate, the session that calls it, and its log."""
+
+    gate: Gate
+    session: Session
+    log: AuditLog
+    top: Path
+
+    def call(self, name: str, control: Control | None = None, /, **arguments: Any) -> ToolResult:
+        return self.gate.call(self.session, name, arguments, control or Control())
+
+    def text(self, name: str, /, **arguments: Any) -> str:
+        """The first block of a success."""
+        result = self.call(name, **arguments)
+        assert not result.is_error, texts(result)
+        return texts(result)[0]
+
+    def error(self, name: str, /, **arguments: Any) -> Mapping[str, Any]:
+        """What a failure says to programs."""
+        result = self.call(name, **arguments)
+        assert result.is_error, texts(result)
+        assert result.structured is not None
+        error: Mapping[str, Any] = result.structured["error"]
+        assert texts(result)[0].startswith(error["message"])
+        return error
+
+    def records(self) -> list[dict[str, Any]]:
+        """The log so far, without its beginning."""
+        lines = Path(self.log.path).read_text().splitlines()
+        return [record for line in lines if (record := json.loads(line))["event"].startswith("call.")]
+
+
+def texts(result: ToolResult) -> list[str]:
+    return [block.text for block in result.content if isinstance(block, Text)]
+
+
+@contextmanager
+def served(
+    base: Path, rules: Sequence[RootRules], *, limits: Limits | None = None, tools: frozenset[str] | None = None
+) -> Iterator[Served]:
+    """A gate over the roots; its audit log is in ``base / "state"``."""
+    state = base / "state"
+    state.mkdir(mode=0o700, exist_ok=True)
+    audit = AuditRules(directory=str(state))
+    policy = Policy("test", None, "0" * 64, tuple(rules), audit, limits=limits or Limits(), tools=tools)
+    roots = [Root.open(each) for each in rules]
+    try:
+        with closing(AuditLog.open(audit, run_id="test", header={})) as log:
+            session = Session("s1", "tester", "pytest", None, Workspace(roots))
+            yield Served(Gate(registry=file_tools(), policy=policy, audit=log), session, log, Path(rules[0].path))
+    finally:
+        for root in roots:
+            root.close()
+
+
+def with_rule(rules: RootRules, **changes: Any) -> RootRules:
+    return replace(rules, **changes)

@@ -1,0 +1,189 @@
+"""Paths that lead somewhere inside: all the spellings that must keep working, on both resolvers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from fsserver.errors import FsserverError, LinkLoop, NotADirectory, NotFound, OutsideRoots
+from fsserver.paths import operations as verb
+from fsserver.paths.names import display
+from fsserver.paths.resolver import OpenAt2Resolver, Resolver, WalkResolver
+from fsserver.paths.workspace import Access, ClientPath
+from tests.trees import build, rules, workspace
+
+RESOLVERS: dict[str, type[Resolver]] = {"openat2": OpenAt2Resolver, "walk": WalkResolver}
+BOTH = pytest.mark.parametrize("resolver", RESOLVERS)
+
+
+@dataclass(frozen=True)
+class Row:
+    """``path`` reads "text", and the object is called ``found`` beneath the root."""
+
+    name: str
+    path: str
+    found: str = "file.txt"
+    tree: Sequence[str] = ()
+
+
+CHAIN = ["link root/l1 -> file.txt", *(f"link root/l{n} -> l{n - 1}" for n in range(2, 42))]
+DEEP = "/".join(["d"] * 900)
+BELOW = "file root/dir/file.txt text"
+
+ROWS = [
+    Row("relative", "file.txt"),
+    Row("dot", "./file.txt"),
+    Row("absolute", "{base}/root/file.txt"),
+    Row("two_slashes", "{base}//root//file.txt"),
+    Row("trailing_slash", "file.txt/"),
+    Row("dotdot", "dir/../file.txt"),
+    Row("dotdot_to_the_root", "dir/sub/../../file.txt"),
+    Row("dotdot_through_the_roots_name", "{base}/root/../root/file.txt"),
+    Row("dotdot_relative_through_the_roots_name", "../root/file.txt"),
+    Row("dotdot_before_the_root", "{base}/nowhere/../root/file.txt"),
+    Row("dotdot_above_slash", "/../..{base}/root/file.txt"),
+    Row("home", "~/root/file.txt"),
+    Row("roots_other_spelling", "{base}/way/file.txt"),
+    Row("link", "l", tree=["link root/l -> file.txt"]),
+    Row("link_from_below", "dir/l", tree=["link root/dir/l -> ../file.txt"]),
+    Row("absolute_link", "l", tree=["link root/l -> {base}/root/file.txt"]),
+    Row("absolute_link_in_the_other_spelling", "l", tree=["link root/l -> {base}/way/file.txt"]),
+    Row("absolute_link_to_the_root", "l/file.txt", tree=["link root/l -> {base}/root"]),
+    Row("absolute_link_to_a_directory", "l/file.txt", "dir/file.txt", [BELOW, "link root/l -> {base}/root/dir"]),
+    Row("link_on_absolute_link", "m", tree=["link root/l -> {base}/root/file.txt", "link root/m -> dir/../l"]),
+    Row("link_to_directory_with_slash", "l/file.txt", "dir/file.txt", [BELOW, "link root/l -> dir/"]),
+    Row("link_to_dot", "l/l/l/file.txt", tree=["link root/l -> ."]),
+    Row("dotdot_after_link", "l/../file.txt", "dir/file.txt", [BELOW, "link root/l -> dir/sub"]),
+    Row("forty_links", "l40", tree=CHAIN),
+    Row("percent_encoding_is_a_name", "%2e%2e", "%2e%2e"),
+    Row("tilde_user_is_a_name", "~root", "~root"),
+    Row("tilde_below_is_a_name", "./~", "~"),
+    Row("variable_is_a_name", "$HOME", "$HOME"),
+    Row("backslash_is_a_name", "a\\..\\b", "a\\..\\b"),
+    Row("name_that_looks_escaped", "a\\x5cxff", "a\\xff"),
+    Row("file_url_is_a_name", "file:///x", "file:/x"),
+    Row("quotes_and_spaces_are_a_name", ' "x" ', ' "x" '),
+    Row("three_dots_are_a_name", "...", "..."),
+    Row("dots_in_a_name", "..a", "..a"),
+    Row("newline_in_a_name", "a\nb", "a\nb"),
+    Row("longest_name", "n" * 255, "n" * 255),
+    Row("deep", DEEP + "/f", DEEP + "/f"),
+    Row("marked_like_a_removed_one", "f (deleted)", "f (deleted)"),
+    Row("composed", "caf\u00e9", "caf\u00e9"),
+    Row("composed_for_decomposed", "caf\u00e9", "cafe\u0301"),
+    Row("decomposed_for_composed", "cafe\u0301", "caf\u00e9"),
+    Row("equivalent_directory", "e\u0301/file.txt", "\u00e9/file.txt"),
+    Row("exact_form_wins", "caf\u00e9", "caf\u00e9", ["file root/cafe\u0301 other"]),
+]
+
+
+@BOTH
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_path_leads_to_the_file_inside(row: Row, resolver: str, tmp_path: Path) -> None:
+    build(tmp_path, ["file root/file.txt text", "dir root/dir/sub", "link way -> root", *row.tree])
+    wanted = tmp_path / "root" / row.found
+    wanted.parent.mkdir(parents=True, exist_ok=True)
+    wanted.write_text("text")
+    path = row.path.replace("{base}", str(tmp_path))
+    with (
+        workspace(rules(tmp_path / "way"), resolver=RESOLVERS[resolver](), home=str(tmp_path)) as work,
+        work.target(ClientPath(path), Access.READ) as target,
+    ):
+        assert verb.read_all(target, 100)[0] == b"text"
+        assert target.name == row.found
+        assert target.shown == f"{tmp_path}/root/{row.found}"
+
+
+ENOENT = "ENOENT: no such file or directory, open '{root}/"
+ENOTDIR = "ENOTDIR: not a directory, realpath '{root}"
+ELOOP = "ELOOP: too many symbolic links encountered, realpath '{root}/"
+ERRORS: list[tuple[str, str, Sequence[str], type[FsserverError], str]] = [
+    ("missing", "no.txt", [], NotFound, ENOENT + "no.txt'"),
+    ("missing_directory", "no/x.txt", [], NotFound, ENOENT + "no/x.txt'"),
+    ("missing_then_up", "no/../file.txt", [], NotFound, ENOENT + "file.txt'"),
+    ("missing_then_below", "no/../dir/x", [], NotFound, ENOENT + "dir/x'"),
+    ("below_a_file", "file.txt/x", [], NotADirectory, ENOTDIR + "/file.txt/x'"),
+    ("up_from_a_file", "file.txt/..", [], NotADirectory, ENOTDIR + "'"),
+    ("dangling", "l", ["link root/l -> no.txt"], NotFound, ENOENT + "l'"),
+    ("dangling_absolute", "l", ["link root/l -> {base}/root/no"], NotFound, ENOENT + "l'"),
+    ("link_to_itself", "l", ["link root/l -> l"], LinkLoop, ELOOP + "l'"),
+    ("two_links", "l/x", ["link root/l -> m", "link root/m -> {base}/root/l"], LinkLoop, ELOOP + "l/x'"),
+    ("forty_one_links", "l41", CHAIN, LinkLoop, ELOOP + "l41'"),
+    ("link_to_file_with_slash", "l", ["link root/l -> file.txt/"], NotADirectory, ENOTDIR + "/l'"),
+    ("home", "~/x", [], OutsideRoots, "Access denied - path outside allowed directories: ~/x not in {root}"),
+]
+
+
+@BOTH
+@pytest.mark.parametrize(("path", "tree", "error", "text"), [row[1:] for row in ERRORS], ids=[row[0] for row in ERRORS])
+def test_path_that_leads_nowhere_says_so(
+    path: str, tree: Sequence[str], error: type[FsserverError], text: str, resolver: str, tmp_path: Path
+) -> None:
+    build(tmp_path, ["file root/file.txt text", "dir root/dir", *tree])
+    with (
+        workspace(rules(tmp_path / "root"), resolver=RESOLVERS[resolver]()) as work,
+        pytest.raises(error) as raised,
+        work.target(ClientPath(path), Access.READ),
+    ):
+        pass
+    assert raised.value.message == text.format(root=f"{tmp_path}/root")
+
+
+def test_ambiguous_unicode_form_is_refused(tmp_path: Path) -> None:
+    # Three spellings of one name: the client's own, which is absent, and two on disk.
+    build(tmp_path, ["file \u212b.txt one", "file A\u030a.txt two"])
+    with workspace(rules(tmp_path)) as work, pytest.raises(FsserverError) as raised:
+        work.target(ClientPath("\u00c5.txt"), Access.READ)
+    assert raised.value.message == "Ambiguous Unicode path component: \u00c5.txt"
+
+
+@BOTH
+def test_name_that_is_not_utf8_round_trips(resolver: str, tmp_path: Path) -> None:
+    raw = os.fsencode(tmp_path) + b"/caf\xe9\n.txt"
+    Path(os.fsdecode(raw)).write_text("text")
+    with workspace(rules(tmp_path), resolver=RESOLVERS[resolver]()) as work:
+        with work.target(ClientPath("."), Access.LIST) as target:
+            (entry,) = verb.list_entries(target)
+            shown = display(entry.name)
+        assert shown == "caf\\xe9\\x0a.txt"
+        with work.target(ClientPath(shown), Access.READ) as target:
+            assert verb.read_all(target, 100)[0] == b"text"
+            assert display(target.shown) == f"{tmp_path}/{shown}"
+        with work.target(ClientPath("new\\xff"), Access.WRITE) as target:
+            verb.write_file(target, b"made")
+    assert Path(os.fsdecode(os.fsencode(tmp_path) + b"/new\xff")).read_bytes() == b"made"
+
+
+def test_relative_path_means_the_first_root_where_it_exists(tmp_path: Path) -> None:
+    build(tmp_path, ["file one/a A1", "file two/a A2", "file two/b B2", "dir two/sub"])
+    with workspace(rules(tmp_path / "one", name="one"), rules(tmp_path / "two", name="two")) as work:
+
+        def found(path: str, access: Access) -> str:
+            with work.target(ClientPath(path), access) as target:
+                return target.shown.removeprefix(f"{tmp_path}/")
+
+        assert found("a", Access.READ) == "one/a"
+        assert found("b", Access.READ) == "two/b"
+        assert found("b", Access.WRITE) == "two/b"
+        assert found("new", Access.WRITE) == "one/new"
+        assert found("sub/new", Access.WRITE) == "two/sub/new"
+        assert found("../two/b", Access.READ) == "two/b"
+        with pytest.raises(NotFound, match="one/none"):
+            found("none", Access.READ)
+
+
+def test_open_descriptors_do_not_pile_up(tmp_path: Path) -> None:
+    build(tmp_path, ["file a/f x", "link a/out -> /etc", "link a/l -> f", "dir b"])
+    with workspace(rules(tmp_path / "a", name="a", deny=["x*"]), rules(tmp_path / "b", name="b")) as work:
+        before = len(os.listdir("/proc/self/fd"))
+        for path in ("f", "out", "l", "no", "no/no", "f/x", "xx", "../..", "", "e\u0301"):
+            for access in Access:
+                try:
+                    work.target(ClientPath(path), access).close()
+                except FsserverError:
+                    continue
+        assert len(os.listdir("/proc/self/fd")) == before

@@ -1,0 +1,89 @@
+"""The shipped policies load, and grant and refuse what they promise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fsserver.policy.compiled import Action, ClientRoots, Effect, Policy
+from fsserver.policy.decision import decide, narrow
+from fsserver.policy.toolnames import TOOL_NAMES
+from tests.policy_files import desk_in
+from tests.support import REPOSITORY
+
+SHIPPED = sorted((REPOSITORY / "policies").glob("*.yaml"))
+DIRECTORIES = ("Documents", "Desktop", "Downloads", "src/app", "work")
+
+
+def load(name: str, directory: Path) -> Policy:
+    desk = desk_in(directory)
+    for needed in DIRECTORIES:
+        desk.directory(needed)
+    return desk.load((REPOSITORY / "policies" / name).read_bytes(), name)
+
+
+def test_three_policies_are_shipped() -> None:
+    assert [path.name for path in SHIPPED] == ["ci-agent.yaml", "claude-desktop.yaml", "workstation.yaml"]
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_a_shipped_policy_loads_with_examples_and_secrets(path: Path, tmp_path: Path) -> None:
+    policy = load(path.name, tmp_path)
+    assert policy.name == path.stem
+    assert "tests:" in path.read_text()
+    for root in policy.roots:
+        for secret in (".env", "a/.ssh/id_rsa", "server.pem", ".aws/credentials", ".git-credentials"):
+            assert str(decide(root, secret, Action.READ).rule).startswith("preset:secrets:")
+        for executed in (".git/hooks/pre-push", ".vscode/tasks.json", ".bashrc", ".mcp.json"):
+            assert decide(root, executed, Action.READ).allowed
+            assert not decide(root, executed, Action.CREATE).allowed
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_every_profile_of_a_shipped_policy_only_reads(path: Path, tmp_path: Path) -> None:
+    policy = load(path.name, tmp_path)
+    assert policy.profiles
+    for name in policy.profiles:
+        narrowed = narrow(policy, name)
+        assert narrowed.roots
+        assert not any(
+            decide(root, "x", action).allowed for root in narrowed.roots for action in Action if action.changes
+        )
+        assert narrowed.tools is None or narrowed.tools <= set(TOOL_NAMES)
+
+
+def granted(policy: Policy, name: str) -> dict[str, set[str]]:
+    return {
+        root.name: {str(action) for action in Action if decide(root, name, action).allowed} for root in policy.roots
+    }
+
+
+READING = {"read", "list"}
+WRITING = READING | {"create", "edit", "overwrite"}
+
+
+def test_claude_desktop_works_in_documents_and_reads_the_rest(tmp_path: Path) -> None:
+    policy = load("claude-desktop.yaml", tmp_path)
+    assert granted(policy, "letter.txt") == {"documents": WRITING | {"move"}, "desktop": READING, "downloads": READING}
+    assert policy.roots[0].operations[Action.DELETE][0] is Effect.ASK
+
+
+def test_workstation_works_in_one_project(tmp_path: Path) -> None:
+    policy = load("workstation.yaml", tmp_path)
+    assert granted(policy, "src/main.py") == {"workspace": WRITING | {"move"}, "notes": READING}
+    assert granted(policy, "vendor/lib.py")["workspace"] == READING
+    assert policy.client_roots is ClientRoots.NARROW
+    reader = narrow(policy, "reader")
+    assert [root.name for root in reader.roots] == ["workspace"]
+    assert reader.tools is not None
+    assert "write_file" not in reader.tools
+
+
+def test_ci_agent_neither_moves_nor_deletes_nor_touches_its_pipeline(tmp_path: Path) -> None:
+    policy = load("ci-agent.yaml", tmp_path)
+    assert granted(policy, "src/main.py") == {"work": WRITING}
+    for name in (".github/workflows/ci.yml", ".gitlab-ci.yml", "deploy/Jenkinsfile"):
+        assert granted(policy, name) == {"work": READING}
+    assert policy.roots[0].hardlinks is Effect.DENY
+    assert not any(effect is Effect.ASK for effect, _ in policy.roots[0].operations.values())

@@ -1,0 +1,99 @@
+"""``fsserver policy``, as a process where start-up matters."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from fsserver.cli.policy import policy_group
+from tests.policy_files import Desk, desk_in
+from tests.support import REPOSITORY
+
+GOOD = "version: 1\nextends: [preset:secrets]\nroots: {app: {path: ~/app, mode: rw}}\nprofiles: {reader: {}}\n"
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    desk = desk_in(tmp_path)
+    monkeypatch.setenv("HOME", str(desk.home))
+    return desk
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(policy_group, arguments)
+
+
+def test_check_of_a_good_policy_says_what_it_grants(desk: Desk) -> None:
+    path = str(desk.write(GOOD))
+    result = run("check", path)
+    assert result.exit_code == 0
+    first, second = result.stdout.splitlines()
+    assert first == f'{path}: ok, policy "policy"'
+    assert second.startswith(f"  rw  app  {desk.home}/app  (")
+
+
+def test_check_of_a_bad_policy_exits_2_with_every_problem(desk: Desk) -> None:
+    result = run("check", str(desk.write("version: 1\nroots: {app: {path: ~/gone, mode: x}}\n")))
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.count("error[E0") == 2
+
+
+def test_check_as_json(desk: Desk) -> None:
+    good = run("check", "--json", str(desk.write(GOOD)))
+    answer = json.loads(good.stdout)
+    assert (good.exit_code, answer["ok"], answer["profiles"]) == (0, True, ["reader"])
+    assert answer["roots"] == [{"name": "app", "path": str(desk.home / "app"), "mode": "rw"}]
+    bad = run("check", "--json", str(desk.write("version: 1\nrots: {}\n")))
+    answer = json.loads(bad.stdout)
+    assert (bad.exit_code, answer["ok"]) == (2, False)
+    assert answer["problems"][0]["help"] == 'did you mean "roots"?'
+
+
+def test_check_of_a_missing_file_exits_2(desk: Desk) -> None:
+    result = run("check", str(desk.base / "gone.yaml"))
+    assert result.exit_code == 2
+    assert "no such file" in result.stderr
+
+
+def test_the_schema_accepts_what_the_loader_accepts() -> None:
+    schema = json.loads(run("schema").stdout)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    validator = jsonschema.Draft202012Validator(schema)
+    for path in (REPOSITORY / "policies").glob("*.yaml"):
+        validator.validate(yaml.safe_load(path.read_text()))
+    for path in (REPOSITORY / "fsserver/policy/presets").glob("*.yaml"):
+        validator.validate(yaml.safe_load(path.read_text()))
+
+
+@pytest.mark.parametrize("name", ["wrong_mode", "unknown_key", "wrong_unit", "not_available_yet"])
+def test_the_schema_refuses_what_an_editor_can_see(name: str) -> None:
+    validator = jsonschema.Draft202012Validator(json.loads(run("schema").stdout))
+    value = yaml.safe_load((REPOSITORY / f"tests/golden/policy/{name}.yaml").read_text())
+    assert not validator.is_valid(value)
+
+
+def test_check_loads_nothing_that_it_does_not_need(desk: Desk) -> None:
+    """Start-up is dominated by imports: none of the server's."""
+    program = (
+        "import sys; from fsserver.cli.main import main\n"
+        "try: main(['policy', 'check', sys.argv[1]])\n"
+        "finally: print(sorted({'pydantic', 'mcp', 'anyio', 'difflib'} & sys.modules.keys()), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(desk.write(GOOD))],
+        cwd=REPOSITORY,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stderr.strip()) == (0, "[]")

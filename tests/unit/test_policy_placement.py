@@ -1,0 +1,241 @@
+"""Where roots may lie."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fsserver.policy.loader import load_policy
+from fsserver.policy.problems import PolicyErrors
+from fsserver.policy.surroundings import Surroundings
+from tests.policy_files import Desk, desk_in
+from tests.support import REPOSITORY
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return desk_in(tmp_path)
+
+
+def one_root(path: str, mode: str = "ro") -> str:
+    return f'version: 1\nroots: {{app: {{path: "{path}", mode: {mode}}}}}\n'
+
+
+@pytest.mark.parametrize(
+    ("written", "path"),
+    [
+        pytest.param("~/notes", "home/notes", id="home"),
+        pytest.param("~//notes/./", "home/notes", id="home, not normal"),
+        pytest.param("{base}/home/notes", "home/notes", id="absolute"),
+        pytest.param("/{base}//home/notes/", "home/notes", id="absolute, not normal"),
+        pytest.param("{base}/link", "link", id="a link, not followed in the policy"),
+        pytest.param("{base}/with space and \u00e9", "with space and \u00e9", id="space and accent"),
+    ],
+)
+def test_a_root_is_a_directory_by_its_written_name(desk: Desk, written: str, path: str) -> None:
+    (desk.base / "link").symlink_to(desk.home / "notes")
+    (desk.base / "with space and \u00e9").mkdir()
+    (root,) = desk.load(one_root(written.format(base=desk.base))).roots
+    assert root.path == str(desk.base / path)
+
+
+@pytest.mark.parametrize(
+    ("path", "problem"),
+    [
+        pytest.param("/", "the root directory / of the machine cannot be served", id="/"),
+        pytest.param("//", "the root directory / of the machine cannot be served", id="//"),
+        pytest.param("{base}/to-slash", "the root directory / of the machine cannot be served", id="link to /"),
+        pytest.param("~", "the home directory itself cannot be served", id="home"),
+        pytest.param("~/", "the home directory itself cannot be served", id="home with a slash"),
+        pytest.param("{base}/home", "the home directory itself cannot be served", id="home, absolute"),
+        pytest.param("{base}/to-home", "the home directory itself cannot be served", id="link to home"),
+        pytest.param("~/gone", "{base}/home/gone: no such file or directory", id="missing"),
+        pytest.param("{base}/dangling", "{base}/dangling: no such file or directory", id="dangling link"),
+        pytest.param("{base}/loop", "{base}/loop: too many levels of symbolic links", id="loop"),
+        pytest.param("{base}/file", "{base}/file is not a directory", id="file"),
+        pytest.param("notes", '"notes" is not an absolute path', id="relative"),
+        pytest.param("$HOME/notes", '"$HOME/notes" is not an absolute path', id="variable"),
+        pytest.param("~ada/notes", "~ stands for your own home directory only", id="somebody's home"),
+        pytest.param("~/notes/..", 'a path in a policy holds no ".."', id="dot dot"),
+        pytest.param("", '"" is empty, too long, or not one line that can be printed', id="empty"),
+        pytest.param("/a\\0b", "a NUL character in a text", id="NUL"),
+        pytest.param("/a\\nb", '"/a\ufffdb" is empty, too long, or not one line that can be printed', id="newline"),
+        pytest.param("/" + "a" * 5000, '"/{long}..." is empty, too long, or not one line', id="too long"),
+        pytest.param("/" + "a" * 300, "/{name}: file name too long", id="a name that is too long"),
+    ],
+)
+def test_a_path_that_cannot_be_a_root(desk: Desk, path: str, problem: str) -> None:
+    (desk.base / "to-slash").symlink_to("/")
+    (desk.base / "to-home").symlink_to(desk.home)
+    (desk.base / "dangling").symlink_to("nowhere")
+    (desk.base / "loop").symlink_to("loop")
+    (desk.base / "file").touch()
+    (found,) = desk.problems(one_root(path.format(base=desk.base)))
+    expected = problem.format(base=desk.base, long="a" * 56, name="a" * 300)
+    assert found.split(" ", 2)[2].startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("roots", "problem"),
+    [
+        pytest.param("{a: {path: ~/app}, b: {path: ~/app/src}}", None, id="ro in ro"),
+        pytest.param("{a: {path: ~/app, mode: rw}, b: {path: ~/app/src}}", None, id="ro in rw"),
+        pytest.param("{a: {path: ~/app, mode: rw}, b: {path: ~/notes, mode: rw}}", None, id="apart"),
+        pytest.param("{a: {path: ~/app}, ap: {path: ~/app-evil, mode: rw}}", None, id="the same beginning"),
+        pytest.param(
+            "{a: {path: ~/app}, b: {path: ~/app/src, mode: rw}}",
+            'E031 2:37 this writable root lies in the root "a" (policy.yaml:2), which is read-only',
+            id="rw in ro",
+        ),
+        pytest.param(
+            "{b: {path: ~/app/src, mode: rw}, a: {path: ~/app}}",
+            'E031 2:19 this writable root lies in the root "a" (policy.yaml:2), which is read-only',
+            id="rw in ro, the other way round",
+        ),
+        pytest.param(
+            "{a: {path: ~/app, mode: rw}, b: {path: ~/app/src, mode: rw}}",
+            'E031 2:47 this writable root lies in the root "a" (policy.yaml:2), which is writable',
+            id="rw in rw",
+        ),
+        pytest.param(
+            "{a: {path: ~/app}, b: {path: ~/app/}}",
+            'E031 2:37 this is the same directory as the root "a" (policy.yaml:2)',
+            id="the same",
+        ),
+        pytest.param(
+            "{a: {path: ~/app}, b: {path: ~/link, mode: rw}}",
+            'E031 2:37 this writable root lies in the root "a" (policy.yaml:2), which is read-only',
+            id="through a link",
+        ),
+    ],
+)
+def test_overlapping_roots(desk: Desk, roots: str, problem: str | None) -> None:
+    desk.directory("app-evil")
+    (desk.home / "link").symlink_to(desk.home / "app/src")
+    text = f"version: 1\nroots: {roots}\n"
+    if problem is None:
+        desk.load(text)
+    else:
+        assert desk.problems(text) == [problem]
+
+
+@pytest.mark.parametrize(
+    ("root", "mode", "problem"),
+    [
+        pytest.param(
+            "{base}/policies", "ro", "the policy file is in this root: {base}/policies/policy.yaml", id="policy"
+        ),
+        pytest.param("{base}/code", "ro", "fsserver's own code is in this root: {base}/code", id="code"),
+        pytest.param("{base}/code/part", "ro", "this root lies in fsserver's own code: {base}/code", id="in the code"),
+        pytest.param(
+            "{base}/home/.local",
+            "ro",
+            "the audit log is in this root: {base}/home/.local/state/fsserver/audit",
+            id="state",
+        ),
+        pytest.param(
+            "{base}/home/.local/state/fsserver/x",
+            "ro",
+            "this root lies in fsserver's state directory: {base}/home/.local/state/fsserver",
+            id="in the state",
+        ),
+        pytest.param("{base}/imports", "ro", None, id="imports, read-only"),
+        pytest.param(
+            "{base}/imports", "rw", "a directory that Python imports from is in this root: {base}/imports", id="imports"
+        ),
+        pytest.param("{base}/alias", "ro", "fsserver's own code is in this root: {base}/code", id="through a link"),
+    ],
+)
+def test_what_must_stay_outside(desk: Desk, root: str, mode: str, problem: str | None) -> None:
+    (desk.base / "code/part").mkdir()
+    (desk.base / "alias").symlink_to(desk.base / "code")
+    desk.directory(".local/state/fsserver/x")
+    text = one_root(root.format(base=desk.base), mode)
+    if problem is None:
+        desk.load(text)
+    else:
+        assert desk.problems(text) == [f"E032 2:21 {problem.format(base=desk.base)}"]
+
+
+@pytest.mark.parametrize(
+    "sink", ["{dir: ~/app/log}", "{dir: ~/app/log/deeper}", "{file: ~/app/audit.jsonl}", "{dir: ~/link/log}"]
+)
+def test_the_audit_log_stays_outside_though_it_is_not_there_yet(desk: Desk, sink: str) -> None:
+    (desk.home / "link").symlink_to(desk.home / "app")
+    (problem,) = desk.problems(one_root("~/app") + f"audit: {{sinks: [{sink}]}}\n")
+    assert problem.startswith("E032 2:21 the audit log is in this root: ")
+
+
+def test_a_root_is_not_the_audit_directory_of_another_policy(desk: Desk) -> None:
+    (problem,) = desk.problems(one_root("~/app/src") + "audit: {sinks: [{dir: ~/app}]}\n")
+    assert problem.startswith("E032 2:21 this root lies in the audit log: ")
+
+
+def test_a_link_to_the_policy_must_stay_outside_too(desk: Desk) -> None:
+    """Whoever can change the link chooses the policy of the next start."""
+    real = desk.write(one_root("~/app"))
+    link = desk.home / "app/policy.yaml"
+    link.symlink_to(real)
+    with pytest.raises(PolicyErrors, match="the policy file is in this root"):
+        load_policy(link, desk.here)
+
+
+def test_an_extended_file_must_stay_outside_too(desk: Desk) -> None:
+    base = desk.home / "app/base.yaml"
+    base.write_text("version: 1\n")
+    base.chmod(0o600)
+    (problem,) = desk.problems("version: 1\nextends: [../home/app/base.yaml]\nroots: {app: {path: ~/app}}\n")
+    assert problem.startswith("E032 3:21 the policy file is in this root: ")
+
+
+@pytest.mark.parametrize("mode", [0o620, 0o602, 0o666])
+def test_a_policy_file_that_others_can_change_is_refused(desk: Desk, mode: int) -> None:
+    path = desk.write(one_root("~/app"))
+    path.chmod(mode)
+    with pytest.raises(PolicyErrors, match="can be changed by other users") as caught:
+        load_policy(path, desk.here)
+    assert caught.value.message.endswith(f"= help: chmod go-w {path}")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        pytest.param(Path.mkdir, "is not a regular file", id="directory"),
+        pytest.param(os.mkfifo, "is not a regular file", id="FIFO"),
+        pytest.param(lambda path: None, "no such file or directory", id="missing"),
+    ],
+)
+def test_a_policy_that_is_no_file_is_refused(desk: Desk, make: Callable[[Path], None], message: str) -> None:
+    path = desk.base / "policy.yaml"
+    make(path)
+    with pytest.raises(PolicyErrors, match=message) as caught:
+        load_policy(path, desk.here)
+    assert caught.value.message.startswith(f"{path}:1:1: error[E0")
+
+
+def test_a_policy_file_of_another_user_is_refused(desk: Desk) -> None:
+    path = desk.write(one_root("~/app"))
+    if os.geteuid() == 0:
+        os.chown(path, 12345, -1)
+        here = desk.here
+    else:
+        here = replace(desk.here, uid=os.geteuid() + 1)
+    with pytest.raises(PolicyErrors, match="belongs to user"):
+        load_policy(path, here)
+
+
+def test_the_process_has_its_own_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_STATE_HOME", "relative")
+    here = Surroundings.of_process()
+    assert (here.home, here.state) == (str(tmp_path), str(tmp_path / ".local/state/fsserver"))
+    assert ("fsserver's own code", str(REPOSITORY / "fsserver")) in here.own
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("HOME", "not absolute")
+    here = Surroundings.of_process()
+    assert here.state == str(tmp_path / "state/fsserver")
+    assert os.path.isabs(here.home)

@@ -1,0 +1,73 @@
+"""Blocking calls in threads: bounded, never stalled by a slow one, cheap when they are many and short."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from fsserver.transport.workers import Workers
+
+
+def run(body: Callable[[Workers], Awaitable[None]], threads: int = 4) -> None:
+    async def bounded() -> None:
+        await asyncio.wait_for(body(Workers(threads)), 10)
+
+    asyncio.run(bounded())
+
+
+def test_results_and_exceptions_come_back() -> None:
+    async def body(workers: Workers) -> None:
+        assert await workers.run(lambda: 5) == 5
+        with pytest.raises(ZeroDivisionError):
+            await workers.run(lambda: 1 // 0)
+        assert await workers.run(lambda: 6) == 6
+
+    run(body)
+
+
+def test_a_call_beside_slow_ones_is_done_at_once_and_no_more_run_than_allowed() -> None:
+    async def body(workers: Workers) -> None:
+        go = threading.Event()
+        slow = [asyncio.create_task(workers.run(go.wait)) for _ in range(3)]
+        await asyncio.sleep(0)
+        assert await workers.run(threading.active_count) > 1  # the fourth thread takes it
+        slow.append(asyncio.create_task(workers.run(go.wait)))
+        late = asyncio.create_task(workers.run(lambda: "late"))
+        await asyncio.sleep(0.05)
+        assert not late.done()
+        go.set()
+        assert await late == "late"
+        assert all(await asyncio.gather(*slow))
+
+    run(body)
+
+
+def test_calls_that_come_together_all_begin_although_each_waits_for_the_others() -> None:
+    async def body(workers: Workers) -> None:
+        meeting = threading.Barrier(4)
+        await asyncio.gather(*(workers.run(lambda: meeting.wait(5)) for _ in range(4)))
+
+    run(body)
+
+
+def test_many_short_calls_share_few_threads() -> None:
+    async def body(workers: Workers) -> None:
+        names = await asyncio.gather(*(workers.run(threading.get_ident) for _ in range(1_000)))
+        assert len(set(names)) < 16
+
+    run(body, threads=64)
+
+
+def test_a_caller_that_stops_waiting_harms_nobody() -> None:
+    async def body(workers: Workers) -> None:
+        go = threading.Event()
+        waiting = asyncio.create_task(workers.run(go.wait))
+        await asyncio.sleep(0.01)
+        waiting.cancel()
+        go.set()
+        assert await workers.run(lambda: 1) == 1
+
+    run(body)
