@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tests.compat.wire import Connection, call
+from tests.compat.wire import Connection, call, encode
 
 Check = Callable[[dict[str, Any]], None]
 
@@ -40,10 +40,10 @@ def expect(condition: bool, what: str) -> None:
         raise WrongAnswerError(what)
 
 
-def timed(server: Connection, job: Job) -> float:
-    """Seconds from the first byte written to the last byte read; the answer is checked afterwards."""
+def exchanged(server: Connection, method: str, params: Mapping[str, Any]) -> tuple[float, dict[str, Any]]:
+    """Seconds from the first byte written to the last byte read of one request, and its result."""
     request_id = server.new_id()
-    line = call(request_id, job.tool, job.arguments)
+    line = encode(request_id, method, params)
     started = time.perf_counter()
     server.send(line)
     answer = server.line()
@@ -51,7 +51,13 @@ def timed(server: Connection, job: Job) -> float:
     message = json.loads(answer)
     expect(message.get("id") == request_id, f"an answer to something else: {answer[:200]!r}")
     expect("result" in message, f"a protocol error: {answer[:300]!r}")
-    job.check(message["result"])
+    return elapsed, message["result"]
+
+
+def timed(server: Connection, job: Job) -> float:
+    """Seconds that one call takes; its answer is checked afterwards."""
+    elapsed, result = exchanged(server, "tools/call", {"name": job.tool, "arguments": job.arguments})
+    job.check(result)
     return elapsed
 
 

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any
 
 from benchmarks.corpus import Corpus, text
-from benchmarks.measure import Job, expect, p50_during, paired_p50, pipelined_rate, result_text, timed
+from benchmarks.measure import Job, exchanged, expect, p50_during, paired_p50, pipelined_rate, result_text, timed
 from benchmarks.servers import Command, resident_bytes
 from tests.compat.wire import Connection
 
@@ -233,9 +233,9 @@ def _ping(bench: Bench) -> Pair:
     times: list[list[float]] = [[] for _ in bench.servers]
     for _ in range(bench.corpus.scale.calls):
         for place, server in enumerate(bench.servers):
-            started = time.perf_counter()
-            server.request("ping", {})
-            times[place].append(time.perf_counter() - started)
+            elapsed, result = exchanged(server, "ping", {})
+            expect(isinstance(result, dict), "no answer to a ping")
+            times[place].append(elapsed)
     return statistics.median(times[0]), statistics.median(times[-1])
 
 

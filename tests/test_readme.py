@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -75,17 +76,23 @@ def test_every_command_in_the_documents_exists(line: str) -> None:
         expect_fsserver_accepts(served[1:])
     elif program == "fsserver":
         expect_fsserver_accepts(arguments)
-    else:
+    elif "/" in program:
         assert (REPOSITORY / program).stat().st_mode & 0o111, f"{program} cannot be executed"
+    else:
+        assert shutil.which(program), f"{program} is no command of every system"
 
 
-@pytest.mark.parametrize("block", all_blocks("json"), ids=lambda block: block.document)
-def test_every_client_configuration_starts_the_server(block: Block) -> None:
-    entries = server_entries(json.loads(block.text))
+def test_every_client_configuration_in_the_readme_starts_the_server() -> None:
+    entries = [entry for block in blocks_of_readme("json") for entry in server_entries(json.loads(block.text))]
     assert entries
     for program, *arguments in entries:
         assert Path(program).name == "fsserver"
         expect_fsserver_accepts(arguments)
+
+
+def test_the_example_of_style_is_what_the_code_has() -> None:
+    (block,) = (block for block in blocks(REPOSITORY / "CONTRIBUTING.md") if block.language == "python")
+    assert block.text in (REPOSITORY / "fsserver" / "paths" / "renaming.py").read_text()
 
 
 def test_the_policy_in_the_readme_is_valid(tmp_path: Path) -> None:

@@ -10,12 +10,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from fsserver.paths.resolver import Resolver
 from fsserver.paths.root import Root
 from fsserver.paths.workspace import Workspace
 from fsserver.policy.compiled import Action, Effect, Mode, Origin, PathRule, RootRules
 
 ORIGIN = Origin("policy.yaml", 7)
+
+# For what only root can set up, such as another user's file. The suite's run as root has these tests.
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can set this up; the run as root covers it")
 
 
 def build(base: str | Path, lines: Sequence[str]) -> None:

@@ -249,24 +249,28 @@ class _Walk:
         chain, expect = self._chain, self._expect
         record: Record = {}
         event = None
+        number, position = 0, chain.last
         left = os.fstat(stream.fileno()).st_size
-        while left > 0:
-            self._line += 1
-            line = stream.readline(MAX_RECORD_BYTES + 1)
-            left -= len(line)
-            if line[-1:] != b"\n":
-                raise ChainError("is longer than any record") if len(line) > MAX_RECORD_BYTES else EOFError
-            if event == LOG_ROTATED:
-                raise ChainError("comes after the record that ended this file")
-            record = unseal(line)
-            chain.last = follow(record, chain.last) if self._line > 1 else self._first(record, previous)
-            if record["hash"] == expect:
-                chain.expected = chain.last.seq
-            event = record.get("event")
-            if event == RUN_START:
-                chain.runs += 1
-            elif event == LOG_HEALED:
-                chain.healed += 1
+        try:
+            while left > 0:
+                number += 1
+                line = stream.readline(MAX_RECORD_BYTES + 1)
+                left -= len(line)
+                if line[-1:] != b"\n":
+                    raise ChainError("is longer than any record") if len(line) > MAX_RECORD_BYTES else EOFError
+                if event == LOG_ROTATED:
+                    raise ChainError("comes after the record that ended this file")
+                record = unseal(line)
+                position = follow(record, position) if number > 1 else self._first(record, previous)
+                event = record.get("event")
+                if position.head == expect:
+                    chain.expected = position.seq
+                if event == RUN_START:
+                    chain.runs += 1
+                elif event == LOG_HEALED:
+                    chain.healed += 1
+        finally:
+            self._line, chain.last = number, position
         return record
 
     def _first(self, record: Record, previous: str | None) -> Position:

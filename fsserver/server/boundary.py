@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+import secrets
 import threading
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol, TypeAlias
+
+from fsserver.errors import InternalError
+
+_LOG = logging.getLogger(__name__)
+
+INTERNAL_ERROR: Final = -32603
 
 
 class ProtocolError(Exception):
@@ -47,3 +55,14 @@ class Peer(Protocol):
     def notify(self, method: str, params: Mapping[str, Any] | None) -> None:
         """Sends a notification that belongs to no request."""
         ...
+
+
+Shortcut: TypeAlias = Callable[[Call], Mapping[str, Any]]
+"""A tool call that is ready to be made: takes the request, blocks, and returns the result as the client gets it."""
+
+
+def internal_error(bug: BaseException) -> ProtocolError:
+    """Logs a bug; the client gets a word to quote."""
+    internal = InternalError(secrets.token_hex(6))
+    _LOG.error("a request failed, %s", internal.correlation_id, exc_info=bug)
+    return ProtocolError(INTERNAL_ERROR, internal.message)

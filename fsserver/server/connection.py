@@ -11,11 +11,10 @@ locks itself to the kind of the first request; so its parts are used here, and e
 
 from __future__ import annotations
 
-import logging
-import secrets
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from types import NoneType
+from typing import Any, Final, Protocol
 
 import mcp_types as types
 from mcp.server.connection import Connection as SdkConnection
@@ -25,21 +24,36 @@ from mcp.server.runner import ServerRunner, serve_one
 from mcp.shared.inbound import InboundLadderRejection, classify_inbound_request
 from mcp.shared.jsonrpc_dispatcher import handler_exception_to_error_data
 
-from fsserver.errors import InternalError
 from fsserver.policy.compiled import ClientRoots
-from fsserver.server.boundary import Call, Peer, ProtocolError
+from fsserver.server.boundary import Call, Peer, ProtocolError, Shortcut, internal_error
 from fsserver.server.client_roots import RootsOfCall, RootsOfConnection
 from fsserver.server.context import PIPE_MODERN, Context, Outbound, Serving
 from fsserver.tools.gate import Session
 
-_LOG = logging.getLogger(__name__)
+_PLAIN: Final = frozenset({"name", "arguments"})
+
+
+class Caller(Protocol):
+    """Makes a tool call; see `fsserver.server.files.FileServer.call`."""
+
+    def call(
+        self,
+        call: Call,
+        session: Session,
+        name: str,
+        arguments: Mapping[str, Any] | None,
+        token: str | int | None,
+    ) -> dict[str, Any]: ...
 
 
 class Connection:
     """One client. A transport calls `request` and `notification`, as many at once as it likes."""
 
-    def __init__(self, sdk: Server[None], session: Session, client_roots: ClientRoots, peer: Peer) -> None:
+    def __init__(
+        self, sdk: Server[None], caller: Caller, session: Session, client_roots: ClientRoots, peer: Peer
+    ) -> None:
         self._sdk = sdk
+        self._server = caller
         self._granted = session
         self._session = session
         self._narrow = client_roots is ClientRoots.NARROW
@@ -64,7 +78,7 @@ class Connection:
         except Exception as error:  # noqa: BLE001 - the boundary: no exception's own text goes past it
             known = handler_exception_to_error_data(error)
             if known is None:
-                raise self.internal_error(error) from None
+                raise internal_error(error) from None
             raise ProtocolError(known.code, known.message, known.data) from None
 
     async def notification(self, method: str, params: dict[str, Any] | None) -> None:
@@ -73,11 +87,24 @@ class Connection:
         if self._roots is not None and method in ("notifications/initialized", "notifications/roots/list_changed"):
             await self._roots.ask(self._handshake.client_capabilities)
 
-    def internal_error(self, error: BaseException) -> ProtocolError:
-        """Logs a bug; the client gets a word to quote."""
-        internal = InternalError(secrets.token_hex(6))
-        _LOG.error("a request failed, %s", internal.correlation_id, exc_info=error)
-        return ProtocolError(types.INTERNAL_ERROR, internal.message)
+    def shortcut(self, params: dict[str, Any] | None) -> Shortcut | None:
+        """A plain ``tools/call`` of an initialized handshake client, to be made by whoever calls the result.
+
+        It skips the event loop and the SDK's five passes over request and result. What those check is checked here or
+        built right; tests validate results against the protocol's models. None for anything that is not plain: it has
+        to take the long way, and gets its errors there. May be called from any thread.
+        """
+        if (
+            self._roots is not None
+            or self._handshake.client_params is None
+            or params is None
+            or not _PLAIN.issuperset(params)
+            or type(params.get("name")) is not str
+            or type(params.get("arguments")) not in (dict, NoneType)
+        ):
+            return None
+        session = self._session
+        return lambda call: self._server.call(call, session, params["name"], params.get("arguments"), None)
 
     async def _handshaken(self, call: Call, method: str, params: dict[str, Any] | None) -> dict[str, Any]:
         context = Context(self._outbound, Serving(call, self._session, self._roots))

@@ -28,7 +28,7 @@ def tool(described: Tool[Any]) -> dict[str, Any]:
     }
 
 
-def call_result(result: ToolResult, version: str) -> dict[str, Any]:
+def call_result(result: ToolResult, version: str | None) -> dict[str, Any]:
     """The result of ``tools/call`` for a client that speaks ``version``."""
     wire: dict[str, Any] = {"content": [_block(block, version) for block in result.content]}
     if result.is_error:
@@ -40,7 +40,7 @@ def call_result(result: ToolResult, version: str) -> dict[str, Any]:
     return wire
 
 
-def _block(block: Content, version: str) -> dict[str, Any]:
+def _block(block: Content, version: str | None) -> dict[str, Any]:
     match block:
         case Text(text):
             return {"type": "text", "text": text}

@@ -133,6 +133,10 @@ class Source:
         # The last character may be cut in half: it belongs to what is left out.
         text = self.codec.decode(data, self.shown) if complete else _decode_start(self.codec, data, self.shown)
         kept, lines, inside = cut_lines(text, self.budget)
+        if not complete and len(kept) == len(text) and not text.endswith("\n"):
+            # It fits by a hair, and its last line does not end here.
+            end = text.rfind("\n") + 1
+            kept, lines, inside = (text[:end], lines - 1, False) if end else (text, lines, True)
         return Selection(kept, first, lines, more=more or len(kept) < len(text), inside=inside)
 
     def _ends_with_newline(self) -> bool:

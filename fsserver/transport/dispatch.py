@@ -18,7 +18,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from fsserver.server.boundary import ProtocolError
+from fsserver.server.boundary import ProtocolError, Shortcut, internal_error
 from fsserver.server.connection import Connection
 from fsserver.transport import jsonrpc
 from fsserver.transport.jsonrpc import Id, Malformed, Message, Notification, Request, Response
@@ -36,11 +36,11 @@ WORKING_METHOD: Final = "tools/call"
 
 
 class InFlight:
-    """A request that has no answer yet. The `fsserver.server.Call` of its handler."""
+    """A request that has no answer yet. The `fsserver.server.boundary.Call` of its handler."""
 
-    __slots__ = ("_dispatcher", "cancelled", "id", "method", "over", "params", "size", "unwanted")
+    __slots__ = ("_dispatcher", "_here", "cancelled", "id", "method", "over", "params", "size", "unwanted")
 
-    def __init__(self, dispatcher: Dispatcher, request: Request) -> None:
+    def __init__(self, dispatcher: Dispatcher, request: Request, here: Shortcut | None = None) -> None:
         self.id = request.id
         self.method = request.method
         self.params = request.params
@@ -49,6 +49,16 @@ class InFlight:
         self.over = False
         self.unwanted = False  # the client cancelled it: whatever comes of it is not sent
         self._dispatcher = dispatcher
+        self._here = here
+
+    def answer(self) -> bytes:
+        """Make the call in this thread; the line to send. Only for one that `Dispatcher.shortcut` made."""
+        assert self._here is not None
+        try:
+            return jsonrpc.result(self.id, self._here(self))
+        except Exception as bug:  # noqa: BLE001 - the boundary: no exception's own text goes past it
+            error = internal_error(bug)
+            return jsonrpc.error(self.id, error.code, error.message)
 
     def notify(self, method: str, params: Mapping[str, Any]) -> None:
         """Send a notification that belongs to this request. From any thread; dropped once the request is over."""
@@ -68,7 +78,9 @@ class Dispatcher:
         self._concurrency = concurrency
         self._loop = asyncio.get_running_loop()
         self._connection: Connection | None = None
-        self._inbox: deque[bytes | None] = deque()
+        self._inbox: deque[Message] = deque()
+        self._posted = 0  # by the front
+        self._taken = 0  # by the loop
         self._open: dict[Id, InFlight] = {}
         self._open_bytes = 0
         self._waiting: OrderedDict[Id, InFlight] = OrderedDict()
@@ -91,27 +103,53 @@ class Dispatcher:
 
     @property
     def full(self) -> bool:
-        return bool(self._inbox) or self._overloaded()
+        return self._posted != self._taken or bool(self._inbox) or self._overloaded()
 
-    def lines(self, lines: list[bytes | None]) -> None:
-        """What one read brought; None stands for a line that was too long."""
-        self._inbox.extend(lines)
+    def shortcut(self, request: Request) -> InFlight | None:
+        """A call that the front may make itself: nothing else is to be done before it. In the front's thread."""
+        if (
+            request.method != WORKING_METHOD
+            or self.full
+            or self._waiting
+            or self._running >= self._concurrency
+            or self._writer.backlog
+            or request.id in self._open
+        ):
+            return None
+        assert self._connection is not None
+        here = self._connection.shortcut(request.params)
+        return None if here is None else InFlight(self, request, here)
+
+    def hand_over(self, messages: list[Message]) -> None:
+        """As `messages`, from the front's thread, which waits while `full`."""
+        self._posted += 1
+        self._loop.call_soon_threadsafe(self._take, messages)
+
+    def _take(self, messages: list[Message]) -> None:
+        self._taken += 1
+        self.messages(messages)
+
+    def messages(self, messages: list[Message]) -> None:
+        """What the client sent, in order."""
+        self._inbox.extend(messages)
         self.advance()
+
+    def adopt(self, call: InFlight) -> None:
+        """A call that the front began turned out to be slow; from now on it is one of those that run."""
+        self._open[call.id] = call
+        self._open_bytes += call.size
+        self._running += 1
+
+    def adopted_done(self, call: InFlight, answer: bytes) -> None:
+        self._running -= 1
+        self._answer(call, answer)
 
     def advance(self) -> None:
         """Go on where a bound stopped: something was answered, or the client read something."""
         while self._waiting and self._running < self._concurrency and self._writer.backlog <= BACKLOG_BYTES // 2:
             self._start(self._waiting.popitem(last=False)[1])
         while self._inbox and not self._overloaded():
-            line = self._inbox.popleft()
-            if line is None:
-                message: Message | None = Malformed(
-                    None, jsonrpc.INVALID_REQUEST, f"A line is longer than {MAX_LINE_BYTES} bytes"
-                )
-            else:
-                message = jsonrpc.parse(line)
-            if message is not None:
-                self._receive(message)
+            self._receive(self._inbox.popleft())
         if not self._open and not self._inbox:
             self._idle.set()
         if not self.full:
@@ -188,7 +226,7 @@ class Dispatcher:
         except ProtocolError as error:
             answer = jsonrpc.error(call.id, error.code, error.message, error.data)
         except ValueError as error:
-            unsendable = self._connection.internal_error(error)
+            unsendable = internal_error(error)
             answer = jsonrpc.error(call.id, unsendable.code, unsendable.message)
         if call.method == WORKING_METHOD:
             self._running -= 1
@@ -196,11 +234,12 @@ class Dispatcher:
             self._brief -= 1
         if call.method == "initialize":
             self._handshaking = False
+        self._answer(call, answer)
+
+    def _answer(self, call: InFlight, answer: bytes) -> None:
         if not call.unwanted and not self._closed:
             self._writer.send(answer)
         self._finish(call)
-        if not self._open:
-            self._writer.flush()
         self.advance()
 
     def _finish(self, call: InFlight) -> None:

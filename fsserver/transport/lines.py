@@ -1,97 +1,32 @@
-"""Lines in and out of the event loop, with bounded memory. Knows nothing of JSON.
-
-Works for pipes, sockets, terminals, and for what epoll refuses: regular files and the null device.
-"""
+"""Lines in and out, with bounded memory. Knows nothing of JSON."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Callable
+from typing import Final
 
-READ_BYTES = 64 * 1024
-"""How much one read takes: the usual capacity of a pipe, and below the size from which malloc maps pages."""
-
-WRITE_BYTES = 256 * 1024
+WRITE_BYTES: Final = 256 * 1024
 """How much one write offers at most. Copying more together than the kernel takes would be waste."""
 
 
-def _nothing() -> None:
-    pass
-
-
-class LineReader:
-    """Hands out complete lines, without their newlines, read by read.
+class LineSplitter:
+    """Cuts what comes into lines, without their newlines.
 
     A line longer than ``max_line`` bytes is thrown away as it arrives and reported as None, once; the next line is
-    read as usual. What stands after the last newline at the end of input counts as a line.
-
-    Attributes:
-        on_lines: called with the lines of one read.
-        on_end: called once, when the client closed its end.
+    taken as usual.
     """
 
-    def __init__(self, descriptor: int, *, max_line: int) -> None:
-        self.on_lines: Callable[[list[bytes | None]], None] = lambda _: None
-        self.on_end: Callable[[], None] = _nothing
-        self._descriptor = descriptor
+    def __init__(self, max_line: int) -> None:
         self._max_line = max_line
-        self._loop = asyncio.get_running_loop()
         self._pieces: list[bytes] = []  # the line that is not complete yet
         self._length = 0
         self._skipping = False  # inside a line that is too long
-        self._reading = False
-        self._ended = False
-        self._pollable = True
 
-    def resume(self) -> None:
-        """Read on. Also the start."""
-        if self._reading or self._ended:
-            return
-        self._reading = True
-        if self._pollable:
-            try:
-                self._loop.add_reader(self._descriptor, self._readable)
-            except PermissionError:  # epoll_ctl(2): EPERM, the file does not support epoll; reads never wait then
-                self._pollable = False
-        if not self._pollable:
-            self._loop.call_soon(self._read_unpolled)
-
-    def pause(self) -> None:
-        """Leave what comes in the kernel until `resume`; the client's writes then wait."""
-        if self._reading:
-            self._reading = False
-            if self._pollable:
-                self._loop.remove_reader(self._descriptor)
-
-    def stop(self) -> None:
-        """Never read again, and call nobody again."""
-        self.pause()
-        self._ended = True
-
-    def _read_unpolled(self) -> None:
-        if self._reading:
-            self._readable()
-        if self._reading:
-            self._loop.call_soon(self._read_unpolled)
-
-    def _readable(self) -> None:
-        try:
-            chunk = os.read(self._descriptor, READ_BYTES)
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError:  # a terminal that was hung up (EIO), a reset socket
-            chunk = b""
-        if chunk:
-            self.on_lines(self._split(chunk))
-            return
-        self.stop()
-        if self._pieces and not self._skipping:
-            self.on_lines([b"".join(self._pieces)])
-        self._pieces.clear()
-        self.on_end()
-
-    def _split(self, chunk: bytes) -> list[bytes | None]:
+    def split(self, chunk: bytes) -> list[bytes | None]:
+        """The lines that ``chunk`` completes."""
         first, *others = chunk.split(b"\n")
         lines: list[bytes | None] = []
         self._extend(first, lines)
@@ -103,6 +38,10 @@ class LineReader:
             self._skipping = False
             self._extend(piece, lines)
         return lines
+
+    def rest(self) -> list[bytes | None]:
+        """What stands after the last newline; it counts as a line."""
+        return [b"".join(self._pieces)] if self._pieces else []
 
     def _extend(self, piece: bytes, lines: list[bytes | None]) -> None:
         """Add to the incomplete line, or give it up when it grows too long."""
@@ -132,6 +71,7 @@ class LineWriter:
         self.on_broken: Callable[[], None] = _nothing
         self._descriptor = descriptor
         self._loop = asyncio.get_running_loop()
+        self._mutex = threading.Lock()  # over what waits and over the write itself
         self._lines: list[bytes] = []
         self._rest = memoryview(b"")  # of a write that the kernel took in part
         self._scheduled = False
@@ -141,20 +81,25 @@ class LineWriter:
         self._empty.set()
 
     def send(self, line: bytes) -> None:
-        """Queue one line; it ends with a newline."""
-        if self._broken:
-            return
-        self._lines.append(line)
-        self.backlog += len(line)
-        self._empty.clear()
-        if not self._scheduled and not self._polling:
-            self._scheduled = True
-            self._loop.call_soon(self._flush)
+        """Queue one line; it ends with a newline. In the loop's thread."""
+        with self._mutex:
+            self._queue(line)
+        self._schedule()
 
-    def flush(self) -> None:
-        """Write now and not at the end of this round: for a line after which no other is expected soon."""
-        if not self._polling:
-            self._flush()
+    def send_from_thread(self, lines: bytes) -> None:
+        """Write whole lines at once if nothing waits, else queue them. From any thread."""
+        with self._mutex:
+            if not self._broken and not self.backlog:
+                try:
+                    lines = lines[os.write(self._descriptor, lines) :]
+                except (BlockingIOError, InterruptedError):
+                    pass
+                except OSError:  # found again, and dealt with, by the loop
+                    pass
+            if not lines:
+                return
+            self._queue(lines)
+        self._loop.call_soon_threadsafe(self._schedule)
 
     async def flushed(self) -> None:
         """Wait until everything is written, or can never be."""
@@ -162,24 +107,32 @@ class LineWriter:
 
     def stop(self) -> None:
         """Drop what waits and never write again."""
-        self._broken = True
-        self._lines.clear()
-        self._rest = memoryview(b"")
-        self.backlog = 0
+        with self._mutex:
+            self._broken = True
+            self._lines.clear()
+            self._rest = memoryview(b"")
+            self.backlog = 0
         self._empty.set()
         self._poll(wanted=False)
+
+    def _queue(self, line: bytes) -> None:
+        if not self._broken:
+            self._lines.append(line)
+            self.backlog += len(line)
+
+    def _schedule(self) -> None:
+        if self.backlog:
+            self._empty.clear()
+            if not self._scheduled and not self._polling:
+                self._scheduled = True
+                self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         self._scheduled = False
         before = self.backlog
         try:
-            while self.backlog:
-                offered = self._offer()
-                written = os.write(self._descriptor, offered)
-                self.backlog -= written
-                self._rest = offered[written:]
-                if written < len(offered):
-                    break
+            with self._mutex:
+                self._write()
         except (BlockingIOError, InterruptedError):
             pass
         except OSError:
@@ -191,6 +144,14 @@ class LineWriter:
             self._empty.set()
         if self.backlog < before:
             self.on_progress()
+
+    def _write(self) -> None:
+        """Until nothing waits or the kernel takes no more."""
+        while self.backlog:
+            offered = self._offer()
+            written = os.write(self._descriptor, offered)
+            self.backlog -= written
+            self._rest = offered[written:]
 
     def _offer(self) -> memoryview:
         """What to write next: the rest of the last write, else waiting lines up to `WRITE_BYTES`, at least one."""
@@ -212,3 +173,7 @@ class LineWriter:
         elif not wanted and self._polling:
             self._loop.remove_writer(self._descriptor)
         self._polling = wanted
+
+
+def _nothing() -> None:
+    pass

@@ -10,8 +10,9 @@ from typing import Final
 
 from fsserver.server.files import FileServer
 from fsserver.transport.descriptors import StandardStreams
-from fsserver.transport.dispatch import MAX_LINE_BYTES, Dispatcher
-from fsserver.transport.lines import LineReader, LineWriter
+from fsserver.transport.dispatch import Dispatcher
+from fsserver.transport.front import Front
+from fsserver.transport.lines import LineWriter
 
 GRACE_S: Final = 2.0
 """How long calls may go on after the client closed its end, or a signal."""
@@ -52,21 +53,13 @@ async def _serve(server: FileServer, streams: StandardStreams) -> None:
     loop.add_signal_handler(signal.SIGINT, stop)
     loop.add_signal_handler(signal.SIGTERM, stop)
     writer = LineWriter(streams.writer)
-    reader = LineReader(streams.reader, max_line=MAX_LINE_BYTES)
     dispatcher = Dispatcher(writer, concurrency=server.concurrency)
     dispatcher.attach(server.connect(dispatcher))
-
-    def received(lines: list[bytes | None]) -> None:
-        dispatcher.lines(lines)
-        if dispatcher.full:
-            reader.pause()
-
-    reader.on_lines, reader.on_end = received, end.set
+    front = Front(streams.reader, dispatcher, writer, on_end=end.set)
     writer.on_progress, writer.on_broken = dispatcher.advance, end.set
-    dispatcher.on_room = reader.resume
-    reader.resume()
+    front.start()
     await end.wait()
-    reader.stop()
+    front.stop()
     await _first_of(dispatcher.idle(), hurry.wait(), timeout_s=GRACE_S)
     dispatcher.cancel_all()
     await _first_of(dispatcher.idle(), hurry.wait(), timeout_s=STOP_S)

@@ -52,9 +52,12 @@ def tools_missing(reference: dict[str, Any], own: dict[str, Any]) -> list[str]:
 
 
 def _takes_the_same(ours: dict[str, Any], theirs: dict[str, Any]) -> bool:
-    """Whether a schema takes what the reference's takes. Whole numbers will do; an empty default need not be written."""
+    """Whether a schema takes what the reference's does.
+
+    Whole numbers will do for numbers, and the defaults `[]` and `false` need not be written.
+    """
     kinds = {theirs["type"], "integer"} if theirs["type"] == "number" else {theirs["type"]}
-    if ours.get("type") not in kinds or ours.get("default", []) != theirs.get("default", []):
+    if ours.get("type") not in kinds or (ours.get("default") or None) != (theirs.get("default") or None):
         return False
     if ours.get("enum") != theirs.get("enum") or ours.get("minItems") != theirs.get("minItems"):
         return False

@@ -49,13 +49,28 @@ def document(reference: Mapping[str, Any], own: Mapping[str, Any]) -> str:
 def _example(row: str, reference: Mapping[str, Any], own: Mapping[str, Any]) -> str:
     for theirs, ours in zip(reference[row]["answers"], own[row]["answers"], strict=True):
         if theirs != ours:
-            return f"`{row}`: {_shown(theirs)} becomes {_shown(ours)}."
+            theirs_text, ours_text = _text(theirs), _text(ours)
+            same = _same_lines(theirs_text, ours_text)
+            return f"`{row}`: {_quoted(theirs_text, same)} becomes {_quoted(ours_text, same)}."
     return f"`{row}`: the same answer, other files afterwards."
 
 
-def _shown(answer: Mapping[str, Any]) -> str:
-    """One answer as inline code."""
-    text = next((str(answer[key]) for key in ("text", "error") if key in answer), json.dumps(answer))
-    text = text if len(text) <= SHOWN else text[:SHOWN] + "…"
-    quoted = json.dumps(text, ensure_ascii=False)[1:-1].replace("`", "'")
-    return f"`{quoted}`" if text else "an empty text"
+def _same_lines(one: str, other: str) -> int:
+    """Where the first line begins in which two texts differ."""
+    position = next(
+        (at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
+    )
+    return one.rfind("\n", 0, position) + 1
+
+
+def _text(answer: Mapping[str, Any]) -> str:
+    return next((str(answer[key]) for key in ("text", "error") if key in answer), json.dumps(answer))
+
+
+def _quoted(text: str, start: int) -> str:
+    """What follows from ``start``, shortened, as inline code."""
+    if not text:
+        return "an empty text"
+    shown = text[start : start + SHOWN]
+    quoted = json.dumps(shown, ensure_ascii=False)[1:-1].replace("`", "'").replace('\\"', '"')
+    return f"`{'…' if start else ''}{quoted}{'…' if len(text) > start + SHOWN else ''}`"

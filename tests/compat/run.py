@@ -18,7 +18,7 @@ from typing import Any, Self
 
 from tests.compat import tree
 from tests.compat.case import BASE, Case
-from tests.compat.wire import Connection, WireError
+from tests.compat.wire import Connection, ProtocolError
 
 Answer = dict[str, Any]
 Start = Callable[[str, tuple[str, ...]], list[str]]
@@ -112,7 +112,7 @@ class Runner:
 def _call(connection: Connection, base: str, tool: str, arguments: Mapping[str, Any]) -> Answer:
     try:
         result = connection.call(tool, _replaced(arguments, BASE, base))
-    except WireError as error:
+    except ProtocolError as error:
         return {"protocol error": _normal(str(error), base)}
     content = [_short(_replaced(block, base, BASE)) for block in result["content"]]
     kind = "error" if result.get("isError") else "text"
@@ -168,7 +168,9 @@ def described(tools: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _shape(schema: dict[str, Any]) -> dict[str, Any]:
     """A schema without descriptions and dialect."""
-    kept = {key: schema[key] for key in ("type", "enum", "default", "minItems", "required") if key in schema}
+    kept: dict[str, Any] = {
+        key: schema[key] for key in ("type", "enum", "default", "minItems", "required") if key in schema
+    }
     if "items" in schema:
         kept["items"] = _shape(schema["items"])
     if "properties" in schema:

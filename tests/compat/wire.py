@@ -21,7 +21,11 @@ CHUNK = 1 << 20
 
 
 class WireError(Exception):
-    """The server did not answer in time, ended, or answered with a protocol error."""
+    """The server did not answer in time, or ended. There is no use in going on with it."""
+
+
+class ProtocolError(Exception):
+    """The server answered a request with a JSON-RPC error."""
 
 
 def encode(request_id: int, method: str, params: Mapping[str, Any]) -> bytes:
@@ -150,7 +154,7 @@ class Connection:
             if message.get("id") != request_id:
                 continue
             if "error" in message:
-                raise WireError(json.dumps(message["error"], sort_keys=True))
+                raise ProtocolError(json.dumps(message["error"], sort_keys=True))
             result: dict[str, Any] = message["result"]
             return result
 

@@ -31,7 +31,7 @@ from fsserver.paths.target import Target
 from fsserver.paths.workspace import Access, ClientPath, Workspace
 from fsserver.policy.compiled import Action, Effect, Mode
 from tests.support import in_child, require_kernel
-from tests.trees import build, rules, workspace
+from tests.trees import build, needs_root, rules, workspace
 
 
 def put(work: Workspace, path: str, data: bytes, access: Access = Access.WRITE) -> os.stat_result:
@@ -91,9 +91,8 @@ def test_replaced_file_keeps_its_access_list_and_gets_none_from_its_directory(tm
     assert stat.S_IMODE(without.stat().st_mode) == 0o644
 
 
+@needs_root
 def test_owner_that_cannot_be_kept_refuses_the_write(open_tmp_path: Path) -> None:
-    if os.geteuid() != 0:
-        require_kernel("root, to make a file that belongs to another user")
     file = open_tmp_path / "theirs"
     file.write_bytes(b"old")
     os.chown(file, 1234, 1234)
@@ -110,9 +109,8 @@ def test_owner_that_cannot_be_kept_refuses_the_write(open_tmp_path: Path) -> Non
     assert os.listdir(open_tmp_path) == ["theirs"]
 
 
+@needs_root
 def test_owner_is_kept_and_new_files_of_root_belong_to_the_directorys_owner(tmp_path: Path) -> None:
-    if os.geteuid() != 0:
-        require_kernel("root, to make files that belong to other users")
     file = tmp_path / "theirs"
     file.write_bytes(b"old")
     os.chown(file, 1234, 1235)
@@ -272,9 +270,8 @@ def test_failure_half_way_leaves_the_original_whole(exists: bool, tmp_path: Path
     assert not exists or file.read_bytes() == b"old"
 
 
+@needs_root
 def test_full_disk_leaves_the_original_whole(tmp_path: Path) -> None:
-    if os.geteuid() != 0:
-        require_kernel("root, to mount a small tmpfs")
 
     def fill() -> tuple[str, list[str], bytes]:
         import ctypes  # noqa: PLC0415 - only in the child
@@ -409,9 +406,8 @@ def test_read_only_root_takes_no_change(change: Change, tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["f"]
 
 
+@needs_root
 def test_immutable_directory_gives_an_honest_error(tmp_path: Path) -> None:
-    if os.geteuid() != 0:
-        require_kernel("root, to make a directory immutable")
     (tmp_path / "f").write_bytes(b"old")
     directory = os.open(tmp_path, os.O_RDONLY)
     get_flags, set_flags, immutable = 0x80086601, 0x40086602, 0x10

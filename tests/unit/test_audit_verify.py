@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import tracemalloc
 from pathlib import Path
 
@@ -172,3 +174,17 @@ def test_file_names_cannot_act_on_the_terminal(tmp_path: Path) -> None:
     assert result.exit_code == 0
     assert "\\x1b[2J\\n.jsonl" in result.stdout
     assert "\x1b" not in result.stdout
+
+
+def test_verifying_loads_nothing_that_a_server_needs(tmp_path: Path) -> None:
+    open_file(tmp_path / "audit/log.jsonl").close()
+    program = (
+        "import atexit, sys\n"
+        "atexit.register(lambda: print(*sys.modules, file=sys.stderr))\n"
+        "from fsserver.cli.audit import audit_group\n"
+        f"audit_group(['verify', {str(tmp_path / 'audit')!r}, '--json'], standalone_mode=False)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["verdict"] == "whole"
+    assert not {"pydantic", "mcp", "yaml", "anyio", "asyncio"} & set(done.stderr.split())

@@ -4,34 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsserver.transport.lines import LineReader, LineWriter
+from fsserver.transport.lines import LineSplitter, LineWriter
 
 MAX_LINE = 8
-
-
-async def read_all(writes: Sequence[bytes], max_line: int = MAX_LINE) -> list[bytes | None]:
-    """What a reader makes of ``writes`` to a pipe, each of which it reads by itself."""
-    out, into = os.pipe()
-    try:
-        reader = LineReader(out, max_line=max_line)
-        lines: list[bytes | None] = []
-        ended = asyncio.Event()
-        reader.on_lines, reader.on_end = lines.extend, ended.set
-        reader.resume()
-        for data in writes:
-            os.write(into, data)
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
-    finally:
-        os.close(into)
-    await asyncio.wait_for(ended.wait(), 5)
-    os.close(out)
-    return lines
 
 
 def expected(data: bytes) -> list[bytes | None]:
@@ -40,29 +20,10 @@ def expected(data: bytes) -> list[bytes | None]:
 
 
 @given(st.lists(st.text(alphabet="ab\n", max_size=20).map(str.encode), max_size=8))
-def test_lines_do_not_depend_on_how_the_writes_were_cut(writes: list[bytes]) -> None:
-    assert asyncio.run(read_all([data for data in writes if data])) == expected(b"".join(writes))
-
-
-def test_a_paused_reader_reads_nothing_and_loses_nothing() -> None:
-    async def run() -> None:
-        out, into = os.pipe()
-        reader = LineReader(out, max_line=MAX_LINE)
-        lines: list[bytes | None] = []
-        ended = asyncio.Event()
-        reader.on_lines, reader.on_end = lines.extend, ended.set
-        reader.resume()
-        reader.pause()
-        os.write(into, b"a\nb\n")
-        await asyncio.sleep(0.02)
-        assert lines == []
-        reader.resume()
-        os.close(into)
-        await asyncio.wait_for(ended.wait(), 5)
-        assert lines == [b"a", b"b"]
-        os.close(out)
-
-    asyncio.run(run())
+def test_lines_do_not_depend_on_how_the_reads_were_cut(reads: list[bytes]) -> None:
+    splitter = LineSplitter(MAX_LINE)
+    lines = [line for data in reads for line in splitter.split(data)]
+    assert lines + splitter.rest() == expected(b"".join(reads))
 
 
 def test_writes_keep_their_order_through_a_full_pipe() -> None:
@@ -112,3 +73,34 @@ def test_a_writer_whose_reader_is_gone_says_so_once_and_drops_the_rest() -> None
         os.close(into)
 
     asyncio.run(run())
+
+
+def test_lines_from_other_threads_are_written_whole_and_each_once() -> None:
+    async def run() -> None:
+        out, into = os.pipe()
+        os.set_blocking(into, False)
+        writer = LineWriter(into)
+        lines = {b"%d %s" % (n, b"x" * (n % 3_000)) for n in range(2_000)}
+        with ThreadPoolExecutor(4) as threads:
+            reading = threads.submit(_read_lines, out, len(lines))
+            for number, line in enumerate(lines):
+                if number % 2:
+                    writer.send(line + b"\n")
+                    await asyncio.sleep(0)
+                else:
+                    threads.submit(writer.send_from_thread, line + b"\n")
+            while not reading.done():
+                await asyncio.sleep(0.001)
+        assert set(reading.result()) == lines
+        assert writer.backlog == 0
+        os.close(out)
+        os.close(into)
+
+    asyncio.run(asyncio.wait_for(run(), 20))
+
+
+def _read_lines(descriptor: int, count: int) -> list[bytes]:
+    data = b""
+    while data.count(b"\n") < count:
+        data += os.read(descriptor, 1 << 16)
+    return data.split(b"\n")[:-1]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -90,7 +89,6 @@ def test_check_loads_nothing_that_it_does_not_need(desk: Desk) -> None:
     done = subprocess.run(
         [sys.executable, "-c", program, str(desk.write(GOOD))],
         cwd=REPOSITORY,
-        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
         capture_output=True,
         text=True,
         timeout=30,

@@ -125,7 +125,7 @@ def test_hostile_names_are_decided_in_time(name: str, folds: bool) -> None:
     ]
     matcher = Matcher([PathRule(glob, HERE, ("**/*a*b*a*x/**",)) for glob in globs])
     matcher.find("warm up", folds=folds)
-    start = time.perf_counter()
+    start = time.thread_time()
     assert matcher.find(name, folds=folds) is None
     # Measured: under 2 ms. A pattern that tries every split needs hours.
-    assert time.perf_counter() - start < 0.25
+    assert time.thread_time() - start < 0.25

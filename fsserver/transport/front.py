@@ -1,0 +1,213 @@
+"""The thread that reads what the client sends, and makes plain calls itself.
+
+Handing a call to another thread and its result back costs two wake-ups, more than most calls take. So the thread that
+read a call makes it, if nothing else is going on, and writes its answer. It is called the front. While a call runs
+nobody reads; therefore the event loop watches: a front whose call takes longer than `STALL_S` is relieved. Another
+thread becomes the front, and the first one ends with its call. So no call ever waits for a slow one.
+
+Everything else that comes is handed to the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from fsserver.transport import jsonrpc
+from fsserver.transport.dispatch import MAX_LINE_BYTES, Dispatcher, InFlight
+from fsserver.transport.jsonrpc import INVALID_REQUEST, Malformed, Message, Request
+from fsserver.transport.lines import LineSplitter, LineWriter
+
+READ_BYTES: Final = 64 * 1024
+"""How much one read takes: the usual capacity of a pipe, and below the size from which malloc maps pages."""
+
+STALL_S: Final = 0.002
+"""A call that takes longer is slow. The watch looks this often, while calls come."""
+
+QUIET_LOOKS: Final = 25
+"""After so many looks without a call the watch rests until the next one."""
+
+GATHER_S: Final = 0.001
+"""How long answers are gathered for one write, while further calls have been read already."""
+
+
+class _Thread:
+    """What one front shares with the loop that watches it."""
+
+    __slots__ = ("answers", "batch", "call", "calls", "mutex", "relieved", "since")
+
+    def __init__(self) -> None:
+        self.mutex = threading.Lock()  # over all of these
+        self.batch: deque[bytes | None] = deque()  # lines that were read and not looked at
+        self.answers: list[bytes] = []
+        self.call: InFlight | None = None  # the one that runs
+        self.since = 0.0  # when it began
+        self.calls = 0
+        self.relieved = False
+
+
+class Front:
+    """Reads one descriptor until its end. Make, start and stop it in the loop's thread."""
+
+    def __init__(
+        self, descriptor: int, dispatcher: Dispatcher, writer: LineWriter, *, on_end: Callable[[], None]
+    ) -> None:
+        """Args:
+        on_end: called once, in the loop, when the client closed its end and all that it sent has been handed over.
+        """
+        self._descriptor = descriptor
+        self._dispatcher = dispatcher
+        self._writer = writer
+        self._on_end = on_end
+        self._loop = asyncio.get_running_loop()
+        self._splitter = LineSplitter(MAX_LINE_BYTES)
+        self._room = threading.Event()
+        self._current: _Thread
+        self._watching = False
+        self._seen = 0
+        self._quiet = 0
+        dispatcher.on_room = self._go_on
+
+    def start(self) -> None:
+        """Make a thread the front."""
+        self._current = _Thread()
+        threading.Thread(target=self._read, args=(self._current,), name="front", daemon=True).start()
+
+    def stop(self) -> None:
+        """Read no more. What was read is handed over."""
+        self._relieve(self._current)
+
+    # --- in the loop
+
+    def _go_on(self) -> None:
+        if not self._room.is_set():
+            self._room.set()
+
+    def _watch(self) -> None:
+        front = self._current
+        with front.mutex:
+            slow = front.call is not None and time.monotonic() - front.since >= STALL_S
+            self._quiet = 0 if front.call is not None or front.calls != self._seen else self._quiet + 1
+            self._seen = front.calls
+            self._watching = self._quiet < QUIET_LOOKS and not front.relieved
+        if slow:
+            self._relieve(front)
+            self.start()
+        if self._watching:
+            self._loop.call_later(STALL_S, self._watch)
+
+    def _relieve(self, front: _Thread) -> None:
+        with front.mutex:
+            if front.relieved:
+                return
+            front.relieved = True
+            call, batch, answers = front.call, list(front.batch), front.answers
+            front.batch.clear()
+            front.answers = []
+        if call is not None:
+            self._dispatcher.adopt(call)
+        for answer in answers:
+            self._writer.send(answer)
+        self._dispatcher.messages(_all_parsed(batch))
+
+    def _end(self) -> None:
+        self._dispatcher.messages(_all_parsed(self._splitter.rest()))
+        self._on_end()
+
+    # --- in the front's thread
+
+    def _read(self, front: _Thread) -> None:
+        while True:
+            while self._dispatcher.full:
+                self._room.clear()
+                if self._dispatcher.full:
+                    self._room.wait()
+            try:
+                chunk = os.read(self._descriptor, READ_BYTES)
+            except BlockingIOError:  # whoever made the descriptor had it so
+                select.select([self._descriptor], [], [])
+                continue
+            except OSError:  # a terminal that was hung up (EIO), a reset socket
+                chunk = b""
+            with front.mutex:
+                if front.relieved:  # the session ends
+                    return
+                front.batch.extend(self._splitter.split(chunk))
+            if not chunk:
+                self._loop.call_soon_threadsafe(self._end)
+                return
+            if not self._serve(front):
+                return
+
+    def _serve(self, front: _Thread) -> bool:
+        """Deal with the batch. False when relieved meanwhile: somebody else reads now."""
+        written = time.monotonic()
+        while True:
+            with front.mutex:
+                if not front.batch:
+                    break
+                line = front.batch.popleft()
+            message = _parsed(line)
+            if message is None:
+                continue
+            call = self._dispatcher.shortcut(message) if type(message) is Request else None
+            if call is None:
+                self._hand_over(front, message)
+                break
+            if not self._make(front, call, message):
+                return False
+            if front.since - written > GATHER_S:
+                self._write(front)
+                written = front.since
+        self._write(front)
+        return True
+
+    def _make(self, front: _Thread, call: InFlight, message: Message) -> bool:
+        """Make one call here. False when relieved meanwhile."""
+        with front.mutex:
+            if front.relieved:  # before it began: the session ends
+                self._dispatcher.hand_over([message])
+                return False
+            front.call = call
+            front.calls += 1
+            front.since = time.monotonic()
+            unwatched, self._watching = not self._watching, True
+        if unwatched:
+            self._loop.call_soon_threadsafe(self._watch)
+        answer = call.answer()
+        with front.mutex:
+            front.call = None
+            if not front.relieved:
+                front.answers.append(answer)
+                return True
+        self._loop.call_soon_threadsafe(self._dispatcher.adopted_done, call, answer)
+        return False
+
+    def _write(self, front: _Thread) -> None:
+        with front.mutex:
+            answers, front.answers = front.answers, []
+        if answers:
+            self._writer.send_from_thread(b"".join(answers))
+
+    def _hand_over(self, front: _Thread, message: Message) -> None:
+        """Give ``message`` and what else was read to the loop, in order."""
+        with front.mutex:
+            batch = list(front.batch)
+            front.batch.clear()
+        self._dispatcher.hand_over([message, *_all_parsed(batch)])
+
+
+def _parsed(line: bytes | None) -> Message | None:
+    if line is None:
+        return Malformed(None, INVALID_REQUEST, f"A line is longer than {MAX_LINE_BYTES} bytes")
+    return jsonrpc.parse(line)
+
+
+def _all_parsed(lines: Iterable[bytes | None]) -> list[Message]:
+    return [message for message in map(_parsed, lines) if message is not None]

@@ -1,0 +1,236 @@
+"""``client_roots``: a client's roots are ignored, or cut its session down; they never add anything."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.protocol.client import Client, Message, envelope, text_of
+
+Serve = Callable[..., Client]
+
+OFFERS_ROOTS = {"roots": {"listChanged": True}}
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """Two roots, ``work`` and ``other``, a file beside them, and ways between them."""
+    for name in ("work/sub/deep", "work/side", "other"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "f.txt").write_text(name)
+    (tmp_path / "outside.txt").write_text("outside")
+    (tmp_path / "work/sub/to-side").symlink_to("../side/f.txt")
+    (tmp_path / "work/link-to-sub").symlink_to("sub")
+    (tmp_path / "work/sub/.env").write_text("SECRET=1")
+    return tmp_path
+
+
+@pytest.fixture
+def narrow(serve: Serve, tree: Path) -> Callable[[], Client]:
+    """Starts a server whose policy narrows."""
+    policy = tree / "policy.yaml"
+    policy.write_text(
+        json.dumps(
+            {
+                "version": 1,
+                "client_roots": "narrow",
+                "roots": {
+                    name: {"path": str(tree / name), "mode": "rw", "deny": [".env"]} for name in ("work", "other")
+                },
+                "audit": {"sinks": [{"dir": str(tree / "audit")}]},
+            }
+        )
+    )
+    policy.chmod(0o600)
+    return lambda: serve("--policy", policy)
+
+
+def say_roots(client: Client, *roots: object) -> None:
+    """Answer the server's question with these URIs."""
+    question = client.message()
+    assert question["method"] == "roots/list"
+    listed = [{"uri": str(root)} for root in roots]
+    client.send({"jsonrpc": "2.0", "id": question["id"], "result": {"roots": listed}})
+
+
+def uri(path: Path) -> str:
+    return path.as_uri()
+
+
+def opened(client: Client, *roots: object) -> Client:
+    client.open(capabilities=OFFERS_ROOTS)
+    say_roots(client, *roots)
+    return client
+
+
+def read(client: Client, path: object) -> Message:
+    return client.call("read_text_file", {"path": str(path)})
+
+
+def refused(result: Message) -> bool:
+    return result.get("isError") is True and text_of(result).startswith("Access denied")
+
+
+def test_by_default_a_client_is_never_asked(serve: Serve, tree: Path) -> None:
+    client = serve("--root", tree / "work")
+    client.open(capabilities=OFFERS_ROOTS)
+    client.notify("notifications/roots/list_changed")
+    assert text_of(read(client, tree / "work/side/f.txt")) == "work/side"
+    client.close_input()
+    assert client.unexpected + client.rest() == []
+
+
+def test_what_lies_in_a_clients_root_and_nothing_else_is_left(narrow: Callable[[], Client], tree: Path) -> None:
+    client = opened(narrow(), uri(tree / "work/sub"))
+    assert text_of(read(client, tree / "work/sub/f.txt")) == "work/sub"
+    assert text_of(read(client, tree / "work/sub/deep/f.txt")) == "work/sub/deep"
+    for path in ("work/side/f.txt", "work", "other/f.txt", "outside.txt", "work/sub/../side/f.txt", "work/sub/to-side"):
+        assert refused(read(client, tree / path)), path
+    assert refused(client.call("list_directory", {"path": str(tree / "work")}))
+    assert refused(client.call("write_file", {"path": str(tree / "work/new"), "content": "x"}))
+    moved = {"source": str(tree / "work/sub/f.txt"), "destination": str(tree / "work/side/g.txt")}
+    assert refused(client.call("move_file", moved))
+    assert text_of(client.call("list_allowed_directories")).splitlines()[1:] == [str(tree / "work/sub")]
+
+
+def test_protected_names_stay_protected_in_a_clients_root(narrow: Callable[[], Client], tree: Path) -> None:
+    client = opened(narrow(), uri(tree / "work/sub"))
+    assert refused(read(client, tree / "work/sub/.env"))
+    assert "policy.yaml" in read(client, tree / "work/sub/.env")["structuredContent"]["error"]["rule"]
+
+
+@pytest.mark.parametrize(
+    ("roots", "readable"),
+    [
+        (["/"], {"work/side", "other"}),
+        (["{tree}"], {"work/side", "other"}),
+        (["{tree}/work"], {"work/side"}),
+        (["{tree}/other", "{tree}/work/side"], {"work/side", "other"}),
+        (["{tree}/work/link-to-sub"], set()),
+        (["{tree}/elsewhere", "{tree}/other"], {"other"}),
+    ],
+)
+def test_roots_only_take_away(roots: list[str], readable: set[str], narrow: Callable[[], Client], tree: Path) -> None:
+    client = opened(narrow(), *(uri(Path(root.format(tree=tree))) for root in roots))
+    found = {name for name in ("work/side", "other") if not refused(read(client, tree / name / "f.txt"))}
+    assert found == readable
+    assert refused(read(client, tree / "outside.txt"))
+
+
+NOTHING_INSIDE = (
+    [],
+    ["file:///etc"],
+    ["file:///nowhere"],
+    ["file:///etc/../{work}"],
+    ["{work}"],
+    ["http://localhost{work}"],
+    ["file://example.com{work}"],
+    ["file://{work}-evil"],
+    ["file://{work}%00"],
+    ["file://{work}/f.txt?x"],
+    ["file:"],
+    ["%%%"],
+    ["file://["],
+)
+
+
+@pytest.mark.parametrize("roots", NOTHING_INSIDE)
+def test_roots_that_leave_nothing_close_the_session(roots: list[str], narrow: Callable[[], Client], tree: Path) -> None:
+    client = opened(narrow(), *(root.format(work=tree / "work") for root in roots))
+    result = read(client, tree / "work/side/f.txt")
+    assert refused(result)
+    assert "client" in text_of(result)
+
+
+@pytest.mark.parametrize("answer", [{"error": {"code": -1, "message": "no"}}, {"result": {"roots": 5}}, {"result": {}}])
+def test_an_answer_without_roots_closes_the_session(answer: Message, narrow: Callable[[], Client], tree: Path) -> None:
+    client = narrow()
+    client.open(capabilities=OFFERS_ROOTS)
+    client.send({"jsonrpc": "2.0", "id": client.message()["id"], **answer})
+    assert refused(read(client, tree / "work/side/f.txt"))
+
+
+def test_a_client_that_offers_no_roots_is_refused_with_the_reason(narrow: Callable[[], Client], tree: Path) -> None:
+    client = narrow()
+    client.open()
+    result = read(client, tree / "work/side/f.txt")
+    assert refused(result)
+    assert "the client has no roots" in text_of(result)
+    assert client.unexpected == []
+
+
+def test_calls_wait_for_the_answer(narrow: Callable[[], Client], tree: Path) -> None:
+    client = narrow()
+    client.open(capabilities=OFFERS_ROOTS)
+    early = client.start_call("read_text_file", {"path": str(tree / "work/sub/f.txt")})
+    client.request("tools/list")
+    (question,) = client.unexpected
+    client.unexpected.clear()
+    roots = [{"uri": uri(tree / "work/sub")}]
+    client.send({"jsonrpc": "2.0", "id": question["id"], "result": {"roots": roots}})
+    assert text_of(client.answer(early)["result"]) == "work/sub"
+
+
+def test_a_client_that_never_answers_is_refused(narrow: Callable[[], Client], tree: Path) -> None:
+    client = narrow()
+    client.open(capabilities=OFFERS_ROOTS)
+    assert refused(read(client, tree / "work/sub/f.txt"))
+
+
+def test_changed_roots_are_asked_for_again_and_the_old_ones_are_gone(narrow: Callable[[], Client], tree: Path) -> None:
+    client = opened(narrow(), uri(tree / "work/sub"))
+    assert text_of(read(client, tree / "work/sub/f.txt")) == "work/sub"
+    client.notify("notifications/roots/list_changed")
+    say_roots(client, uri(tree / "other"))
+    assert refused(read(client, tree / "work/sub/f.txt"))
+    assert text_of(read(client, tree / "other/f.txt")) == "other"
+
+
+def test_an_answer_to_no_question_changes_nothing(narrow: Callable[[], Client], tree: Path) -> None:
+    client = opened(narrow(), uri(tree / "work/sub"))
+    for identifier in ("fsserver-1", "fsserver-2", 1):
+        client.send({"jsonrpc": "2.0", "id": identifier, "result": {"roots": [{"uri": uri(tree)}]}})
+    assert refused(read(client, tree / "other/f.txt"))
+
+
+def test_every_refusal_is_in_the_audit_log(narrow: Callable[[], Client], tree: Path) -> None:
+    client = narrow()
+    client.open()
+    read(client, tree / "work/side/f.txt")
+    client.close_input()
+    client.wait()
+    (log,) = (tree / "audit").iterdir()
+    refusals = [
+        record for line in log.read_text().splitlines() if (record := json.loads(line))["event"] == "call.refused"
+    ]
+    assert [record["tool"] for record in refusals] == ["read_text_file"]
+
+
+# --- modern: the question is the call's result
+
+
+def modern_call(client: Client, path: Path, capabilities: Message, **more: object) -> Message:
+    params = {"name": "read_text_file", "arguments": {"path": str(path)}, "_meta": envelope(capabilities=capabilities)}
+    return client.request("tools/call", {**params, **more})
+
+
+def test_a_modern_client_is_asked_through_the_result_and_repeats_the_call(
+    narrow: Callable[[], Client], tree: Path
+) -> None:
+    client = narrow()
+    asked = modern_call(client, tree / "work/sub/f.txt", OFFERS_ROOTS)
+    assert asked["resultType"] == "input_required"
+    assert asked["inputRequests"]["roots"]["method"] == "roots/list"
+    answers = {"roots": {"roots": [{"uri": uri(tree / "work/sub")}]}}
+    result = modern_call(client, tree / "work/sub/f.txt", OFFERS_ROOTS, inputResponses=answers)
+    assert text_of(result) == "work/sub"
+    assert refused(modern_call(client, tree / "work/side/f.txt", OFFERS_ROOTS, inputResponses=answers))
+    everything = {"roots": {"roots": [{"uri": "file:///"}]}}
+    assert refused(modern_call(client, tree / "outside.txt", OFFERS_ROOTS, inputResponses=everything))
+
+
+def test_a_modern_client_without_roots_is_refused(narrow: Callable[[], Client], tree: Path) -> None:
+    assert refused(modern_call(narrow(), tree / "work/sub/f.txt", {}))

@@ -1,0 +1,218 @@
+"""write_file, edit_file and the tools that change names: what is on disk afterwards, and what was said."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fsserver.policy.compiled import Limits
+from tests.gates import Served, served, texts
+from tests.trees import build, rules, snapshot
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Served]:
+    top = tmp_path / "work"
+    top.mkdir()
+    with served(tmp_path, [rules(top, deny=["**/.env"])]) as running:
+        yield running
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def test_write_says_what_the_reference_says_and_the_hash(gate: Served) -> None:
+    digest = sha256("é\n".encode())
+    assert gate.text("write_file", path="f", content="é\n") == f"Successfully wrote to f\nsha256: {digest}"
+    assert (gate.top / "f").read_bytes() == "é\n".encode()
+
+
+def test_create_refuses_a_file_that_exists(gate: Served) -> None:
+    gate.text("write_file", path="f", content="a", mode="create")
+    assert gate.error("write_file", path="f", content="b", mode="create")["code"] == "resource.exists"
+    assert (gate.top / "f").read_text() == "a"
+
+
+@pytest.mark.parametrize(
+    ("old", "content", "new"),
+    [
+        (None, "x\n", b"x\n"),
+        (b"a\n", "b\n", b"a\nb\n"),
+        (b"caf\xe9\n", "plain\n", b"caf\xe9\nplain\n"),
+        ("\ufeffa\n".encode("utf-16-le"), "b\n", "\ufeffa\nb\n".encode("utf-16-le")),
+    ],
+)
+def test_append_keeps_what_is_there_and_its_encoding(gate: Served, old: bytes | None, content: str, new: bytes) -> None:
+    if old is not None:
+        (gate.top / "f").write_bytes(old)
+    gate.text("write_file", path="f", content=content, mode="append")
+    assert (gate.top / "f").read_bytes() == new
+
+
+def test_append_never_mixes_two_encodings(gate: Served) -> None:
+    (gate.top / "f").write_bytes(b"caf\xe9\n")
+    assert gate.error("write_file", path="f", content="é", mode="append")["code"] == "request.encoding"
+
+
+@pytest.mark.parametrize("mode", ["overwrite", "append"])
+def test_stale_write_changes_nothing(gate: Served, mode: str) -> None:
+    (gate.top / "f").write_text("now")
+    arguments = {"path": "f", "content": "x", "mode": mode}
+    error = gate.error("write_file", **arguments, expectedSha256=sha256(b"then"))
+    assert error["code"] == "request.stale"
+    assert sha256(b"now") in error["message"]
+    assert (gate.top / "f").read_text() == "now"
+    gate.text("write_file", **arguments, expectedSha256=sha256(b"now").upper())
+
+
+def test_expected_version_of_an_absent_file_is_stale(gate: Served) -> None:
+    assert gate.error("write_file", path="f", content="x", expectedSha256="0" * 64)["code"] == "request.stale"
+
+
+def edit(old: str, new: str, **more: Any) -> list[dict[str, Any]]:
+    return [{"oldText": old, "newText": new, **more}]
+
+
+def test_edit_shows_the_references_diff_and_the_hash(gate: Served) -> None:
+    (gate.top / "f").write_text("a\nb\nc\n")
+    digest = sha256(b"a\nB\nc\n")
+    assert gate.text("edit_file", path="f", edits=edit("b", "B")) == (
+        f"```diff\nIndex: {gate.top}/f\n{'=' * 67}\n--- {gate.top}/f\toriginal\n+++ {gate.top}/f\tmodified\n"
+        f"@@ -1,3 +1,3 @@\n a\n-b\n+B\n c\n```\n\nsha256: {digest}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "old", "new", "result", "more"),
+    [
+        (b"a\r\nb\r\n", "a\nb", "a\nc", b"a\r\nc\r\n", {}),
+        (b"\xef\xbb\xbfa\nb", "a", "x", b"\xef\xbb\xbfx\nb", {}),
+        (b"\xef\xbb\xbfa\nb", "\ufeffa", "\ufeffx", b"\xef\xbb\xbfx\nb", {}),
+        ("\ufeffa\r\nb\r\n".encode("utf-16-be"), "b", "c", "\ufeffa\r\nc\r\n".encode("utf-16-be"), {}),
+        (b"caf\xe9 a\n", "a\n", "é\n", b"caf\xe9 \xe9\n", {"encoding": "latin-1"}),
+    ],
+)
+def test_edit_keeps_endings_mark_and_encoding(
+    gate: Served, data: bytes, old: str, new: str, result: bytes, more: dict[str, Any]
+) -> None:
+    (gate.top / "f").write_bytes(data)
+    gate.text("edit_file", path="f", edits=edit(old, new), **more)
+    assert (gate.top / "f").read_bytes() == result
+
+
+@pytest.mark.parametrize(
+    ("data", "arguments", "code"),
+    [
+        (b"a\n", {"edits": edit("zz", "x")}, "request.no_match"),
+        (b"a\na\n", {"edits": edit("a", "x")}, "request.ambiguous"),
+        (b"a\n", {"edits": [*edit("a", "b"), *edit("zz", "x")]}, "request.no_match"),
+        (b"a\n", {"edits": edit("", "x")}, "request.arguments"),
+        (b"a\n", {"edits": edit("a", "x"), "expectedSha256": "0" * 64}, "request.stale"),
+        (b"\xff\n", {"edits": edit("a", "x")}, "request.encoding"),
+        (b"a\0", {"edits": edit("a", "x")}, "request.encoding"),
+        (b"a\n", {"edits": edit("a", "\u20ac"), "encoding": "latin-1"}, "request.encoding"),
+    ],
+)
+def test_edit_that_fails_changes_nothing(gate: Served, data: bytes, arguments: dict[str, Any], code: str) -> None:
+    (gate.top / "f").write_bytes(data)
+    before = snapshot(gate.top)
+    assert gate.error("edit_file", path="f", **arguments)["code"] == code
+    assert snapshot(gate.top) == before
+
+
+def test_edit_that_changes_nothing_does_not_write(gate: Served) -> None:
+    (gate.top / "f").write_text("a\n")
+    inode = os.stat(gate.top / "f").st_ino
+    assert "@@" not in gate.text("edit_file", path="f", edits=edit("a", "a"))
+    assert os.stat(gate.top / "f").st_ino == inode
+
+
+def test_long_diff_is_cut_in_a_fence_that_closes(tmp_path: Path) -> None:
+    top = tmp_path / "work"
+    top.mkdir()
+    (top / "f").write_text("`````\n" + "a\n" * 3000)
+    with served(tmp_path, [rules(top)], limits=Limits(result_bytes=2048)) as gate:
+        (text,) = texts(gate.call("edit_file", path="f", edits=edit("a", "b", replaceAll=True)))
+    assert len(text.encode()) <= 2048
+    assert text.startswith("``````diff\n")
+    assert "\n``````\n\nThe diff is cut: " in text
+    assert "sha256: " + sha256(b"`````\n" + b"b\n" * 3000) in text
+
+
+def test_edit_of_a_file_that_grows_over_the_roots_limit_is_refused(tmp_path: Path) -> None:
+    top = tmp_path / "work"
+    top.mkdir()
+    (top / "f").write_text("a")
+    with served(tmp_path, [rules(top, max_file=100)]) as gate:
+        assert gate.error("edit_file", path="f", edits=edit("a", "b" * 101))["code"] == "limit.file_size"
+        assert gate.error("write_file", path="f", content="b" * 101)["code"] == "limit.file_size"
+        assert gate.error("write_file", path="f", content="b" * 100, mode="append")["code"] == "limit.file_size"
+    assert (top / "f").read_text() == "a"
+
+
+def test_quota_is_asked_before_the_intent(tmp_path: Path) -> None:
+    top = tmp_path / "work"
+    top.mkdir()
+    (top / "f").write_bytes(b"x" * 5000)
+    with served(tmp_path, [rules(top, quota=8192)]) as gate:
+        assert gate.error("write_file", path="g", content="x" * 5000)["code"] == "limit.quota"
+        assert gate.error("copy_file", source="f", destination="g")["code"] == "limit.quota"
+        assert [record["event"] for record in gate.records()] == ["call.refused"] * 2
+    assert not (top / "g").exists()
+
+
+def test_names_change_as_the_reference_says(gate: Served) -> None:
+    build(gate.top, ["file a one"])
+    assert gate.text("create_directory", path="x/y") == "Successfully created directory x/y"
+    assert gate.text("create_directory", path="x/y") == "Successfully created directory x/y"
+    assert gate.text("move_file", source="a", destination="x/b") == "Successfully moved a to x/b"
+    assert gate.text("copy_file", source="x/b", destination="c") == "Successfully copied x/b to c"
+    assert gate.text("delete_file", path="c") == "Successfully deleted c"
+    assert sorted(snapshot(gate.top)) == ["x", "x/b", "x/y"]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "code"),
+    [
+        ("move_file", {"source": "a", "destination": "b"}, "resource.exists"),
+        ("copy_file", {"source": "a", "destination": "b"}, "resource.exists"),
+        ("copy_file", {"source": "d", "destination": "e"}, "resource.is_a_directory"),
+        ("copy_file", {"source": "a", "destination": "link"}, "resource.exists"),
+        ("delete_file", {"path": "d"}, "resource.not_empty"),
+        ("delete_file", {"path": "secret", "recursive": True}, "denied.protected"),
+        ("move_file", {"source": "secret", "destination": "moved"}, None),
+        ("move_file", {"source": "a", "destination": ".env"}, "denied.protected"),
+        ("delete_file", {"path": "."}, "denied.operation"),
+        ("move_file", {"source": ".", "destination": "x"}, "denied.operation"),
+        ("create_directory", {"path": "a"}, "resource.exists"),
+    ],
+)
+def test_change_of_names_that_is_refused(gate: Served, name: str, arguments: dict[str, Any], code: str | None) -> None:
+    build(gate.top, ["file a one", "file b two", "file d/x x", "file secret/.env S", "link link -> nowhere"])
+    if code is None:
+        gate.text(name, **arguments)
+        return
+    before = snapshot(gate.top)
+    assert gate.error(name, **arguments)["code"] == code
+    assert snapshot(gate.top) == before
+
+
+def test_links_are_moved_and_deleted_themselves(gate: Served) -> None:
+    build(gate.top, ["file a one", "link l -> a"])
+    gate.text("move_file", source="l", destination="m")
+    gate.text("delete_file", path="m")
+    assert (gate.top / "a").read_text() == "one"
+
+
+def test_recursive_delete_takes_all_and_follows_nothing(gate: Served, tmp_path: Path) -> None:
+    build(tmp_path, ["file outside/keep x"])
+    build(gate.top, ["file d/e/f x", f"link d/out -> {tmp_path}/outside", "link d/up -> .."])
+    gate.text("delete_file", path="d", recursive=True)
+    assert os.listdir(gate.top) == []
+    assert (tmp_path / "outside/keep").exists()
