@@ -10,6 +10,7 @@ import logging
 import os
 import secrets
 import socket
+from collections.abc import Callable
 from contextlib import ExitStack, closing
 
 from fsserver import __version__
@@ -23,6 +24,7 @@ from fsserver.sandbox.plan import plan_server
 from fsserver.sandbox.profile import RootGrant, ServerProfile
 from fsserver.sandbox.runtime import find_runtime
 from fsserver.telemetry.logging import configure
+from fsserver.telemetry.watch import Watch, file_changed
 
 _LOG = logging.getLogger("fsserver")
 
@@ -64,6 +66,15 @@ def serve_stdio(policy: Policy, *, strict: bool) -> None:
         from fsserver.transport import stdio  # noqa: PLC0415
         from fsserver.transport.workers import Workers  # noqa: PLC0415
 
+        watch = Watch(
+            {
+                f"The root {root.rules.name} was replaced on disk; restart the server to serve the new one.": root.replaced
+                for root in roots
+            }
+            | _policy_changed(policy)
+        )
+        watch.start()
+        held.callback(watch.stop)
         gate = Gate(registry=file_tools(), policy=policy, audit=audit)
         session = Session(run_id, LOCAL_PRINCIPAL, None, None, Workspace(roots))
         workers = Workers(policy.limits.concurrency)
@@ -90,6 +101,13 @@ def _plan(policy: Policy, roots: list[Root], audit: AuditLog, *, strict: bool) -
             raise
         _LOG.warning("%s File tools are served all the same; --strict refuses.", missing.message)
         return plan(Layer.NONE)
+
+
+def _policy_changed(policy: Policy) -> dict[str, Callable[[], bool]]:
+    if policy.source is None:
+        return {}
+    name = os.path.basename(policy.source)
+    return {f"The policy {name} was changed; restart the server to apply it.": file_changed(policy.source)}
 
 
 def _header(policy: Policy) -> dict[str, str | int]:

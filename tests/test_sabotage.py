@@ -49,5 +49,7 @@ def test_a_removed_guard_is_noticed_by_its_named_test(patch: Path, tmp_path: Pat
 
 
 def test_every_file_of_the_trusted_core_has_a_sabotage_patch() -> None:
-    patched = {match for patch in PATCHES for match in re.findall(r"^\+\+\+ b/fsserver/(\S+)", patch.read_text(), re.M)}
+    patched = {
+        match for patch in PATCHES for match in re.findall(r"^\+\+\+ b/fsserver/(\S+)", patch.read_text(), re.MULTILINE)
+    }
     assert set(TRUSTED_CORE) <= patched

@@ -24,6 +24,7 @@ from fsserver.policy.compiled import Action, RootRules
 from fsserver.policy.decision import may_contain_protected, protection
 
 MAX_DIRECTORIES = 200_000
+MAX_ENTRIES = 2_000_000
 FRESH_NS = 1_000_000_000
 GRANULARITY_NS = 50_000_000
 
@@ -32,11 +33,12 @@ _OPEN = os.O_RDONLY | c.O_DIRECTORY | c.O_NOFOLLOW | c.O_CLOEXEC
 
 @dataclass(slots=True)
 class _Directory:
-    """One directory as it was listed: when, what lies below it, and its protected files as inode → name."""
+    """One directory as it was listed: when, how much is in it, and its protected files as inode → name."""
 
     ctime_ns: int
     listed_ns: int
     identity: tuple[int, int]
+    entries: int = 0
     children: list[str] = field(default_factory=list)
     protected: dict[tuple[int, int], str] = field(default_factory=dict)
 
@@ -77,15 +79,17 @@ class Aliases:
         known, self._directories, self._inodes = self._directories, {}, {}
         self._swept_ns = 0
         pending = [""]
+        entries = 0
         while pending:
             name = pending.pop()
             found = self._look(name, known.get(name), now)
             if found is None:
                 continue
-            if len(self._directories) >= MAX_DIRECTORIES:
+            entries += found.entries
+            if len(self._directories) >= MAX_DIRECTORIES or entries > MAX_ENTRIES:
                 raise HardLinkDenied(
-                    f"The file has several names, and the root {self._rules.name} has too many directories to check "
-                    "whether one of them is protected."
+                    f"The file has several names, and the root {self._rules.name} holds too much to check whether one "
+                    "of them is protected."
                 )
             self._directories[name] = found
             self._inodes.update(found.protected)
@@ -125,6 +129,7 @@ class Aliases:
             prefix = f"{name}/" if name else ""
             with os.scandir(descriptor) as entries:
                 for entry in entries:
+                    listing.entries += 1
                     if entry.is_dir(follow_symlinks=False):
                         listing.children.append(entry.name)
                     elif not entry.is_symlink() and self._is_protected(prefix + entry.name):

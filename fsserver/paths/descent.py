@@ -16,8 +16,9 @@ from fsserver.errors import UnstablePath
 from fsserver.kernel import constants as c
 from fsserver.kernel.syscalls import descriptor_path
 from fsserver.paths.entry import Directory, Entry, entries_of
-from fsserver.paths.names import join
+from fsserver.paths.names import display, join
 from fsserver.paths.resolver import EscapeError
+from fsserver.paths.ruling import shown_path
 
 HELD = 32
 
@@ -59,7 +60,12 @@ class Descent:
         self._push(descriptor, self._start.name, None)
 
     def enter(self, entry: Entry) -> bool:
-        """Go into a directory of the last frame; False if it is not there any more. Raises ``OSError``."""
+        """Go into a directory of the last frame; False if it is not there any more.
+
+        Raises:
+            UnstablePath: the first directory was moved, so that none of the names is right any more.
+            OSError
+        """
         try:
             descriptor = os.open(entry.name, _OPEN, dir_fd=self.frames[-1].directory.descriptor)
         except OSError as error:
@@ -69,6 +75,10 @@ class Descent:
         name = join(self.frames[-1].directory.name, entry.name)
         if not self._is_at(descriptor, name):
             os.close(descriptor)
+            if not self._is_at(self._start.descriptor, self._start.name):
+                raise UnstablePath(
+                    f"The directory was moved while it was gone through: {display(shown_path(self._root, name))}"
+                )
             return False
         self._push(descriptor, name, entry)
         if len(self.frames) > HELD:
@@ -94,9 +104,12 @@ class Descent:
             raise
 
     def _is_at(self, descriptor: int, name: str) -> bool:
-        """Whether the directory still lies where its name says. Beyond 4,096 bytes the kernel does not tell."""
+        """Whether the directory still lies where its name says. From 4,096 bytes on the kernel does not tell."""
         try:
-            return descriptor_path(descriptor) == f"{self._top}/{name}"
+            path = descriptor_path(descriptor)
+            if path != join(self._top, name):
+                self._top = self._root.path()
+            return path == join(self._top, name)
         except OSError as error:
             return error.errno == errno.ENAMETOOLONG
 

@@ -103,7 +103,7 @@ class Entry:
             if directory.ruling.protected(name_beneath(directory.ruling.root, handle)):
                 return None
             return kind_of(os.fstat(handle).st_mode)
-        except (MovedError, FsserverError):
+        except (OSError, MovedError, FsserverError):
             return None
         finally:
             os.close(handle)

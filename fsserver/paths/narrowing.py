@@ -19,6 +19,8 @@ from fsserver.paths.ruling import shown_path
 from fsserver.paths.target import Access, Target
 from fsserver.paths.workspace import Workspace
 
+_CHANGES_THE_PARENT = frozenset({Access.MOVE_FROM, Access.MOVE_TO, Access.DELETE})
+
 MAX_CLIENT_ROOTS = 256
 """More of a client's roots are ignored: every call compares with each."""
 
@@ -43,8 +45,7 @@ class NarrowedWorkspace(Workspace):
     def target(self, path: ClientPath, access: Access) -> Target:
         """As `Workspace.target`, and refused where the client's roots do not reach."""
         target = self._granted.target(path, access)
-        parts = components(target.name)
-        if any(target.root is root and remainder(parts, prefix) is not None for root, prefix in self._directories):
+        if any(target.root is root and _reaches(prefix, target) for root, prefix in self._directories):
             return target
         target.close()
         directories = ", ".join(display(directory) for directory in self.directories)
@@ -89,6 +90,12 @@ def narrowed(granted: Workspace, uris: Sequence[str]) -> Workspace:
 def closed(granted: Workspace, reason: str) -> Workspace:
     """A workspace that refuses every path of ``granted``; ``reason`` ends a sentence."""
     return ClosedWorkspace(granted, reason)
+
+
+def _reaches(prefix: tuple[str, ...], target: Target) -> bool:
+    """Whether ``target`` lies in the directory ``prefix``. The directory itself is no more to be moved than a root."""
+    beneath = remainder(components(target.name), prefix)
+    return beneath is not None and (beneath != () or target.access not in _CHANGES_THE_PARENT)
 
 
 def _path(uri: str) -> str | None:

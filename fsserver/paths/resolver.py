@@ -23,6 +23,9 @@ from fsserver.paths.root import Root
 
 ATTEMPTS = 32
 
+# The most steps of one walk. Forty links of 4,096 bytes that go down and up again would take minutes.
+MAX_STEPS = 100_000
+
 _OBJECT = c.O_PATH | c.O_NOFOLLOW | c.O_CLOEXEC
 _BENEATH = c.RESOLVE_BENEATH | c.RESOLVE_NO_MAGICLINKS
 _FOLLOW = open_how(c.O_PATH, _BENEATH)
@@ -103,6 +106,7 @@ class _Walk:
         self._trail: list[str] = []
         self._here = -1
         self._links = 0
+        self._steps = 0
 
     def run(self) -> int:
         self._enter(os.open(".", _OBJECT, dir_fd=self._root.fd))
@@ -161,14 +165,18 @@ class _Walk:
         self._enter(os.open(".", _OBJECT, dir_fd=self._root.fd))
         for part in trail:
             try:
-                self._enter(os.open(part, _OBJECT | c.O_DIRECTORY, dir_fd=self._here))
+                below = os.open(part, _OBJECT | c.O_DIRECTORY, dir_fd=self._here)
             except OSError:
                 raise MovedError from None
+            self._enter(below)
 
     def _enter(self, descriptor: int) -> None:
         if self._here >= 0:
             os.close(self._here)
         self._here = descriptor
+        self._steps += 1
+        if self._steps > MAX_STEPS:
+            raise OSError(errno.ELOOP, "steps")
 
 
 def name_beneath(root: Root, descriptor: int) -> str:
@@ -177,11 +185,14 @@ def name_beneath(root: Root, descriptor: int) -> str:
     Raises:
         MovedError: it does not lie beneath the root (any more), was removed, or has no readable path.
         NotFound: the root itself was removed.
+        OSError: ENAMETOOLONG, from 4,096 bytes on the kernel tells no name and so nothing can be decided.
     """
     top = root.path()
     try:
         path = descriptor_path(descriptor)
-    except OSError:
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise
         raise MovedError from None
     if path == top:
         return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterable, Sequence
 
@@ -15,6 +16,8 @@ from fsserver.policy.decision import Decision, decide, may_contain_protected, pr
 _REFUSALS: dict[str, type[Denied]] = {
     kind.code: kind for kind in (ProtectedName, ReadOnlyName, OperationDenied, HardLinkDenied)
 }
+
+_OTHER_NAME = re.compile(r"[. ]\Z|~[0-9]")
 
 # How strictly a name is protected.
 FREE, READ_ONLY, DENIED = 0, 1, 2
@@ -43,6 +46,8 @@ class Ruling:
         """
         for name in names:
             for root, theirs in self._views(name):
+                if root.folds:
+                    _require_own_name(root, theirs, shown)
                 decision = decide(root.rules, theirs, action, folds=root.folds)
                 if not decision.allowed:
                     raise refusal(decision, shown)
@@ -111,6 +116,17 @@ class Ruling:
                 if rest is not None:
                     views.append((other, "/".join(rest)))
         return views
+
+
+def _require_own_name(root: Root, name: str, shown: str) -> None:
+    """Volumes that fold often know a file by other names too, which no rule can foresee: FAT's short names, and names
+    with dots or spaces at their end. Where anything is protected they are refused.
+    """
+    if may_contain_protected(root.rules) and any(_OTHER_NAME.search(part) for part in name.split("/")):
+        raise ProtectedName(
+            f"Access denied - on this volume the name may stand for another one: {display(shown)}",
+            rule=str(root.rules.origin),
+        )
 
 
 def refusal(decision: Decision, shown: str) -> Denied:

@@ -108,9 +108,10 @@ class Target:
         Raises:
             UnstablePath: it was moved or removed meanwhile.
         """
+        assert self.parent >= 0, "a target of READ, STAT or LIST is not changed"
         try:
             stays = name_beneath(self.root, self.parent) == self.parent_name
-        except MovedError:
+        except (MovedError, OSError):
             stays = False
         if not stays:
             raise UnstablePath("Access denied - the directory was moved meanwhile; nothing was changed.")

@@ -15,7 +15,7 @@ from fsserver.paths.names import display
 from fsserver.paths.resolver import EscapeError, Resolver
 from fsserver.paths.root import Root
 
-# More entries than this in one directory are not searched for another form of a name.
+# The most entries that are searched for other forms of the names in one path.
 MAX_ENTRIES = 200_000
 
 
@@ -29,9 +29,10 @@ def equivalent(root: Root, resolver: Resolver, parts: tuple[str, ...]) -> tuple[
         OSError, UnstablePath: as `Resolver.open`.
     """
     found: list[str] = []
+    budget = [MAX_ENTRIES]
     for index, part in enumerate(parts):
         if not part.isascii() and not _exists(root, resolver, "/".join((*found, part))):
-            only = _only_equivalent(root, resolver, "/".join(found), part)
+            only = _only_equivalent(root, resolver, "/".join(found), part, budget)
             if only is None:
                 found.extend(parts[index:])
                 break
@@ -48,7 +49,7 @@ def _exists(root: Root, resolver: Resolver, name: str) -> bool:
     return True
 
 
-def _only_equivalent(root: Root, resolver: Resolver, directory: str, part: str) -> str | None:
+def _only_equivalent(root: Root, resolver: Resolver, directory: str, part: str, budget: list[int]) -> str | None:
     try:
         handle = resolver.open(root, directory)
     except (FileNotFoundError, EscapeError):
@@ -61,8 +62,9 @@ def _only_equivalent(root: Root, resolver: Resolver, directory: str, part: str) 
     equivalents: list[str] = []
     try:
         with os.scandir(listing) as entries:
-            for count, entry in enumerate(entries):
-                if count >= MAX_ENTRIES:
+            for entry in entries:
+                budget[0] -= 1
+                if budget[0] < 0:
                     return None
                 if unicodedata.normalize("NFC", entry.name) == wanted:
                     equivalents.append(entry.name)

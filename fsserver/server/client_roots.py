@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Final, Protocol
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
 
 import mcp_types as types
-from pydantic import ValidationError
 
 from fsserver.paths.narrowing import closed, narrowed
 from fsserver.paths.workspace import Workspace
@@ -26,11 +26,11 @@ QUESTION: Final = "roots"
 class ClientRoots(Protocol):
     """Finds the workspace for a call."""
 
-    async def workspace(self, responses: types.InputResponses | None) -> Workspace | None:
+    async def workspace(self, params: Mapping[str, Any]) -> Workspace | None:
         """What is left of the policy's roots; None when the client has to be asked through the call's result.
 
         Args:
-            responses: what the client answered, if this call repeats one whose result asked.
+            params: the call's, as they came: they hold the answer if the call repeats one whose result asked.
         """
         ...
 
@@ -46,7 +46,7 @@ class RootsOfConnection:
         self._asking = False
         self._stale = False
 
-    async def workspace(self, responses: types.InputResponses | None) -> Workspace | None:  # noqa: ARG002
+    async def workspace(self, params: Mapping[str, Any]) -> Workspace | None:  # noqa: ARG002
         with contextlib.suppress(TimeoutError):  # still closed then
             await asyncio.wait_for(self._known.wait(), TIMEOUT_S)
         return self._left
@@ -72,9 +72,9 @@ class RootsOfConnection:
             return closed(self._granted, "the client has no roots")
         try:
             answer = await asyncio.wait_for(self._peer.ask("roots/list", None), TIMEOUT_S)
-            return _narrow(self._granted, types.ListRootsResult.model_validate(answer, by_name=False))
-        except (TimeoutError, ProtocolError, ValidationError):
+        except (TimeoutError, ProtocolError):
             return closed(self._granted, "the client did not say its roots")
+        return narrowed(self._granted, _uris(answer))
 
 
 class RootsOfCall:
@@ -84,10 +84,10 @@ class RootsOfCall:
         self._granted = granted
         self._capabilities = capabilities
 
-    async def workspace(self, responses: types.InputResponses | None) -> Workspace | None:
-        answer = (responses or {}).get(QUESTION)
-        if isinstance(answer, types.ListRootsResult):
-            return _narrow(self._granted, answer)
+    async def workspace(self, params: Mapping[str, Any]) -> Workspace | None:
+        responses = params.get("inputResponses")
+        if isinstance(responses, Mapping) and QUESTION in responses:
+            return narrowed(self._granted, _uris(responses[QUESTION]))
         if not offered(self._capabilities):
             return closed(self._granted, "the client has no roots")
         return None
@@ -97,5 +97,9 @@ def offered(capabilities: types.ClientCapabilities | None) -> bool:
     return capabilities is not None and capabilities.roots is not None
 
 
-def _narrow(granted: Workspace, roots: types.ListRootsResult) -> Workspace:
-    return narrowed(granted, [str(root.uri) for root in roots.roots])
+def _uris(answer: object) -> list[str]:
+    """The URIs of a ``roots/list`` result as they were written: the SDK's model reads ``file:`` as ``file:///``."""
+    roots = answer.get("roots") if isinstance(answer, Mapping) else None
+    if not isinstance(roots, list):
+        return []
+    return [root["uri"] for root in roots if isinstance(root, Mapping) and isinstance(root.get("uri"), str)]

@@ -45,6 +45,8 @@ class Caller(Protocol):
         token: str | int | None,
     ) -> dict[str, Any]: ...
 
+    def expect_brief(self, name: str) -> bool: ...
+
 
 class Connection:
     """One client. A transport calls `request` and `notification`, as many at once as it likes."""
@@ -91,8 +93,8 @@ class Connection:
         """A plain ``tools/call`` of an initialized handshake client, to be made by whoever calls the result.
 
         It skips the event loop and the SDK's five passes over request and result. What those check is checked here or
-        built right; tests validate results against the protocol's models. None for anything that is not plain: it has
-        to take the long way, and gets its errors there. May be called from any thread.
+        built right; tests validate results against the protocol's models. None for what is not plain, or was slow the
+        last time: it has to take the long way, and gets its errors there. May be called from any thread.
         """
         if (
             self._roots is not None
@@ -101,6 +103,7 @@ class Connection:
             or not _PLAIN.issuperset(params)
             or type(params.get("name")) is not str
             or type(params.get("arguments")) not in (dict, NoneType)
+            or not self._server.expect_brief(params["name"])
         ):
             return None
         session = self._session

@@ -33,6 +33,8 @@ INSTRUCTIONS: Final = (
 
 PROGRESS_INTERVAL_S: Final = 0.1
 
+BRIEF_S: Final = 0.001
+
 CACHE: Final = CacheHint(ttl_ms=300_000, scope="private")
 """Nothing that is listed changes while a server runs."""
 
@@ -52,6 +54,7 @@ class FileServer:
         self._session = session
         self._policy = policy
         self._run = run
+        self._slow: set[str] = set()
         self._sdk: Server[None] = Server(
             "fsserver",
             version=__version__,
@@ -85,7 +88,7 @@ class FileServer:
         serving = Serving.of(context)
         session = serving.session
         if serving.roots is not None:
-            workspace = await serving.roots.workspace(params.input_responses)
+            workspace = await serving.roots.workspace(context.params or {})
             if workspace is None:
                 return types.InputRequiredResult(input_requests={QUESTION: types.ListRootsRequest()})
             session = replace(session, workspace=workspace)
@@ -106,12 +109,22 @@ class FileServer:
         Args:
             token: what the client wants progress to be sent with; None sends none.
         """
+        begin = time.monotonic()
         control = Control(
             cancelled=call.cancelled,
-            deadline=time.monotonic() + self._policy.limits.time_s,
+            deadline=begin + self._policy.limits.time_s,
             progress=None if token is None else _Progress(call, token),
         )
-        return wire.call_result(self._gate.call(session, name, arguments, control), session.protocol)
+        result = self._gate.call(session, name, arguments, control)
+        if time.monotonic() - begin > BRIEF_S:
+            self._slow.add(name)
+        else:
+            self._slow.discard(name)
+        return wire.call_result(result, session.protocol)
+
+    def expect_brief(self, name: str) -> bool:
+        """Whether the last call of this tool was short; then the next one is worth no thread of its own."""
+        return name not in self._slow
 
 
 class _Progress:

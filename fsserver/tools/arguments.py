@@ -118,7 +118,8 @@ def _wording(problem: Mapping[str, Any], model: type[Arguments], known: Sequence
     options = str(context.get("expected", "")).replace("'", '"').replace(" or ", "|").replace(", ", "|")
     missing = _missing(model, problem["loc"])
     wording = _WORDINGS.get(kind, "Invalid input")
-    return wording.format(received=_kind(given), missing=missing, options=options, **context) + (f" at {place}" if place else "")
+    said = wording.format(received=_kind(given), missing=missing, options=options, **context)
+    return f"{said} at {place}" if place else said
 
 
 def _missing(model: type[Arguments], location: Sequence[str | int]) -> str:

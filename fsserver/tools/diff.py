@@ -15,6 +15,7 @@ from fsserver.tools.spans import Region
 
 CONTEXT: Final = 4
 SHORT_LINES: Final = 2_000
+SLIDING: Final = 64  # lines that a lone change near the end of the edited stretch may move down
 NO_NEWLINE: Final = "\\ No newline at end of file"
 
 
@@ -29,13 +30,29 @@ class Change(NamedTuple):
 def unified(path: str, old: str, new: str, regions: Sequence[Region]) -> str:
     """The diff with its header; only the header if nothing differs."""
     head = f"Index: {path}\n{'=' * 67}\n--- {path}\toriginal\n+++ {path}\tmodified\n"
-    lines = _split(old)
-    if regions and len(lines) <= SHORT_LINES:
-        fresh = _split(new)
-        changes = list(_from_script(script(lines, fresh), 0, fresh))
-    else:
-        changes = _slid(lines, list(_changes(lines, old, new, regions)))
-    return head + "".join(_hunks(lines, changes))
+    if not regions:
+        return head
+    if old.count("\n") <= SHORT_LINES:
+        lines, fresh = _split(old), _split(new)
+        return head + "".join(_hunks(lines, list(_from_script(script(lines, fresh), 0, fresh)), 0))
+    start, end = _surroundings(old, regions)
+    lines = _split(old[start:end])
+    near = [Region(a - start, b - start, c - start, d - start) for a, b, c, d in regions]
+    room = len(lines) if end == len(old) else len(lines) - CONTEXT
+    changes = _slid(lines, list(_changes(lines, old[start:end], new[start:], near)), room)
+    return head + "".join(_hunks(lines, changes, old.count("\n", 0, start)))
+
+
+def _surroundings(old: str, regions: Sequence[Region]) -> tuple[int, int]:
+    """The stretch of a long text that its hunks and their context can touch; it begins and ends at lines."""
+    start = regions[0].a
+    for _ in range(CONTEXT + 1):
+        start = max(0, old.rfind("\n", 0, start))
+    start += old[start : start + 1] == "\n" and start > 0
+    end = regions[-1].b
+    for _ in range(CONTEXT + SLIDING):
+        end = old.find("\n", end) + 1 or len(old)
+    return start, end
 
 
 def fenced(diff: str) -> str:
@@ -102,11 +119,14 @@ def _from_script(steps: Script, line: int, fresh: Sequence[str]) -> Iterator[Cha
         line += count
 
 
-def _slid(lines: Sequence[str], changes: list[Change]) -> list[Change]:
-    """A lone insertion or removal that could as well stand further down does, as in the reference's diffs."""
+def _slid(lines: Sequence[str], changes: list[Change], room: int) -> list[Change]:
+    """A lone insertion or removal that could as well stand further down does, as in the reference's diffs.
+
+    None goes below line ``room``.
+    """
     for index in range(len(changes) - 1, -1, -1):
         first, removed, added = changes[index]
-        limit = changes[index + 1].first if index + 1 < len(changes) else len(lines)
+        limit = changes[index + 1].first if index + 1 < len(changes) else room
         alone = index == 0 or changes[index - 1].first + changes[index - 1].removed < first
         if not alone or first + removed == limit:
             continue
@@ -119,21 +139,24 @@ def _slid(lines: Sequence[str], changes: list[Change]) -> list[Change]:
     return changes
 
 
-def _hunks(lines: Sequence[str], changes: Iterable[Change]) -> Iterator[str]:
-    """Each hunk with its header. Changes with at most twice the context between them share one."""
+def _hunks(lines: Sequence[str], changes: Iterable[Change], before: int) -> Iterator[str]:
+    """Each hunk with its header. Changes with at most twice the context between them share one.
+
+    ``before`` is how many lines of both texts come before ``lines``.
+    """
     group: list[Change] = []
     grown = 0
     for change in changes:
         if group and change.first - (group[-1].first + group[-1].removed) > 2 * CONTEXT:
-            yield _hunk(lines, group, grown)
+            yield _hunk(lines, group, before, grown)
             grown += sum(len(each.added) - each.removed for each in group)
             group = []
         group.append(change)
     if group:
-        yield _hunk(lines, group, grown)
+        yield _hunk(lines, group, before, grown)
 
 
-def _hunk(lines: Sequence[str], group: Sequence[Change], grown: int) -> str:
+def _hunk(lines: Sequence[str], group: Sequence[Change], before: int, grown: int) -> str:
     start = max(0, group[0].first - CONTEXT)
     last = group[-1]
     end = min(len(lines), last.first + last.removed + CONTEXT)
@@ -147,7 +170,7 @@ def _hunk(lines: Sequence[str], group: Sequence[Change], grown: int) -> str:
     body.extend(" " + line for line in lines[position:end])
     old_count = end - start
     new_count = old_count + sum(len(each.added) - each.removed for each in group)
-    old_start = start + (old_count > 0)
-    new_start = start + grown + (new_count > 0)
+    old_start = before + start + (old_count > 0)
+    new_start = before + start + grown + (new_count > 0)
     shown = "".join(line if line.endswith("\n") else f"{line}\n{NO_NEWLINE}\n" for line in body)
     return f"@@ -{old_start},{old_count} +{new_start},{new_count} @@\n{shown}"

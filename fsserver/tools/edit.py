@@ -17,6 +17,7 @@ from fsserver.tools.nearest import nearest
 from fsserver.tools.spans import Region, Splice, apply, compose
 
 MAX_REPLACEMENTS: Final = 100_000
+MAX_INDENTED: Final = 8 * 1024**2  # characters of a text whose lines are compared without their indentation
 SHOWN_LINES: Final = 20
 SHOWN_CHARACTERS: Final = 1_000
 
@@ -100,6 +101,8 @@ def _hits(text: str, edit: Edit, label: str, *, changed: bool) -> list[_Hit]:
     if not hits:
         shown = edit.old if len(edit.old) <= SHOWN_CHARACTERS else edit.old[:SHOWN_CHARACTERS] + "…"
         near = nearest(text, old)
+        if len(text) > MAX_INDENTED:
+            near = f"In a text of this size other indentation is not looked for. {near}"
         raise NoMatch(f"Could not find exact match for edit:\n{shown}\n\n{label} has no match{after}. {near}")
     wanted = edit.expected if edit.expected is not None else 1
     if len(hits) != wanted and (edit.expected is not None or not edit.replace_all):
@@ -136,8 +139,8 @@ def _indented(text: str, old: str, new: str, many: bool) -> list[_Hit]:
     closed = old.endswith("\n")
     old_lines = (old[:-1] if closed else old).split("\n")
     trimmed = "\n".join(line.strip(WHITESPACE) for line in old_lines)
-    if not trimmed.strip("\n"):
-        return []  # only blank lines: any blank line would match
+    if not trimmed.strip("\n") or len(text) > MAX_INDENTED:
+        return []  # any blank line would match; or so many lines would not fit in memory
     lines = text.split("\n")
     # Both fenced by line ends, so that a hit begins and ends at a line; str.find is linear, whatever they hold.
     haystack = "\n" + "\n".join(line.strip(WHITESPACE) for line in lines) + "\n"

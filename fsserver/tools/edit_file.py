@@ -22,10 +22,11 @@ from fsserver.tools.registry import Annotations, Tool
 from fsserver.tools.result import ToolResult, text_result
 from fsserver.tools.spans import shifted
 from fsserver.tools.text import HEAD_BYTES, Codec, codec_of, count_lines, cut_lines
-from fsserver.tools.whole import MAX_WHOLE_BYTES, Sha256, read_version
+from fsserver.tools.whole import Sha256, read_version
 
 MARK: Final = "\ufeff"
 MAX_EDITS: Final = 1_000
+MAX_EDITED_BYTES: Final = 32 * 1024**2  # before and after; an edit holds a few copies of the text
 
 
 class OneEdit(Arguments):
@@ -57,11 +58,11 @@ class Plan:
 def check(call: Call[EditFile]) -> None:
     """Reads the file and works out the edits. Changes nothing."""
     wanted, target = call.arguments, call.targets["path"]
-    old, version = read_version(target, wanted.expected_sha256)
+    old, version = read_version(target, wanted.expected_sha256, MAX_EDITED_BYTES)
     shown = display(target.shown)
     codec = codec_of(old[:HEAD_BYTES], wanted.encoding)
     mark, text = _decode(codec, old, shown)
-    limit = target.root.rules.max_file or MAX_WHOLE_BYTES
+    limit = min(target.root.rules.max_file or MAX_EDITED_BYTES, MAX_EDITED_BYTES)
     edited = apply_edits(
         text, [_edit(each, mark) for each in wanted.edits], max_characters=limit, checkpoint=call.control.checkpoint
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left
 from dataclasses import dataclass
 
@@ -23,18 +24,18 @@ class Normal:
 
     original: str
     text: str
-    pairs: tuple[int, ...]
+    pairs: array[int]
 
     @classmethod
     def of(cls, original: str) -> Normal:
         if "\r\n" not in original:
-            return cls(original, original, ())
-        pairs: list[int] = []
-        position = -1
-        for piece in original.split("\r\n")[:-1]:
-            position += len(piece) + 1
-            pairs.append(position)
-        return cls(original, with_lf(original), tuple(pairs))
+            return cls(original, original, array("q"))
+        pairs = array("q")
+        position = original.find("\r\n")
+        while position >= 0:
+            pairs.append(position - len(pairs))
+            position = original.find("\r\n", position + 2)
+        return cls(original, with_lf(original), pairs)
 
     def back(self, position: int) -> int:
         """Where in ``original`` this position of ``text`` is; a line feed that was CRLF begins at its CR."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from fsserver.errors import Denied, FsserverError, InternalError, ResourceError
 from fsserver.paths.target import Target
+
+MAX_PATH: Final = 4096  # characters of a path that was refused; the kernel takes no longer ones
 
 
 @dataclass(slots=True)
@@ -63,7 +65,7 @@ class Trail:
         if isinstance(error, Denied):
             fields["reason"] = error.message  # the messages of other errors may quote contents
         if path is not None:
-            fields["path"] = path
+            fields["path"] = path[:MAX_PATH]
         refused = not self.intended and not isinstance(error, ResourceError | InternalError)
         return "call.refused" if refused else "call.outcome", self._end(fields)
 

@@ -12,21 +12,23 @@ from fsserver.paths.names import display
 from fsserver.paths.operations import Identity, read_all
 from fsserver.paths.target import Target
 
-MAX_WHOLE_BYTES: Final = 256 * 1024**2  # what an edit or an append holds in memory, where the root has no max_file
+MAX_WHOLE_BYTES: Final = 256 * 1024**2  # held to compare or to append, where the root's max_file is not less
 
 Sha256 = Annotated[
     str, Field(pattern="^[0-9a-fA-F]{64}$", description="Refuse unless the file still has this SHA-256.")
 ]
 
 
-def read_version(target: Target, expected_sha256: str | None) -> tuple[bytes, Identity]:
+def read_version(
+    target: Target, expected_sha256: str | None, max_bytes: int = MAX_WHOLE_BYTES
+) -> tuple[bytes, Identity]:
     """The contents and the identity of what was read, to hand to `write_file`.
 
     Raises:
         StaleWrite: the contents are not those of ``expected_sha256``.
         FileTooLarge and whatever `read_all` raises.
     """
-    data, status = read_all(target, MAX_WHOLE_BYTES)
+    data, status = read_all(target, max_bytes)
     if expected_sha256 is not None:
         actual = hashlib.sha256(data).hexdigest()
         if actual != expected_sha256.lower():

@@ -1,8 +1,8 @@
 """No tool reaches outside, made from the registry's own declarations: a new tool is attacked without a new test.
 
-For every path parameter of every tool, in its place with valid arguments otherwise: paths outside in every spelling, links
-that leave, and protected names. Each time the call is refused, the refusal is in the log, and nothing has changed
-outside or inside.
+For every path parameter of every tool, with valid arguments otherwise: paths outside in every spelling, links that
+leave, and protected names. Each time the call is refused, the refusal is in the log, and nothing has changed outside
+or inside.
 """
 
 from __future__ import annotations
@@ -261,7 +261,7 @@ def test_hostile_argument_never_breaks_a_tool(gate: Served, tool: Tool[Any]) -> 
             arguments = {each: VALUES[each] for each in tool.input_schema.get("required", []) if each in VALUES}
             for other, access in tool.paths.items():
                 arguments[other] = "new" if access in (Access.CREATE, Access.MOVE_TO) else "a.txt"
-            arguments |= dict.fromkeys(tool.path_lists, ["a.txt"])
+            arguments |= {each: ["a.txt"] for each in tool.path_lists}
             arguments[parameter] = value
             result = gate.call(tool.name, **arguments)
             for text in texts(result):

@@ -318,6 +318,8 @@ def _outside(seen: dict[str, tuple[object, ...]]) -> dict[str, tuple[object, ...
     return {name: value for name, value in seen.items() if not name.startswith("root/")}
 
 
+@pytest.mark.claim("C1")
+@pytest.mark.claim("C2")
 @pytest.mark.parametrize("resolver", RESOLVERS)
 @pytest.mark.parametrize("row", ALL, ids=lambda row: row.name)
 def test_path_is_refused_by_every_operation_and_nothing_changes(row: Row, resolver: str, tmp_path: Path) -> None:

@@ -80,6 +80,7 @@ def test_naive_way_leaks_while_a_directory_and_a_link_are_exchanged(tmp_path: Pa
         assert _naive_leaks(tmp_path / "root", "swap/file.txt")
 
 
+@pytest.mark.claim("C1")
 @pytest.mark.parametrize("resolver", RESOLVERS)
 def test_no_read_escapes_while_a_directory_and_a_link_are_exchanged(resolver: str, tmp_path: Path) -> None:
     build(tmp_path, WORLD)
@@ -110,6 +111,7 @@ def test_no_read_escapes_while_a_file_and_a_link_are_exchanged(resolver: str, tm
 CLIMB = ["dir root/deep/er", "file root/outside/file.txt inside", "file outside/file.txt SECRET"]
 
 
+@pytest.mark.claim("C1")
 @pytest.mark.parametrize("resolver", RESOLVERS)
 def test_no_dotdot_escapes_while_its_directory_moves_up(resolver: str, tmp_path: Path) -> None:
     build(tmp_path, CLIMB)
@@ -122,6 +124,7 @@ def test_no_dotdot_escapes_while_its_directory_moves_up(resolver: str, tmp_path:
     assert seen[b"inside"] > 0
 
 
+@pytest.mark.claim("C2")
 @pytest.mark.parametrize("resolver", RESOLVERS)
 def test_no_protected_file_is_read_while_a_directory_and_a_link_to_it_are_exchanged(
     resolver: str, tmp_path: Path
@@ -192,6 +195,7 @@ def _answer(operation: str, work: Workspace) -> object:
     return "done"
 
 
+@pytest.mark.claim("C1")
 @pytest.mark.parametrize("resolver", RESOLVERS)
 def test_no_operation_escapes_while_a_directory_and_a_link_are_exchanged(resolver: str, tmp_path: Path) -> None:
     build(tmp_path, WORLD)

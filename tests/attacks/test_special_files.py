@@ -32,6 +32,7 @@ def _make(base: Path, kind: str) -> None:
         build(base, [f"{kind} special"])
 
 
+@pytest.mark.claim("C5")
 @pytest.mark.parametrize("resolver", RESOLVERS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_special_file_is_refused_at_once_and_never_opened(kind: str, resolver: str, tmp_path: Path) -> None:

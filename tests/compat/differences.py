@@ -137,7 +137,7 @@ DIFFERENCES: tuple[Difference, ...] = (
     ),
     Difference(
         "`?` in a glob is one character, also where UTF-16 needs two units.",
-        "",
+        "Who writes `?` means what is seen as one.",
         ("search/one character beyond ASCII",),
     ),
     Difference(

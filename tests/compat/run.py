@@ -1,7 +1,8 @@
 """Runs rows on a server and makes its answers comparable.
 
 What cannot be equal between two runs or two servers is replaced: the temporary directory by ``/BASE``, the present by
-``NOW``, random names of temporary files, a directory's own size (the file system decides it). Nothing else.
+``NOW``, random names of temporary files, a directory's own size (the file system decides it), the length of a path.
+Nothing else.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ _TIME = r"\d\d:\d\d:\d\d GMT\+0000 \(Coordinated Universal Time\)"
 _NOW = re.compile(rf"\w{{3}} \w{{3}} \d\d (?:202[5-9]|20[3-9]\d) {_TIME}")
 _ACCESSED = re.compile(rf"^accessed: \w{{3}} \w{{3}} \d\d \d{{4}} {_TIME}$", re.MULTILINE)
 _DIRECTORY_SIZE = re.compile(r"\Asize: \d+(?=\n(?:.*\n)*isDirectory: true)")
+_BYTES = re.compile(r"the path has \d+ bytes")
 _LONG_NAME = re.compile(r"(d/){100,}|n{100,}")
 
 
@@ -148,7 +150,7 @@ def _collapsed(value: Any) -> Any:
 
 def _normal(text: str, base: str) -> str:
     text = text.replace(base, BASE)
-    text = _RANDOM.sub(".RANDOM.tmp", text)
+    text = _BYTES.sub("the path has N bytes", _RANDOM.sub(".RANDOM.tmp", text))
     text = _NOW.sub("NOW", _ACCESSED.sub("accessed: DATE", text))
     return _DIRECTORY_SIZE.sub("size: SIZE", text)
 

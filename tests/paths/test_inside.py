@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,6 +132,38 @@ def test_path_that_leads_nowhere_says_so(
     ):
         pass
     assert raised.value.message == text.format(root=f"{tmp_path}/root")
+
+
+@BOTH
+def test_name_too_long_for_the_kernel_to_tell_is_refused_as_that(resolver: str, tmp_path: Path) -> None:
+    depth = (4090 - len("/x")) // 2
+    here = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir("d", dir_fd=here)
+        below = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+    with workspace(rules(tmp_path), resolver=RESOLVERS[resolver]()) as work:
+        for access in (Access.READ, Access.LIST, Access.WRITE, Access.MAKE_DIRECTORY, Access.DELETE):
+            with pytest.raises(FsserverError) as raised:
+                work.target(ClientPath("d/" * depth + "x"), access)
+            assert raised.value.code == "request.path"
+            assert raised.value.message.startswith("ENAMETOOLONG: name too long, realpath '")
+        with work.target(ClientPath("d"), Access.DELETE) as target:
+            verb.delete(target, recursive=True)
+
+
+def test_links_that_go_down_and_up_again_end_the_walk_in_time(tmp_path: Path) -> None:
+    deep = "/".join(["d"] * 600)
+    os.makedirs(tmp_path / deep)
+    for number in range(40):
+        os.symlink(f"{deep}{'/..' * 600}/l{number + 1}", tmp_path / f"l{number}")
+    (tmp_path / "l40").write_text("text")
+    started = time.monotonic()
+    with workspace(rules(tmp_path), resolver=WalkResolver()) as work, pytest.raises(LinkLoop):
+        work.target(ClientPath("l0"), Access.READ)
+    assert time.monotonic() - started < 5
 
 
 def test_ambiguous_unicode_form_is_refused(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ def code(work: Workspace, path: str | Path, access: Access = Access.READ) -> str
     return None
 
 
+@pytest.mark.claim("C2")
 def test_hard_link_made_after_the_index_was_built_is_found(tmp_path: Path) -> None:
     build(tmp_path, ["file a x", "hard b = a", "file .env KEY", "dir d"])
     with workspace(rules(tmp_path, deny=["**/.env"])) as work:
@@ -38,6 +39,7 @@ def test_hard_link_made_after_the_index_was_built_is_found(tmp_path: Path) -> No
         assert code(work, "b") is None
 
 
+@pytest.mark.claim("C2")
 def test_protected_name_made_after_the_index_was_built_is_found(tmp_path: Path) -> None:
     build(tmp_path, ["file a x", "hard b = a", "dir d"])
     with workspace(rules(tmp_path, deny=["**/.env"])) as work:
@@ -199,6 +201,17 @@ def test_other_case_is_protected_where_the_volume_folds(spelling: str, tmp_path:
         assert code(work, spelling) == expected
         work.roots[0].folds = False
         assert code(work, spelling) is None
+
+
+@pytest.mark.parametrize("other", ["ENV~1", "dir./x", ".env.", ".env ", "SSH~1/id"])
+def test_names_that_a_folding_volume_may_take_for_others_are_refused(other: str, tmp_path: Path) -> None:
+    with workspace(rules(tmp_path, deny=[".env"])) as work:
+        work.roots[0].folds = True
+        for access in Access:
+            assert code(work, other, access) == "denied.protected"
+    with workspace(rules(tmp_path)) as work:  # nothing is protected
+        work.roots[0].folds = True
+        assert code(work, "ENV~1", Access.WRITE) is None
 
 
 def test_refusal_of_a_protected_name_is_the_same_whether_it_exists(tmp_path: Path) -> None:

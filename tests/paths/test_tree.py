@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fsserver.errors import Cancelled, FsserverError, NotADirectory, PermissionDenied, ProtectedName
+from fsserver.errors import Cancelled, FsserverError, NotADirectory, PermissionDenied, ProtectedName, UnstablePath
 from fsserver.paths import operations as verb
 from fsserver.paths.workspace import Access, ClientPath
 from tests.support import in_child
@@ -199,6 +199,27 @@ def test_directory_moved_during_the_walk_does_not_lead_elsewhere(to: str, tmp_pa
                 os.rename(tmp_path / "root/a/d0/d1/d2/d3/d4/d5", tmp_path / place)
     assert "secret" not in names
     assert "sibling" in names
+
+
+@pytest.mark.parametrize("what", ["target", "root"])
+def test_walked_directory_that_is_moved_itself_is_not_cut_short_in_silence(what: str, tmp_path: Path) -> None:
+    build(tmp_path, ["file root/t/a/x x", "file root/t/b/x x"])
+    names = []
+
+    def walk() -> None:
+        with workspace(rules(tmp_path / "root")) as work, work.target(ClientPath("t"), Access.LIST) as target:
+            for entry in verb.walk(target):
+                names.append(entry.path)
+                if entry.name == "a":
+                    old = "root/t" if what == "target" else "root"
+                    os.rename(tmp_path / old, tmp_path / f"{old}-moved")
+
+    if what == "target":
+        with pytest.raises(UnstablePath):
+            walk()
+    else:  # beneath a root that moved as a whole every name is as it was
+        walk()
+        assert names == ["t/a", "t/a/x", "t/b", "t/b/x"]
 
 
 def test_target_cannot_be_listed_through_a_protected_name(tmp_path: Path) -> None:

@@ -111,8 +111,14 @@ class Client:
         while view:
             view = view[os.write(self.writer, view) :]
 
-    def raw_in_background(self, data: bytes) -> threading.Thread:
-        thread = threading.Thread(target=self.raw, args=(data,), daemon=True)
+    def raw_in_background(self, *pieces: bytes) -> threading.Thread:
+        """The same in a thread, one write for each piece if the pipe has room."""
+
+        def write() -> None:
+            for piece in pieces:
+                self.raw(piece)
+
+        thread = threading.Thread(target=write, daemon=True)
         thread.start()
         return thread
 

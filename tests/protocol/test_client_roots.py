@@ -18,7 +18,7 @@ OFFERS_ROOTS = {"roots": {"listChanged": True}}
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """Two roots, ``work`` and ``other``, a file beside them, and ways between them."""
-    for name in ("work/sub/deep", "work/side", "other"):
+    for name in ("work/sub", "work/sub/deep", "work/side", "other"):
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "f.txt").write_text(name)
     (tmp_path / "outside.txt").write_text("outside")
@@ -93,6 +93,10 @@ def test_what_lies_in_a_clients_root_and_nothing_else_is_left(narrow: Callable[[
     assert refused(client.call("write_file", {"path": str(tree / "work/new"), "content": "x"}))
     moved = {"source": str(tree / "work/sub/f.txt"), "destination": str(tree / "work/side/g.txt")}
     assert refused(client.call("move_file", moved))
+    assert refused(client.call("delete_file", {"path": str(tree / "work/sub"), "recursive": True}))
+    assert refused(
+        client.call("move_file", {"source": str(tree / "work/sub"), "destination": str(tree / "work/sub/x")})
+    )
     assert text_of(client.call("list_allowed_directories")).splitlines()[1:] == [str(tree / "work/sub")]
 
 
@@ -109,7 +113,7 @@ def test_protected_names_stay_protected_in_a_clients_root(narrow: Callable[[], C
         (["{tree}"], {"work/side", "other"}),
         (["{tree}/work"], {"work/side"}),
         (["{tree}/other", "{tree}/work/side"], {"work/side", "other"}),
-        (["{tree}/work/link-to-sub"], set()),
+        (["{tree}/work/link-to-sub"], set()),  # means work/sub
         (["{tree}/elsewhere", "{tree}/other"], {"other"}),
     ],
 )
@@ -120,7 +124,7 @@ def test_roots_only_take_away(roots: list[str], readable: set[str], narrow: Call
     assert refused(read(client, tree / "outside.txt"))
 
 
-NOTHING_INSIDE = (
+NOTHING_INSIDE: tuple[list[str], ...] = (
     [],
     ["file:///etc"],
     ["file:///nowhere"],

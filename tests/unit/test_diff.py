@@ -82,6 +82,27 @@ def test_hostile_texts_take_bounded_time_and_the_diff_is_true(old: str, new: str
     assert patched(old, diff) == new
 
 
+@pytest.mark.parametrize(("old", "new", "diff"), RECORDED["diffs"])
+def test_diff_of_regions_is_as_true_and_counts_as_many_lines(
+    old: str, new: str, diff: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What long texts get, forced on short ones, in the middle of more text."""
+    monkeypatch.setattr("fsserver.tools.diff.SHORT_LINES", -1)
+    first = next(
+        (i for i, pair in enumerate(zip(old, new, strict=False)) if pair[0] != pair[1]), min(len(old), len(new))
+    )
+    for before, after in (("", ""), ("line\n" * 100, ""), ("line\n" * 100, "x\n" * 200)):
+        one, other = before + old + after, before + new + after
+        start = len(before) + first
+        regions = [Region(start, len(before) + len(old), start, len(before) + len(new))] if old != new else []
+        made = unified("/f", one, other, regions)
+        assert patched(one, made) == other
+        for header in re.findall(r"^@@ -(\d+),(\d+) \+(\d+),(\d+) @@\n((?:[ +\\-].*\n)*)", made, re.MULTILINE):
+            body = header[4].split("\n")[:-1]
+            assert sum(line[0] in " -" for line in body) == int(header[1])
+            assert sum(line[0] in " +" for line in body) == int(header[3])
+
+
 def test_a_line_ending_that_changes_shows() -> None:
     assert "-a\r\n+a\n" in unified("/f", "a\r\n", "a\n", whole("a\r\n", "a\n"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -82,8 +83,9 @@ def test_none_applies_if_one_does_not() -> None:
     ],
 )
 def test_ambiguous_text_is_refused_with_the_lines(text: str, edit: Edit, says: str) -> None:
-    with pytest.raises(AmbiguousMatch, match=says):
+    with pytest.raises(AmbiguousMatch) as caught:
         edited(text, edit)
+    assert says in caught.value.message
 
 
 def test_replace_all_and_expected_replacements() -> None:
@@ -116,8 +118,9 @@ def test_blank_text_matches_exactly_or_not_at_all() -> None:
     ],
 )
 def test_no_match_says_what_comes_nearest(text: str, old: str, says: str) -> None:
-    with pytest.raises(NoMatch, match="^Could not find exact match for edit:\n") as caught:
+    with pytest.raises(NoMatch) as caught:
         edited(text, Edit(old, "x"))
+    assert caught.value.message.startswith(f"Could not find exact match for edit:\n{old}\n")
     assert says.replace("\\\\", "\\") in caught.value.message
 
 
@@ -140,8 +143,6 @@ def test_result_that_would_be_too_large_is_refused_before_it_is_made() -> None:
 )
 def test_hostile_edits_take_bounded_time(text: str, edit: Edit) -> None:
     started = time.thread_time()
-    try:
+    with suppress(NoMatch, AmbiguousMatch):
         edited(text, edit)
-    except (NoMatch, AmbiguousMatch):
-        pass
     assert time.thread_time() - started < 4
