@@ -62,17 +62,12 @@ def serve_stdio(policy: Policy, *, strict: bool) -> None:
         from fsserver.paths.workspace import Workspace  # noqa: PLC0415
         from fsserver.server.files import FileServer  # noqa: PLC0415
         from fsserver.tools.catalog import file_tools  # noqa: PLC0415
-        from fsserver.tools.gate import Gate, Session  # noqa: PLC0415
+        from fsserver.tools.gate import Gate  # noqa: PLC0415
+        from fsserver.tools.session import Session  # noqa: PLC0415
         from fsserver.transport import stdio  # noqa: PLC0415
         from fsserver.transport.workers import Workers  # noqa: PLC0415
 
-        watch = Watch(
-            {
-                f"The root {root.rules.name} was replaced on disk; restart the server to serve the new one.": root.replaced
-                for root in roots
-            }
-            | _policy_changed(policy)
-        )
+        watch = Watch(_root_changes(roots) | _policy_change(policy))
         watch.start()
         held.callback(watch.stop)
         gate = Gate(registry=file_tools(), policy=policy, audit=audit)
@@ -103,7 +98,12 @@ def _plan(policy: Policy, roots: list[Root], audit: AuditLog, *, strict: bool) -
         return plan(Layer.NONE)
 
 
-def _policy_changed(policy: Policy) -> dict[str, Callable[[], bool]]:
+def _root_changes(roots: list[Root]) -> dict[str, Callable[[], bool]]:
+    told = "The root {} was replaced on disk; restart the server to serve the new one."
+    return {told.format(root.rules.name): root.replaced for root in roots}
+
+
+def _policy_change(policy: Policy) -> dict[str, Callable[[], bool]]:
     if policy.source is None:
         return {}
     name = os.path.basename(policy.source)

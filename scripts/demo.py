@@ -152,8 +152,10 @@ async def try_to_leave(session: Session, workspace: Workspace) -> None:
     title("It tries to leave the workspace")
     error = await session.refusal("read_text_file", path=f"{workspace.root}/../outside/secret.txt")
     behaved(error.get("code") == "denied.outside_roots", "`..` leads nowhere")
+    behaved(error.get("rule") == "demo.yaml:4", "and the refusal names the line of the policy that decides")
     error = await session.refusal("read_text_file", path=str(workspace.root / "notes" / "secret.txt"))
     behaved(error.get("code") == "denied.link_escape", "neither does a symbolic link")
+    behaved(error.get("rule") == "demo.yaml:4", "refused by the same line")
     error = await session.refusal("write_file", path=str(workspace.root / "notes" / "new.txt"), content="planted")
     behaved(not (workspace.outside / "new.txt").exists(), "nor can anything be written through it")
 

@@ -15,8 +15,9 @@ from fsserver.paths.workspace import Workspace
 from fsserver.policy.compiled import AuditRules, Limits, Policy, RootRules
 from fsserver.tools.catalog import file_tools
 from fsserver.tools.control import Control
-from fsserver.tools.gate import Gate, Session
+from fsserver.tools.gate import Gate
 from fsserver.tools.result import Text, ToolResult
+from fsserver.tools.session import Session
 
 
 @dataclass

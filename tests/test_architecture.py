@@ -57,7 +57,7 @@ OSERROR_PARTS = {
 
 # Single modules elsewhere, where the OSError is no answer about a file.
 OSERROR_MODULES = {
-    "fsserver.tools.info",  # time.localtime(3) raises it for a time that no calendar has
+    "fsserver.tools.files.info",  # time.localtime(3) raises it for a time that no calendar has
 }
 
 # A name that says nothing about what is inside collects what belongs elsewhere.

@@ -35,12 +35,11 @@ class Request:
 
 def parse(path: ClientPath, home: str) -> Request:
     """Check ``path`` and split it. Only a leading ``~`` or ``~/`` is special; ``~user``, ``$HOME``, ``%2e`` are names.
+    An empty path is the first root, as ``.`` is.
 
     Raises:
-        BadPath: empty, NUL, lone surrogates, 4,096 bytes or more, or a Windows path.
+        BadPath: NUL, lone surrogates, 4,096 bytes or more, or a Windows path.
     """
-    if not path:
-        raise BadPath("The path is empty.")
     if "\0" in path:
         raise BadPath("The path holds a NUL character.")
     try:

@@ -27,7 +27,7 @@ from fsserver.paths.client import Request
 from fsserver.paths.names import collapse, display, join, split
 from fsserver.paths.outcomes import is_a_directory, outcome
 from fsserver.paths.resolver import ATTEMPTS, EscapeError, MovedError, Resolver, name_beneath
-from fsserver.paths.ruling import Ruling, shown_path
+from fsserver.paths.ruling import INSIDE, Ruling, directories, shown_path
 from fsserver.paths.target import Access, Target
 from fsserver.paths.unicode import equivalent
 from fsserver.policy.compiled import Action
@@ -90,7 +90,7 @@ class Resolution:
                 raise self._link_refused("symlink target outside allowed directories") from None
             except OSError as error:
                 call = _CALLS.get(self._access, "open") if error.errno == errno.ENOENT else "realpath"
-                raise outcome(error, call, self._shown) from None
+                raise outcome(error, call, self._unresolved()) from None
         raise UnstablePath(f"Access denied - the path kept changing while it was resolved: {display(self._shown)}")
 
     def _attempt(self) -> Target:
@@ -267,7 +267,14 @@ class Resolution:
             self._parts = parts
             raise MovedError
 
+    def _unresolved(self) -> str:
+        """For what is not there: with its ``..``, since the directory before one may be what is missing."""
+        return shown_path(self._root, "/".join(self._parts)) if ".." in self._parts else self._shown
+
     def _link_refused(self, why: str) -> Denied:
         """Names the path as asked, never where the link leads."""
-        directories = ", ".join(display(root.shown) for root in self._ruling.roots)
-        return LinkEscape(f"Access denied - {why}: {display(self._shown)} not in {directories}")
+        return LinkEscape(
+            f"Access denied - {why}: {display(self._shown)} not in {directories(self._ruling.roots)}",
+            rule=str(self._root.rules.origin),
+            allowed_instead=INSIDE,
+        )

@@ -19,6 +19,9 @@ _REFUSALS: dict[str, type[Denied]] = {
 
 _OTHER_NAME = re.compile(r"[. ]\Z|~[0-9]")
 
+# What a client may do instead of leaving its roots.
+INSIDE = "paths in the directories that list_allowed_directories names"
+
 # How strictly a name is protected.
 FREE, READ_ONLY, DENIED = 0, 1, 2
 
@@ -142,6 +145,11 @@ def refusal(decision: Decision, shown: str) -> Denied:
 def shown_path(root: Root, name: str) -> str:
     """The absolute path of a name beneath a root, as clients see it but for `display`."""
     return join(root.shown, name)
+
+
+def directories(roots: Sequence[Root]) -> str:
+    """The roots for a message: every spelling that clients may use, as written before the kernel's own."""
+    return ", ".join(display(spelling) for root in roots for spelling in reversed(root.spellings))
 
 
 def _overlap(one: Root, other: Root) -> bool:

@@ -11,7 +11,7 @@ from fsserver.paths.names import collapse, display, remainder
 from fsserver.paths.resolution import MUST_BE_ABSENT, Resolution
 from fsserver.paths.resolver import OpenAt2Resolver, Resolver
 from fsserver.paths.root import Root
-from fsserver.paths.ruling import Ruling
+from fsserver.paths.ruling import INSIDE, Ruling, directories
 from fsserver.paths.target import Access, Target
 
 __all__ = ["Access", "ClientPath", "Workspace"]
@@ -89,8 +89,11 @@ class Workspace:
         if match is not None:
             return [match]
         shown = display(request.given if request.expanded else "/" + "/".join(lexical))
-        directories = ", ".join(display(root.shown) for root in self.roots)
-        raise OutsideRoots(f"Access denied - path outside allowed directories: {shown} not in {directories}")
+        raise OutsideRoots(
+            f"Access denied - path outside allowed directories: {shown} not in {directories(self.roots)}",
+            rule=str(self.roots[0].rules.origin),
+            allowed_instead=INSIDE,
+        )
 
     def _longest_prefix(self, parts: Sequence[str]) -> tuple[Ruling, tuple[str, ...]] | None:
         best: tuple[Ruling, tuple[str, ...]] | None = None

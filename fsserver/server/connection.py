@@ -28,7 +28,7 @@ from fsserver.policy.compiled import ClientRoots
 from fsserver.server.boundary import Call, Peer, ProtocolError, Shortcut, internal_error
 from fsserver.server.client_roots import RootsOfCall, RootsOfConnection
 from fsserver.server.context import PIPE_MODERN, Context, Outbound, Serving
-from fsserver.tools.gate import Session
+from fsserver.tools.session import Session
 
 _PLAIN: Final = frozenset({"name", "arguments"})
 

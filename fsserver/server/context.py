@@ -16,7 +16,7 @@ from mcp.shared.transport_context import TransportContext
 
 from fsserver.server.boundary import Call, Peer, ProtocolError
 from fsserver.server.client_roots import ClientRoots
-from fsserver.tools.gate import Session
+from fsserver.tools.session import Session
 
 PIPE: Final = TransportContext(kind="stdio", can_send_request=True)
 PIPE_MODERN: Final = TransportContext(kind="stdio", can_send_request=False)

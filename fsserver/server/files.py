@@ -22,7 +22,8 @@ from fsserver.server.client_roots import QUESTION
 from fsserver.server.connection import Connection
 from fsserver.server.context import Serving
 from fsserver.tools.control import Control
-from fsserver.tools.gate import Gate, Session
+from fsserver.tools.gate import Gate
+from fsserver.tools.session import Session
 
 INSTRUCTIONS: Final = (
     "Files and directories on the user's machine, inside the directories that list_allowed_directories names. "

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from fsserver.tools.change import COPY_FILE, CREATE_DIRECTORY, DELETE_FILE, MOVE_FILE
-from fsserver.tools.edit_file import EDIT_FILE
-from fsserver.tools.info import GET_FILE_INFO, LIST_ALLOWED_DIRECTORIES
-from fsserver.tools.listing import LIST_DIRECTORY, LIST_DIRECTORY_WITH_SIZES
-from fsserver.tools.media import READ_MEDIA_FILE
-from fsserver.tools.read import READ_FILE, READ_TEXT_FILE
-from fsserver.tools.read_many import READ_MULTIPLE_FILES
+from fsserver.tools.files.change import COPY_FILE, CREATE_DIRECTORY, DELETE_FILE, MOVE_FILE
+from fsserver.tools.files.edit_file import EDIT_FILE
+from fsserver.tools.files.info import GET_FILE_INFO, LIST_ALLOWED_DIRECTORIES
+from fsserver.tools.files.listing import LIST_DIRECTORY, LIST_DIRECTORY_WITH_SIZES
+from fsserver.tools.files.media import READ_MEDIA_FILE
+from fsserver.tools.files.read import READ_FILE, READ_TEXT_FILE
+from fsserver.tools.files.read_many import READ_MULTIPLE_FILES
+from fsserver.tools.files.search import SEARCH_FILES
+from fsserver.tools.files.tree import DIRECTORY_TREE
+from fsserver.tools.files.write import WRITE_FILE
 from fsserver.tools.registry import Registry
-from fsserver.tools.search import SEARCH_FILES
-from fsserver.tools.tree import DIRECTORY_TREE
-from fsserver.tools.write import WRITE_FILE
 
 
 def file_tools() -> Registry:

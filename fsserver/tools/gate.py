@@ -21,7 +21,7 @@ from typing import Any, Final, TypeVar
 from fsserver.audit.log import AuditLog
 from fsserver.audit.record import summarise
 from fsserver.errors import AuditError, FsserverError, InternalError, ToolDenied, UnknownTool
-from fsserver.paths.operations import check_quota
+from fsserver.paths.quota import check_quota
 from fsserver.paths.target import Target
 from fsserver.paths.workspace import Access, ClientPath, Workspace
 from fsserver.policy.compiled import Action, Policy
@@ -33,8 +33,6 @@ from fsserver.tools.render import bounded, error_result
 from fsserver.tools.result import ToolResult
 from fsserver.tools.session import Session
 from fsserver.tools.trail import Trail
-
-__all__ = ["Control", "Gate", "Session"]
 
 T = TypeVar("T")
 

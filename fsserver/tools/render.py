@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from fsserver.errors import FsserverError
 from fsserver.tools.result import Content, Text, ToolResult
-from fsserver.tools.text import cut
+from fsserver.tools.text.cutting import cut
 
 CUT_NOTE: Final = "\n[cut here: the policy's limits.result is reached]"
 

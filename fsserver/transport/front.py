@@ -80,8 +80,8 @@ class Front:
         threading.Thread(target=self._read, args=(self._current,), name="front", daemon=True).start()
 
     def stop(self) -> None:
-        """Read no more. What was read is handed over."""
-        self._relieve(self._current)
+        """Read no more. What was read is handed over; a read that is under way is not waited for."""
+        self._relieve(self._current, if_slow=False)
 
     # --- in the loop
 
@@ -91,21 +91,25 @@ class Front:
 
     def _watch(self) -> None:
         front = self._current
+        if self._relieve(front, if_slow=True):
+            self.start()
         with front.mutex:
-            slow = front.call is not None and time.monotonic() - front.since >= STALL_S
             self._quiet = 0 if front.call is not None or front.calls != self._seen else self._quiet + 1
             self._seen = front.calls
-            self._watching = self._quiet < QUIET_LOOKS and not front.relieved
-        if slow:
-            self._relieve(front)
-            self.start()
+            self._watching = self._quiet < QUIET_LOOKS
         if self._watching:
             self._loop.call_later(STALL_S, self._watch)
 
-    def _relieve(self, front: _Thread) -> None:
+    def _relieve(self, front: _Thread, *, if_slow: bool) -> bool:
+        """Let another thread be the front, or nobody. What this one has read goes to the loop.
+
+        Args:
+            if_slow: only if its call takes too long. It is in no read then, so what comes next is not lost with it.
+        """
         with front.mutex:
-            if front.relieved:
-                return
+            slow = front.call is not None and time.monotonic() - front.since >= STALL_S
+            if front.relieved or (if_slow and not slow):
+                return False
             front.relieved = True
             call, batch, answers = front.call, list(front.batch), front.answers
             front.batch.clear()
@@ -115,6 +119,7 @@ class Front:
         for answer in answers:
             self._writer.send(answer)
         self._dispatcher.messages(_all_parsed(batch))
+        return True
 
     def _end(self) -> None:
         self._dispatcher.messages(_all_parsed(self._splitter.rest()))

@@ -36,6 +36,7 @@ def serve(server: FileServer, streams: StandardStreams) -> None:
     Afterwards SIGINT, SIGTERM and SIGHUP are ignored: the end has begun, and its last steps are not to be cut off.
     """
     gc.freeze()  # what was imported stays: no collection needs to look at it again
+    gc.enable()  # whoever loaded it may have switched collection off for that time
     asyncio.run(_serve(server, streams))
 
 

@@ -86,6 +86,7 @@ def resealed(line: bytes) -> bytes:
     return sealed([{**record, "bytes": 0}], Position(old["seq"] - 1, old["prev"]))
 
 
+@pytest.mark.claim("C6")
 @pytest.mark.parametrize("name", TAMPERING)
 def test_what_is_done_to_the_file_gives_its_documented_verdict(tmp_path: Path, name: str) -> None:
     change, without_head, with_head = TAMPERING[name]
@@ -233,6 +234,7 @@ MEDDLING = {
 }
 
 
+@pytest.mark.claim("C6")
 @pytest.mark.parametrize("name", MEDDLING)
 def test_call_is_refused_when_the_open_log_was(tmp_path: Path, name: str) -> None:
     path = tmp_path / "audit/log.jsonl"

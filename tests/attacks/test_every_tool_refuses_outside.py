@@ -165,6 +165,8 @@ def ids(place: Place) -> str:
     return f"{place.tool.name}.{place.parameter}"
 
 
+@pytest.mark.claim("C1")
+@pytest.mark.claim("C6")
 @pytest.mark.parametrize("name", OUTSIDE)
 @pytest.mark.parametrize("place", PLACES, ids=ids)
 def test_outside_path_is_refused_and_recorded(gate: Served, place: Place, name: str, tmp_path: Path) -> None:
@@ -182,6 +184,7 @@ def test_outside_path_is_refused_and_recorded(gate: Served, place: Place, name: 
     attack(gate, place, OUTSIDE[name], tmp_path)
 
 
+@pytest.mark.claim("C2")
 @pytest.mark.parametrize("name", PROTECTED)
 @pytest.mark.parametrize("place", PLACES, ids=ids)
 def test_protected_name_is_refused_and_recorded(gate: Served, place: Place, name: str, tmp_path: Path) -> None:

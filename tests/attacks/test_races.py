@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from fsserver.errors import FsserverError
-from fsserver.paths import operations as verb
+from fsserver.paths import reading
 from fsserver.paths.resolver import OpenAt2Resolver, Resolver, WalkResolver
 from fsserver.paths.workspace import Access, ClientPath, Workspace
 from tests.attacks.racer import racing
@@ -59,7 +59,7 @@ def _naive_leaks(root: Path, path: str) -> bool:
 
 def _read(work: Workspace, path: str) -> bytes:
     with work.target(ClientPath(path), Access.READ) as target:
-        return verb.read_all(target, 100)[0]
+        return reading.read_all(target, 100)[0]
 
 
 def _outcomes(attempt: Callable[[], object], rounds: int) -> Counter[object]:

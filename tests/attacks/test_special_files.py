@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fsserver.errors import FileTooLarge, FsserverError, SpecialFile
-from fsserver.paths import operations as verb
+from fsserver.paths import reading, writing
 from fsserver.paths.resolver import OpenAt2Resolver, Resolver, WalkResolver
 from fsserver.paths.workspace import Access, ClientPath
 from tests.attacks.verbs import OPERATIONS, OWN_FILE
@@ -64,13 +64,13 @@ def test_fifo_that_takes_the_files_place_meanwhile_is_not_opened(tmp_path: Path)
     with workspace(rules(tmp_path)) as work:
         with work.target(ClientPath("f"), Access.READ) as target:
             os.rename(tmp_path / "p", tmp_path / "f")
-            assert verb.read_all(target, 100)[0] == b"text"
+            assert reading.read_all(target, 100)[0] == b"text"
         os.mkfifo(tmp_path / "p")
         (tmp_path / "g").write_bytes(b"old")
         with work.target(ClientPath("g"), Access.WRITE) as target:
             os.rename(tmp_path / "p", tmp_path / "g")
             with pytest.raises(SpecialFile):
-                verb.write_file(target, b"new")
+                writing.write_file(target, b"new")
     assert stat.S_ISFIFO((tmp_path / "g").lstat().st_mode)
 
 
@@ -82,8 +82,8 @@ def test_sparse_terabyte_is_bounded_by_bytes_and_readable_in_part(tmp_path: Path
     with workspace(rules(tmp_path)) as work, work.target(ClientPath("sparse"), Access.READ) as target:
         started = time.monotonic()
         with pytest.raises(FileTooLarge):
-            verb.read_all(target, 1 << 20)
-        with verb.open_file(target) as opened:
+            reading.read_all(target, 1 << 20)
+        with reading.open_file(target) as opened:
             assert opened.size == 1 << 40
             assert opened.read_at(1 << 39, 6) == b"middle"
             assert opened.read_at((1 << 40) - 2, 10) == b"\0\0"
@@ -93,24 +93,24 @@ def test_sparse_terabyte_is_bounded_by_bytes_and_readable_in_part(tmp_path: Path
 
 def test_file_that_claims_no_size_is_read_by_its_bytes() -> None:
     with workspace(rules("/proc/self")) as work, work.target(ClientPath("status"), Access.READ) as target:
-        data, status = verb.read_all(target, 1 << 20)
+        data, status = reading.read_all(target, 1 << 20)
         assert status.st_size == 0
         assert data.startswith(b"Name:")
         with pytest.raises(FileTooLarge):
-            verb.read_all(target, 10)
+            reading.read_all(target, 10)
 
 
 def test_growing_file_is_read_up_to_the_cap(tmp_path: Path) -> None:
     (tmp_path / "log").write_bytes(b"x" * 100)
     with workspace(rules(tmp_path)) as work, work.target(ClientPath("log"), Access.READ) as target:
-        with verb.open_file(target) as opened:
+        with reading.open_file(target) as opened:
             with open(tmp_path / "log", "ab") as log:
                 log.write(b"y" * 1000)
             assert opened.size == 100
             assert len(opened.read_at(0, 500)) == 500
         with pytest.raises(FileTooLarge):
-            verb.read_all(target, 1099)
-        assert len(verb.read_all(target, 1100)[0]) == 1100
+            reading.read_all(target, 1099)
+        assert len(reading.read_all(target, 1100)[0]) == 1100
 
 
 @pytest.mark.parametrize("resolver", RESOLVERS)

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from fsserver.paths import operations as verb
+from fsserver.paths import moving, reading, tree, writing
 from fsserver.paths.workspace import Access, ClientPath, Workspace
 
 Operation = Callable[[Workspace, str], object]
@@ -23,43 +23,43 @@ OWN_NEW = "own-new.txt"
 
 def _read(work: Workspace, path: str) -> bytes:
     with work.target(ClientPath(path), Access.READ) as target:
-        return verb.read_all(target, 1 << 20)[0]
+        return reading.read_all(target, 1 << 20)[0]
 
 
 def _stat(work: Workspace, path: str) -> object:
     with work.target(ClientPath(path), Access.STAT) as target:
-        return verb.file_info(target)
+        return reading.file_info(target)
 
 
 def _list(work: Workspace, path: str) -> object:
     with work.target(ClientPath(path), Access.LIST) as target:
-        return [entry.name for entry in verb.list_entries(target)]
+        return [entry.name for entry in reading.list_entries(target)]
 
 
 def _walk(work: Workspace, path: str) -> object:
     with work.target(ClientPath(path), Access.LIST) as target:
-        return [entry.path for entry in verb.walk(target)]
+        return [entry.path for entry in tree.walk(target)]
 
 
 def _write(work: Workspace, path: str) -> object:
     with work.target(ClientPath(path), Access.WRITE) as target:
-        return verb.write_file(target, b"written")
+        return writing.write_file(target, b"written")
 
 
 def _create(work: Workspace, path: str) -> object:
     with work.target(ClientPath(path), Access.CREATE) as target:
-        return verb.write_file(target, b"created")
+        return writing.write_file(target, b"created")
 
 
 def _edit(work: Workspace, path: str) -> object:
     with work.target(ClientPath(path), Access.EDIT) as target:
-        data, status = verb.read_all(target, 1 << 20)
-        return verb.write_file(target, data + b"edited", expected=verb.Identity.of(status))
+        data, status = reading.read_all(target, 1 << 20)
+        return writing.write_file(target, data + b"edited", expected=reading.Identity.of(status))
 
 
 def _make_directory(work: Workspace, path: str) -> object:
     with work.target(ClientPath(path), Access.MAKE_DIRECTORY) as target:
-        verb.make_directories(target)
+        writing.make_directories(target)
     return None
 
 
@@ -68,7 +68,7 @@ def _move(work: Workspace, source: str, destination: str) -> None:
         work.target(ClientPath(source), Access.MOVE_FROM) as old,
         work.target(ClientPath(destination), Access.MOVE_TO) as new,
     ):
-        verb.move(old, new)
+        moving.move(old, new)
 
 
 def _copy(work: Workspace, source: str, destination: str) -> None:
@@ -76,12 +76,12 @@ def _copy(work: Workspace, source: str, destination: str) -> None:
         work.target(ClientPath(source), Access.READ) as old,
         work.target(ClientPath(destination), Access.CREATE) as new,
     ):
-        verb.copy_file(old, new)
+        writing.copy_file(old, new)
 
 
 def _delete(work: Workspace, path: str, *, recursive: bool) -> None:
     with work.target(ClientPath(path), Access.DELETE) as target:
-        verb.delete(target, recursive=recursive)
+        moving.delete(target, recursive=recursive)
 
 
 OPERATIONS: dict[str, Operation] = {

@@ -9,6 +9,7 @@ from tests.compat.case import Case
 from tests.compat.run import Answer
 
 _ADDED = re.compile(r"(\n(?:rule|allowed instead): [^\n]*)+\Z")
+_ADDED_INLINE = re.compile(r" \(rule: [^()\n]*\)$", re.MULTILINE)
 # A diff ends with an empty line already.
 _DIGEST = {
     "write_file": re.compile(r"\nsha256: [0-9a-f]{64}\Z"),
@@ -23,6 +24,8 @@ def comparable(case: Case, answer: Answer) -> Answer:
 
 
 def _plain(tool: str, answer: Answer) -> Answer:
+    if tool == "read_multiple_files" and "text" in answer:
+        return {**answer, "text": _ADDED_INLINE.sub("", answer["text"])}
     if "error" in answer:
         return {**answer, "error": _ADDED.sub("", answer["error"])}
     if tool in _DIGEST and "text" in answer:

@@ -200,7 +200,30 @@ DIFFERENCES: tuple[Difference, ...] = (
         "Where the home directory is, is a fact about the machine.",
         ("place/home/…", "place/below home, outside/…"),
     ),
+    Difference(
+        "A `..` leaves the directory before it, which has to exist.",
+        "The kernel resolves paths, not a comparison of texts. The error shows the path as it was given.",
+        ("place/dots through a missing directory/…", "make/path as given", "edit/path as given"),
+    ),
     # --- Wording
+    Difference(
+        "A move that fails names the path that is missing, the source first.",
+        "The reference names both paths, whichever is missing, and a destination that exists before a missing source.",
+        (
+            "move/missing source…",
+            "move/parent of the destination missing",
+            "place/below a missing directory/move_file…",
+            "place/another home/move_file…",
+            "place/a tilde inside/move_file…",
+            "place/a file URI/move_file…",
+            "place/empty/move_file…",
+        ),
+    ),
+    Difference(
+        "A missing file is one that cannot be opened, also for `tail`.",
+        "The reference says `stat` there.",
+        ("head/missing file",),
+    ),
     Difference(
         "A root is never moved, deleted or written over, and the error says so.",
         "The reference passes on what the kernel says.",
@@ -212,6 +235,7 @@ DIFFERENCES: tuple[Difference, ...] = (
         (
             "write/over a…directory",
             "write/over the root",
+            "place/empty/write_file",
             "place/dots that come back/write_file",
             "place/double slashes/write_file",
         ),

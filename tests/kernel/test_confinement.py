@@ -248,6 +248,8 @@ ATTACKS = [
 ]
 
 
+@pytest.mark.claim("C7")
+@pytest.mark.claim("C3")
 @USERS
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
 def test_an_attack_is_stopped(place: Place, attack: Attack, unprivileged: bool) -> None:
@@ -474,6 +476,7 @@ def test_what_is_in_force_is_read_back_from_the_kernel(place: Place, unprivilege
     assert found.layer is Layer.LANDLOCK
 
 
+@pytest.mark.claim("C8")
 def test_without_any_layer_the_rest_is_applied_and_said(place: Place) -> None:
     bare = dataclasses.replace(FEATURES, landlock_abi=0, seccomp=False)
 

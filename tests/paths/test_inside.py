@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fsserver.errors import FsserverError, LinkLoop, NotADirectory, NotFound, OutsideRoots
-from fsserver.paths import operations as verb
+from fsserver.paths import moving, reading, writing
 from fsserver.paths.names import display
 from fsserver.paths.resolver import OpenAt2Resolver, Resolver, WalkResolver
 from fsserver.paths.workspace import Access, ClientPath
@@ -94,7 +94,7 @@ def test_path_leads_to_the_file_inside(row: Row, resolver: str, tmp_path: Path) 
         workspace(rules(tmp_path / "way"), resolver=RESOLVERS[resolver](), home=str(tmp_path)) as work,
         work.target(ClientPath(path), Access.READ) as target,
     ):
-        assert verb.read_all(target, 100)[0] == b"text"
+        assert reading.read_all(target, 100)[0] == b"text"
         assert target.name == row.found
         assert target.shown == f"{tmp_path}/root/{row.found}"
 
@@ -105,10 +105,10 @@ ELOOP = "ELOOP: too many symbolic links encountered, realpath '{root}/"
 ERRORS: list[tuple[str, str, Sequence[str], type[FsserverError], str]] = [
     ("missing", "no.txt", [], NotFound, ENOENT + "no.txt'"),
     ("missing_directory", "no/x.txt", [], NotFound, ENOENT + "no/x.txt'"),
-    ("missing_then_up", "no/../file.txt", [], NotFound, ENOENT + "file.txt'"),
-    ("missing_then_below", "no/../dir/x", [], NotFound, ENOENT + "dir/x'"),
+    ("missing_then_up", "no/../file.txt", [], NotFound, ENOENT + "no/../file.txt'"),
+    ("missing_then_below", "no/../dir/x", [], NotFound, ENOENT + "no/../dir/x'"),
     ("below_a_file", "file.txt/x", [], NotADirectory, ENOTDIR + "/file.txt/x'"),
-    ("up_from_a_file", "file.txt/..", [], NotADirectory, ENOTDIR + "'"),
+    ("up_from_a_file", "file.txt/..", [], NotADirectory, ENOTDIR + "/file.txt/..'"),
     ("dangling", "l", ["link root/l -> no.txt"], NotFound, ENOENT + "l'"),
     ("dangling_absolute", "l", ["link root/l -> {base}/root/no"], NotFound, ENOENT + "l'"),
     ("link_to_itself", "l", ["link root/l -> l"], LinkLoop, ELOOP + "l'"),
@@ -151,7 +151,7 @@ def test_name_too_long_for_the_kernel_to_tell_is_refused_as_that(resolver: str, 
             assert raised.value.code == "request.path"
             assert raised.value.message.startswith("ENAMETOOLONG: name too long, realpath '")
         with work.target(ClientPath("d"), Access.DELETE) as target:
-            verb.delete(target, recursive=True)
+            moving.delete(target, recursive=True)
 
 
 def test_links_that_go_down_and_up_again_end_the_walk_in_time(tmp_path: Path) -> None:
@@ -180,14 +180,14 @@ def test_name_that_is_not_utf8_round_trips(resolver: str, tmp_path: Path) -> Non
     Path(os.fsdecode(raw)).write_text("text")
     with workspace(rules(tmp_path), resolver=RESOLVERS[resolver]()) as work:
         with work.target(ClientPath("."), Access.LIST) as target:
-            (entry,) = verb.list_entries(target)
+            (entry,) = reading.list_entries(target)
             shown = display(entry.name)
         assert shown == "caf\\xe9\\x0a.txt"
         with work.target(ClientPath(shown), Access.READ) as target:
-            assert verb.read_all(target, 100)[0] == b"text"
+            assert reading.read_all(target, 100)[0] == b"text"
             assert display(target.shown) == f"{tmp_path}/{shown}"
         with work.target(ClientPath("new\\xff"), Access.WRITE) as target:
-            verb.write_file(target, b"made")
+            writing.write_file(target, b"made")
     assert Path(os.fsdecode(os.fsencode(tmp_path) + b"/new\xff")).read_bytes() == b"made"
 
 
@@ -207,6 +207,18 @@ def test_relative_path_means_the_first_root_where_it_exists(tmp_path: Path) -> N
         assert found("../two/b", Access.READ) == "two/b"
         with pytest.raises(NotFound, match="one/none"):
             found("none", Access.READ)
+
+
+@BOTH
+@pytest.mark.parametrize("path", ["", ".", "./", "dir/.."])
+def test_path_of_no_name_is_the_first_root(path: str, resolver: str, tmp_path: Path) -> None:
+    build(tmp_path, ["dir root/dir"])
+    with (
+        workspace(rules(tmp_path / "root"), resolver=RESOLVERS[resolver]()) as work,
+        work.target(ClientPath(path), Access.LIST) as target,
+    ):
+        assert target.name == ""
+        assert target.shown == f"{tmp_path}/root"
 
 
 def test_open_descriptors_do_not_pile_up(tmp_path: Path) -> None:

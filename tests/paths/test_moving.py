@@ -17,7 +17,7 @@ from fsserver.errors import (
     ProtectedName,
     UnstablePath,
 )
-from fsserver.paths import operations as verb
+from fsserver.paths import moving, tree
 from fsserver.paths.workspace import Access, ClientPath, Workspace
 from fsserver.policy.compiled import Action, Effect, Mode, RootRules
 from tests.support import in_child
@@ -29,13 +29,13 @@ def move(work: Workspace, source: str, destination: str) -> None:
         work.target(ClientPath(source), Access.MOVE_FROM) as old,
         work.target(ClientPath(destination), Access.MOVE_TO) as new,
     ):
-        verb.check_tree(old, new)
-        verb.move(old, new)
+        tree.check_tree(old, new)
+        moving.move(old, new)
 
 
 def delete(work: Workspace, path: str, *, recursive: bool = False) -> None:
     with work.target(ClientPath(path), Access.DELETE) as target:
-        verb.delete(target, recursive=recursive)
+        moving.delete(target, recursive=recursive)
 
 
 def test_move_renames_files_directories_and_links_themselves(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_move_onto_a_name_that_appears_meanwhile_is_refused(tmp_path: Path) -> N
     ):
         (tmp_path / "b").write_text("theirs")
         with pytest.raises(AlreadyExists):
-            verb.move(source, destination)
+            moving.move(source, destination)
     assert (tmp_path / "b").read_text() == "theirs"
 
 
@@ -79,7 +79,7 @@ def test_move_of_a_name_that_became_another_object_is_refused(tmp_path: Path) ->
     ):
         os.rename(tmp_path / "c", tmp_path / "a")
         with pytest.raises(UnstablePath):
-            verb.move(source, destination)
+            moving.move(source, destination)
     assert os.listdir(tmp_path) == ["a"]
 
 
@@ -263,5 +263,5 @@ def test_delete_of_a_name_that_became_another_object_is_refused(tmp_path: Path) 
         os.rename(tmp_path / "root/d", tmp_path / "root/was")
         os.rename(tmp_path / "root/keep", tmp_path / "root/d")
         with pytest.raises(UnstablePath):
-            verb.delete(target, recursive=True)
+            moving.delete(target, recursive=True)
     assert (tmp_path / "root/d/x").is_dir()

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from fsserver.errors import FsserverError, HardLinkDenied
-from fsserver.paths import aliases
-from fsserver.paths import operations as verb
+from fsserver.paths import aliases, reading, tree
 from fsserver.paths.workspace import Access, ClientPath, Workspace
 from fsserver.policy.compiled import Effect, Mode
 from tests.support import in_child
@@ -21,7 +20,7 @@ def code(work: Workspace, path: str | Path, access: Access = Access.READ) -> str
     try:
         with work.target(ClientPath(str(path)), access) as target:
             if access is Access.READ:
-                verb.open_file(target).close()
+                reading.open_file(target).close()
     except FsserverError as error:
         return error.code
     return None
@@ -143,7 +142,7 @@ def test_root_that_wants_no_hard_links_refuses_reading_them(tmp_path: Path) -> N
         with work.target(ClientPath("c"), Access.READ) as target:
             os.link(tmp_path / "c", tmp_path / "d")
             with pytest.raises(HardLinkDenied):
-                verb.open_file(target)
+                reading.open_file(target)
 
 
 # Roots that overlap: a read-only one with its own rules in a writable one.
@@ -189,7 +188,7 @@ def test_listing_shows_what_the_inner_roots_rules_protect(tmp_path: Path) -> Non
     build(tmp_path, ["file root/vendor/key k", "file root/vendor/lib.c x"])
     outer, inner = rules(tmp_path / "root", name="outer"), rules(tmp_path / "root/vendor", name="inner", deny=["key"])
     with workspace(outer, inner) as work, work.target(ClientPath(str(tmp_path / "root")), Access.LIST) as target:
-        assert [entry.path for entry in verb.walk(target) if entry.protected] == ["vendor/key"]
+        assert [entry.path for entry in tree.walk(target) if entry.protected] == ["vendor/key"]
 
 
 @pytest.mark.parametrize("spelling", [".ENV", ".Env", "\uff0eenv"])

@@ -10,7 +10,7 @@ import pytest
 from fsserver.errors import ConfigError, FsserverError, KernelUnsupported, NotFound
 from fsserver.kernel import syscalls
 from fsserver.paths import root as root_module
-from fsserver.paths.operations import read_all
+from fsserver.paths.reading import read_all
 from fsserver.paths.resolver import OpenAt2Resolver, WalkResolver
 from fsserver.paths.root import Root
 from fsserver.paths.workspace import Access, ClientPath

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fsserver.errors import Cancelled, FsserverError, NotADirectory, PermissionDenied, ProtectedName, UnstablePath
-from fsserver.paths import operations as verb
+from fsserver.paths import moving, reading, tree
 from fsserver.paths.workspace import Access, ClientPath
 from tests.support import in_child
 from tests.trees import build, rules, workspace
@@ -35,7 +35,7 @@ DENY = [".env", ".ssh"]
 def test_listing_is_sorted_by_bytes_and_tells_kinds(tmp_path: Path) -> None:
     build(tmp_path, TREE)
     with workspace(rules(tmp_path, deny=DENY)) as work, work.target(ClientPath("."), Access.LIST) as target:
-        entries = list(verb.list_entries(target))
+        entries = list(reading.list_entries(target))
     names = [entry.name for entry in entries]
     assert names == sorted(names, key=os.fsencode)
     assert {entry.name: entry.kind for entry in entries} == {
@@ -58,7 +58,7 @@ def test_entry_tells_about_itself_and_where_a_link_leads(tmp_path: Path) -> None
     build(tmp_path, TREE)
     with workspace(rules(tmp_path, deny=DENY)) as work:
         with work.target(ClientPath("."), Access.LIST) as target:
-            entries = {entry.name: entry for entry in verb.list_entries(target)}
+            entries = {entry.name: entry for entry in reading.list_entries(target)}
             open_sizes = {name: entry.stat().st_size for name, entry in entries.items() if not entry.protected}
         assert open_sizes["a.txt"] == 1
         assert open_sizes["out"] == len("/etc")
@@ -75,7 +75,7 @@ def test_entry_tells_about_itself_and_where_a_link_leads(tmp_path: Path) -> None
 def test_walk_goes_depth_first_and_stays_out_of_links_and_denied_directories(tmp_path: Path) -> None:
     build(tmp_path, TREE)
     with workspace(rules(tmp_path, deny=DENY)) as work, work.target(ClientPath("."), Access.LIST) as target:
-        walked = [(entry.path, entry.depth) for entry in verb.walk(target)]
+        walked = [(entry.path, entry.depth) for entry in tree.walk(target)]
     assert walked == [
         (".env", 1),
         (".ssh", 1),
@@ -98,9 +98,9 @@ def test_walk_goes_depth_first_and_stays_out_of_links_and_denied_directories(tmp
 def test_walk_can_be_bounded_pruned_and_ended(tmp_path: Path) -> None:
     build(tmp_path, ["file a/b/c x", "file d/e x"])
     with workspace(rules(tmp_path)) as work, work.target(ClientPath(""" . """.strip()), Access.LIST) as target:
-        assert [entry.path for entry in verb.walk(target, max_depth=1)] == ["a", "d"]
-        assert [entry.path for entry in verb.walk(target, max_depth=2)] == ["a", "a/b", "d", "d/e"]
-        assert [entry.path for entry in verb.walk(target, enter=lambda entry: entry.name != "a")] == ["a", "d", "d/e"]
+        assert [entry.path for entry in tree.walk(target, max_depth=1)] == ["a", "d"]
+        assert [entry.path for entry in tree.walk(target, max_depth=2)] == ["a", "a/b", "d", "d/e"]
+        assert [entry.path for entry in tree.walk(target, enter=lambda entry: entry.name != "a")] == ["a", "d", "d/e"]
         calls: list[None] = []
 
         def stop() -> None:
@@ -109,13 +109,13 @@ def test_walk_can_be_bounded_pruned_and_ended(tmp_path: Path) -> None:
                 raise Cancelled("enough")
 
         with pytest.raises(Cancelled):
-            list(verb.walk(target, checkpoint=stop))
+            list(tree.walk(target, checkpoint=stop))
 
 
 def test_walk_of_a_file_is_refused(tmp_path: Path) -> None:
     build(tmp_path, ["file f x"])
     with workspace(rules(tmp_path)) as work, work.target(ClientPath("f"), Access.LIST) as target:
-        for listing in (verb.list_entries, verb.walk):
+        for listing in (reading.list_entries, tree.walk):
             with pytest.raises(NotADirectory) as raised:
                 list(listing(target))
             assert raised.value.message == f"ENOTDIR: not a directory, scandir '{tmp_path}/f'"
@@ -131,8 +131,8 @@ def test_unlistable_directory_is_an_error_or_reported(open_tmp_path: Path) -> No
         reported: list[str] = []
         with workspace(rules(open_tmp_path)) as work, work.target(ClientPath("."), Access.LIST) as target:
             with pytest.raises(PermissionDenied) as raised:
-                list(verb.walk(target))
-            seen = [entry.path for entry in verb.walk(target, unreadable=lambda entry, _: reported.append(entry.path))]
+                list(tree.walk(target))
+            seen = [entry.path for entry in tree.walk(target, unreadable=lambda entry, _: reported.append(entry.path))]
         return raised.value.message, seen, reported
 
     message, seen, reported = in_child(attempt, unprivileged=True)
@@ -162,9 +162,9 @@ def test_five_thousand_levels_are_walked_and_deleted_with_few_descriptors(tmp_pa
         resource.setrlimit(resource.RLIMIT_NOFILE, (80, hard))
         with workspace(rules(tmp_path)) as work:
             with work.target(ClientPath("top"), Access.LIST) as target:
-                depth, name = max((entry.depth, entry.name) for entry in verb.walk(target))
+                depth, name = max((entry.depth, entry.name) for entry in tree.walk(target))
             with work.target(ClientPath("top"), Access.DELETE) as target:
-                verb.delete(target, recursive=True)
+                moving.delete(target, recursive=True)
         return depth, name
 
     assert in_child(attempt) == (5001, "bottom")
@@ -177,7 +177,7 @@ def test_walk_finds_its_way_back_up_past_the_descriptors_it_gave_back(tmp_path: 
     for level in range(100):
         build(tmp_path / "/".join(f"d{n}" for n in range(level)), [f"file z{level} x", f"file y{level}/in x"])
     with workspace(rules(tmp_path)) as work, work.target(ClientPath("."), Access.LIST) as target:
-        names = [entry.name for entry in verb.walk(target)]
+        names = [entry.name for entry in tree.walk(target)]
     assert len(names) == 100 + 1 + 300
     assert names[100] == "bottom"
     assert names[-3:] == ["y0", "in", "z0"]
@@ -191,7 +191,7 @@ def test_directory_moved_during_the_walk_does_not_lead_elsewhere(to: str, tmp_pa
     )
     with workspace(rules(tmp_path / "root")) as work, work.target(ClientPath("."), Access.LIST) as target:
         names = []
-        for entry in verb.walk(target):
+        for entry in tree.walk(target):
             names.append(entry.name)
             if entry.name == "d40" and entry.depth > 40:
                 # Going back up by ".." would now list what is beside the new place.
@@ -208,7 +208,7 @@ def test_walked_directory_that_is_moved_itself_is_not_cut_short_in_silence(what:
 
     def walk() -> None:
         with workspace(rules(tmp_path / "root")) as work, work.target(ClientPath("t"), Access.LIST) as target:
-            for entry in verb.walk(target):
+            for entry in tree.walk(target):
                 names.append(entry.path)
                 if entry.name == "a":
                     old = "root/t" if what == "target" else "root"
@@ -236,6 +236,6 @@ def test_walk_of_many_files_is_quick(tmp_path: Path) -> None:
             os.close(os.open(tmp_path / f"d{directory}/f{file}", os.O_CREAT))
     with workspace(rules(tmp_path, deny=DENY)) as work, work.target(ClientPath("."), Access.LIST) as target:
         started = time.process_time()
-        assert sum(1 for _ in verb.walk(target)) == 10_100
+        assert sum(1 for _ in tree.walk(target)) == 10_100
         # 100,000 files in 0.35 s is the aim; ten times that is a mistake and not a busy machine.
         assert time.process_time() - started < 0.35

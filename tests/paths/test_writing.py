@@ -25,8 +25,7 @@ from fsserver.errors import (
     StaleWrite,
     UnstablePath,
 )
-from fsserver.paths import metadata, writing
-from fsserver.paths import operations as verb
+from fsserver.paths import metadata, moving, reading, writing
 from fsserver.paths.target import Target
 from fsserver.paths.workspace import Access, ClientPath, Workspace
 from fsserver.policy.compiled import Action, Effect, Mode
@@ -36,7 +35,7 @@ from tests.trees import build, needs_root, rules, workspace
 
 def put(work: Workspace, path: str, data: bytes, access: Access = Access.WRITE) -> os.stat_result:
     with work.target(ClientPath(path), access) as target:
-        return verb.write_file(target, data)
+        return writing.write_file(target, data)
 
 
 def left_over(directory: Path) -> list[str]:
@@ -119,7 +118,7 @@ def test_owner_is_kept_and_new_files_of_root_belong_to_the_directorys_owner(tmp_
         put(work, "theirs", b"new")
         put(work, "new", b"new")
         with work.target(ClientPath("a/b"), Access.MAKE_DIRECTORY) as target:
-            verb.make_directories(target)
+            writing.make_directories(target)
     assert (file.stat().st_uid, file.stat().st_gid) == (1234, 1235)
     for name in ("new", "a", "a/b"):
         assert ((tmp_path / name).stat().st_uid, (tmp_path / name).stat().st_gid) == (2234, 2235)
@@ -172,10 +171,10 @@ def test_stale_write_is_refused_with_nothing_changed(tmp_path: Path) -> None:
     file = tmp_path / "f"
     file.write_bytes(b"old")
     with workspace(rules(tmp_path)) as work, work.target(ClientPath("f"), Access.EDIT) as target:
-        _, status = verb.read_all(target, 100)
+        _, status = reading.read_all(target, 100)
         file.write_bytes(b"meanwhile")
         with pytest.raises(StaleWrite):
-            verb.write_file(target, b"new", expected=verb.Identity.of(status))
+            writing.write_file(target, b"new", expected=reading.Identity.of(status))
     assert file.read_bytes() == b"meanwhile"
     assert os.listdir(tmp_path) == ["f"]
 
@@ -189,7 +188,7 @@ def test_edit_of_a_file_that_another_writer_replaced_is_stale(happens: str, tmp_
         else:
             os.unlink(tmp_path / "f")
         with pytest.raises(StaleWrite):
-            verb.write_file(target, b"new")
+            writing.write_file(target, b"new")
     assert not left_over(tmp_path)
 
 
@@ -197,7 +196,7 @@ def test_created_name_that_appears_meanwhile_is_not_replaced(tmp_path: Path) -> 
     with workspace(rules(tmp_path)) as work, work.target(ClientPath("f"), Access.WRITE) as target:
         (tmp_path / "f").write_bytes(b"theirs")
         with pytest.raises(AlreadyExists):
-            verb.write_file(target, b"ours")
+            writing.write_file(target, b"ours")
     assert (tmp_path / "f").read_bytes() == b"theirs"
     assert os.listdir(tmp_path) == ["f"]
 
@@ -208,7 +207,7 @@ def test_directory_moved_out_of_the_root_meanwhile_is_not_written_to(exists: boo
     with workspace(rules(tmp_path / "root")) as work, work.target(ClientPath("d/f"), Access.WRITE) as target:
         os.rename(tmp_path / "root/d", tmp_path / "d")
         with pytest.raises(UnstablePath):
-            verb.write_file(target, b"new")
+            writing.write_file(target, b"new")
     assert os.listdir(tmp_path / "d") == (["f"] if exists else [])
     assert not exists or (tmp_path / "d/f").read_bytes() == b"old"
 
@@ -218,7 +217,7 @@ def test_root_moved_as_a_whole_is_still_written_to(tmp_path: Path) -> None:
     with workspace(rules(tmp_path / "root")) as work, work.target(ClientPath("f"), Access.WRITE) as target:
         os.rename(tmp_path / "root", tmp_path / "elsewhere")
         assert work.roots[0].replaced()
-        verb.write_file(target, b"new")
+        writing.write_file(target, b"new")
     assert (tmp_path / "elsewhere/f").read_bytes() == b"new"
 
 
@@ -300,9 +299,9 @@ def test_max_file_bounds_reads_and_writes(tmp_path: Path) -> None:
         assert raised.value.rule == "policy.yaml:7"
         with work.target(ClientPath("big"), Access.READ) as target:
             with pytest.raises(FileTooLarge):
-                verb.read_all(target, 1000)
+                reading.read_all(target, 1000)
             with work.target(ClientPath("copy"), Access.CREATE) as copy, pytest.raises(FileTooLarge):
-                verb.copy_file(target, copy)
+                writing.copy_file(target, copy)
     assert sorted(os.listdir(tmp_path)) == ["big", "ten"]
 
 
@@ -318,10 +317,10 @@ def test_quota_counts_what_is_there_and_what_we_add(tmp_path: Path) -> None:
         put(work, "x", b"x" * 20)
         put(work, "y", b"y" * 31)
         with work.target(ClientPath("y"), Access.READ) as source, work.target(ClientPath("z"), Access.CREATE) as copy:
-            verb.copy_file(source, copy)
+            writing.copy_file(source, copy)
             assert (tmp_path / "z").stat().st_size == 31
         with work.target(ClientPath("z"), Access.DELETE) as target:
-            verb.delete(target)
+            moving.delete(target)
         put(work, "z", b"z" * 39)
         with pytest.raises(QuotaExceeded):
             put(work, "w", b"w")
@@ -336,7 +335,7 @@ def test_copy_keeps_bytes_and_executable_bit_and_not_setuid(tmp_path: Path) -> N
         work.target(ClientPath("tool"), Access.READ) as source,
         work.target(ClientPath("copy"), Access.CREATE) as destination,
     ):
-        status = verb.copy_file(source, destination)
+        status = writing.copy_file(source, destination)
     assert (tmp_path / "copy").read_bytes() == data
     assert stat.S_IMODE(status.st_mode) == 0o755
 
@@ -349,14 +348,14 @@ def test_copy_of_a_directory_is_refused(tmp_path: Path) -> None:
         work.target(ClientPath("copy"), Access.CREATE) as destination,
         pytest.raises(IsADirectory),
     ):
-        verb.copy_file(source, destination)
+        writing.copy_file(source, destination)
 
 
 def test_directories_are_made_with_their_parents_and_existing_is_fine(tmp_path: Path) -> None:
     with workspace(rules(tmp_path)) as work:
         for _ in range(2):
             with work.target(ClientPath("a/b/c"), Access.MAKE_DIRECTORY) as target:
-                verb.make_directories(target)
+                writing.make_directories(target)
         (tmp_path / "f").write_bytes(b"")
         with pytest.raises(AlreadyExists) as raised:
             work.target(ClientPath("f"), Access.MAKE_DIRECTORY)
@@ -369,7 +368,7 @@ def test_link_that_takes_a_directorys_place_is_not_made_into(tmp_path: Path) -> 
     with workspace(rules(tmp_path / "root")) as work, work.target(ClientPath("a/b"), Access.MAKE_DIRECTORY) as target:
         os.symlink("../outside", tmp_path / "root/a")
         with pytest.raises(AlreadyExists):
-            verb.make_directories(target)
+            writing.make_directories(target)
     assert os.listdir(tmp_path / "outside") == []
 
 

@@ -10,11 +10,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from fsserver.errors import FsserverError
-from fsserver.tools.diff import unified
-from fsserver.tools.edit import Edit, apply_edits
-from fsserver.tools.endings import Normal, with_lf
-from fsserver.tools.globs import compile_glob
-from fsserver.tools.spans import Region, Splice, apply, compose
+from fsserver.tools.editing.diff import unified
+from fsserver.tools.editing.edit import Edit, apply_edits
+from fsserver.tools.editing.endings import Normal, with_lf
+from fsserver.tools.editing.spans import Region, Splice, apply, compose
+from fsserver.tools.globbing.globs import compile_glob
 from tests.gates import served, texts
 from tests.trees import rules
 from tests.unit.test_diff import patched

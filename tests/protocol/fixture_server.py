@@ -17,9 +17,10 @@ from fsserver.policy.compiled import AuditRules, Limits, Policy
 from fsserver.server.files import FileServer
 from fsserver.telemetry.logging import configure
 from fsserver.tools.control import Control
-from fsserver.tools.gate import Gate, Session
+from fsserver.tools.gate import Gate
 from fsserver.tools.registry import Tool
 from fsserver.tools.result import Audio, Image, Text, ToolResult, text_result
+from fsserver.tools.session import Session
 from fsserver.transport.descriptors import StandardStreams
 from fsserver.transport.stdio import serve
 from fsserver.transport.workers import Workers

@@ -72,6 +72,7 @@ def test_calls_that_finish_in_time_are_answered(end: End, start: StartFixture) -
     ends_in_time(client, begin)
 
 
+@pytest.mark.claim("C5")
 @ENDS
 def test_calls_that_take_too_long_are_stopped_and_answered_with_an_error(
     end: End, start: StartFixture, tmp_path: Path

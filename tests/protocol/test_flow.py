@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from fsserver.transport.dispatch import BACKLOG_BYTES
+from fsserver.transport.front import STALL_S
 from tests.protocol.client import Client, text_of
 from tests.protocol.conftest import StartFixture
 from tests.support import wait_until
@@ -90,6 +91,14 @@ def test_a_slow_call_does_not_slow_down_fast_ones(client: Client) -> None:
     # stall watch takes a millisecond more. The benchmark measures it exactly.
     assert median_ms() < idle * 2 + 0.5
     client.notify("notifications/cancelled", {"requestId": slow})
+
+
+def test_calls_about_as_long_as_the_watch_waits_are_answered_in_turn(client: Client) -> None:
+    for step in range(150):
+        client.call("sleep", {"seconds": 0})  # so that the next one is expected to be short too
+        seconds = STALL_S * (0.5 + step / 75)
+        assert text_of(client.call("sleep", {"seconds": seconds})) == "slept"
+    assert client.unexpected == []
 
 
 @pytest.mark.parametrize("waiting", [False, True], ids=["running", "waiting"])

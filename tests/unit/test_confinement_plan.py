@@ -215,6 +215,7 @@ REQUIREMENTS = [
 ]
 
 
+@pytest.mark.claim("C8")
 @pytest.mark.parametrize(("require", "abi", "with_seccomp", "served"), REQUIREMENTS)
 def test_less_than_the_policy_requires_is_refused(require: Layer, abi: int, with_seccomp: bool, served: bool) -> None:
     features = dataclasses.replace(MODERN, landlock_abi=abi, seccomp=with_seccomp)

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from fsserver.tools.diff import SHORT_LINES, fenced, unified
-from fsserver.tools.spans import Region
+from fsserver.tools.editing.diff import SHORT_LINES, fenced, unified
+from fsserver.tools.editing.spans import Region
 
 RECORDED: dict[str, Any] = json.loads((Path(__file__).parents[1] / "data/jsdiff.json").read_text("utf-8"))
 HEADER = f"Index: /f\n{'=' * 67}\n--- /f\toriginal\n+++ /f\tmodified\n"
@@ -87,7 +87,7 @@ def test_diff_of_regions_is_as_true_and_counts_as_many_lines(
     old: str, new: str, diff: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What long texts get, forced on short ones, in the middle of more text."""
-    monkeypatch.setattr("fsserver.tools.diff.SHORT_LINES", -1)
+    monkeypatch.setattr("fsserver.tools.editing.diff.SHORT_LINES", -1)
     first = next(
         (i for i, pair in enumerate(zip(old, new, strict=False)) if pair[0] != pair[1]), min(len(old), len(new))
     )

@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 
 from fsserver.errors import AmbiguousMatch, BadArguments, FileTooLarge, NoMatch
-from fsserver.tools.edit import Edit, apply_edits
+from fsserver.tools.editing.edit import Edit, apply_edits
 
 ROOM = 10**9
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from fsserver.tools import lines
 from fsserver.tools.control import Control
-from fsserver.tools.lines import ReadAt, count_line_ends, read_lines, skip_lines, tail_offset
-from fsserver.tools.text import codec_of
+from fsserver.tools.text import lines
+from fsserver.tools.text.codec import codec_of
+from fsserver.tools.text.lines import ReadAt, count_line_ends, read_lines, skip_lines, tail_offset
 
 TEXTS = {
     "empty": "",

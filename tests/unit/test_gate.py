@@ -64,6 +64,7 @@ def with_tool(gate: Served, body: Any, **more: Any) -> Served:
     return replace(gate, gate=Gate(registry=registry, policy=policy, audit=gate.log))
 
 
+@pytest.mark.claim("C6")
 def test_effect_has_an_intent_before_and_an_outcome_after(gate: Served) -> None:
     gate.text("write_file", path="a.txt", content="new")
     intent, outcome = gate.records()
@@ -226,6 +227,7 @@ def with_log(gate: Served, log: FailingLog) -> Served:
     return replace(gate, gate=Gate(registry=file_tools(), policy=policy, audit=cast("AuditLog", log)))
 
 
+@pytest.mark.claim("C6")
 def test_no_intent_no_effect(gate: Served) -> None:
     gate = with_log(gate, FailingLog(0))
     assert gate.error("write_file", path="new.txt", content="x")["code"] == "audit.append"

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from fsserver.errors import BadArguments
-from fsserver.tools.braces import expand
-from fsserver.tools.globs import compile_any, compile_glob
+from fsserver.tools.globbing.braces import expand
+from fsserver.tools.globbing.globs import compile_any, compile_glob
 
 RECORDED: dict[str, Any] = json.loads((Path(__file__).parents[1] / "data/minimatch.json").read_text("utf-8"))
 PATHS: list[str] = RECORDED["paths"]

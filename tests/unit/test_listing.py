@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from fsserver.policy.compiled import Limits
-from fsserver.tools.info import js_date
-from fsserver.tools.tree import TreeText
+from fsserver.tools.files.info import js_date
+from fsserver.tools.files.tree import TreeText
 from tests.gates import Served, served, texts
 from tests.trees import build, rules
 

@@ -123,6 +123,7 @@ def test_overlapping_roots(desk: Desk, roots: str, problem: str | None) -> None:
         assert desk.problems(text) == [problem]
 
 
+@pytest.mark.claim("C7")
 @pytest.mark.parametrize(
     ("root", "mode", "problem"),
     [

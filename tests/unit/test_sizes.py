@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fsserver.tools.sizes import collation_key, format_size, pad_end
+from fsserver.tools.text.sizes import collation_key, format_size, pad_end
 
 SORTED: list[str] = json.loads((Path(__file__).parents[1] / "data/jsdiff.json").read_text("utf-8"))["sorted"]
 

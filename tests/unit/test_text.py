@@ -7,7 +7,8 @@ import codecs
 import pytest
 
 from fsserver.errors import BadEncoding
-from fsserver.tools.text import ENCODINGS, codec_of, count_lines, cut, cut_lines
+from fsserver.tools.text.codec import ENCODINGS, codec_of
+from fsserver.tools.text.cutting import count_lines, cut, cut_lines
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ from typing import Any, Final
 
 from pydantic import Field
 
+from fsserver.paths.entry import Entry
 from fsserver.paths.names import components, display, undisplay
-from fsserver.paths.operations import Entry
 from fsserver.tools.arguments import Arguments, WholeNumber
 from fsserver.tools.result import ToolResult, text_result
-from fsserver.tools.text import cut_lines
+from fsserver.tools.text.cutting import cut_lines
 
 Key = tuple[bytes, ...]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from difflib import SequenceMatcher
 from typing import Final
 
-from fsserver.tools.indent import WHITESPACE
+from fsserver.tools.editing.indent import WHITESPACE
 
 MAX_LINES: Final = 50_000  # of the file that are looked at
 MAX_OLD_LINES: Final = 500

@@ -10,16 +10,17 @@ from typing import Any, Final
 from pydantic import Field
 
 from fsserver.errors import BadArguments
-from fsserver.paths.operations import OpenFile, open_file
+from fsserver.paths.reading import OpenFile, open_file
 from fsserver.paths.workspace import Access
 from fsserver.policy.compiled import Action
 from fsserver.tools.arguments import Arguments, WholeNumber
 from fsserver.tools.call import Call
 from fsserver.tools.control import Control
-from fsserver.tools.lines import ReadAt, count_line_ends, first_lines_length, read_lines, skip_lines, tail_offset
 from fsserver.tools.registry import READS, Tool
 from fsserver.tools.result import ToolResult, text_result
-from fsserver.tools.text import HEAD_BYTES, Codec, codec_of, count_lines, cut_lines
+from fsserver.tools.text.codec import HEAD_BYTES, Codec, codec_of
+from fsserver.tools.text.cutting import count_lines, cut_lines
+from fsserver.tools.text.lines import ReadAt, count_line_ends, first_lines_length, read_lines, skip_lines, tail_offset
 
 NOTES_BYTES: Final = 512  # kept free in a result for the block that says what was cut
 WHOLE_BYTES: Final = 128 * 1024  # a file of no more is read once, whatever is asked for

@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 from fsserver.errors import BadArguments
-from fsserver.tools.braces import expand
-from fsserver.tools.character_class import character_class
+from fsserver.tools.globbing.braces import expand
+from fsserver.tools.globbing.character_class import character_class
 
 MAX_PATTERN: Final = 2_048
 

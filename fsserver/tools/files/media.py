@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from pydantic import Field
 
-from fsserver.paths.operations import read_all
+from fsserver.paths.reading import read_all
 from fsserver.paths.workspace import Access
 from fsserver.policy.compiled import Action
 from fsserver.tools.arguments import Arguments

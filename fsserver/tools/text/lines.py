@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final, TypeAlias
 
 from fsserver.tools.control import Control
-from fsserver.tools.text import Codec
+from fsserver.tools.text.codec import Codec
 
 ReadAt: TypeAlias = Callable[[int, int], bytes]
 """``(offset, at most n) -> bytes``; fewer only at the end of the file."""

@@ -8,8 +8,10 @@ from typing import Final
 from pydantic import Field
 
 from fsserver.errors import IsADirectory
-from fsserver.paths.operations import check_tree, copy_file, delete, make_directories, move
+from fsserver.paths.moving import delete, move
+from fsserver.paths.tree import check_tree
 from fsserver.paths.workspace import Access
+from fsserver.paths.writing import copy_file, make_directories
 from fsserver.policy.compiled import Action
 from fsserver.tools.arguments import Arguments
 from fsserver.tools.call import Call

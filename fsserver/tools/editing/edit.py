@@ -11,10 +11,10 @@ from itertools import accumulate
 from typing import Final
 
 from fsserver.errors import AmbiguousMatch, BadArguments, FileTooLarge, LimitExceeded, NoMatch
-from fsserver.tools.endings import Normal, with_lf
-from fsserver.tools.indent import WHITESPACE, reindent
-from fsserver.tools.nearest import nearest
-from fsserver.tools.spans import Region, Splice, apply, compose
+from fsserver.tools.editing.endings import Normal, with_lf
+from fsserver.tools.editing.indent import WHITESPACE, reindent
+from fsserver.tools.editing.nearest import nearest
+from fsserver.tools.editing.spans import Region, Splice, apply, compose
 
 MAX_REPLACEMENTS: Final = 100_000
 MAX_INDENTED: Final = 8 * 1024**2  # characters of a text whose lines are compared without their indentation

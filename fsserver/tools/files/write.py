@@ -10,15 +10,16 @@ from pydantic import Field
 
 from fsserver.errors import AlreadyExists
 from fsserver.paths.names import display
-from fsserver.paths.operations import Identity, write_file
+from fsserver.paths.reading import Identity
 from fsserver.paths.workspace import Access
+from fsserver.paths.writing import write_file
 from fsserver.policy.compiled import Action
 from fsserver.tools.arguments import Arguments
 from fsserver.tools.call import Call
+from fsserver.tools.files.whole import Sha256, read_version, require_existing
 from fsserver.tools.registry import Annotations, Tool
 from fsserver.tools.result import ToolResult, text_result
-from fsserver.tools.text import HEAD_BYTES, codec_of
-from fsserver.tools.whole import Sha256, read_version, require_existing
+from fsserver.tools.text.codec import HEAD_BYTES, codec_of
 
 
 class WriteFile(Arguments):

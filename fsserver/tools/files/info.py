@@ -10,7 +10,7 @@ from pydantic import Field
 
 from fsserver.paths.names import display
 from fsserver.paths.narrowing import NarrowedWorkspace
-from fsserver.paths.operations import file_info
+from fsserver.paths.reading import file_info
 from fsserver.paths.workspace import Access, Workspace
 from fsserver.policy.compiled import Action
 from fsserver.tools.arguments import Arguments

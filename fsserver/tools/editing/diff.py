@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
-from fsserver.tools.myers import Script, script
-from fsserver.tools.spans import Region
+from fsserver.tools.editing.myers import Script, script
+from fsserver.tools.editing.spans import Region
 
 CONTEXT: Final = 4
 SHORT_LINES: Final = 2_000

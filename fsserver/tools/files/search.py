@@ -8,15 +8,16 @@ from typing import Final
 from pydantic import Field
 
 from fsserver.errors import FsserverError
+from fsserver.paths.entry import Entry
 from fsserver.paths.names import display
-from fsserver.paths.operations import Entry, walk
+from fsserver.paths.tree import walk
 from fsserver.paths.workspace import Access
 from fsserver.policy.compiled import Action
 from fsserver.tools.arguments import WholeNumber
 from fsserver.tools.call import Call
-from fsserver.tools.globs import compile_any, compile_glob
-from fsserver.tools.paging import Relative, Resumption, Walked, paged, unreadable_note
-from fsserver.tools.read import text_budget
+from fsserver.tools.files.paging import Relative, Resumption, Walked, paged, unreadable_note
+from fsserver.tools.files.read import text_budget
+from fsserver.tools.globbing.globs import compile_any, compile_glob
 from fsserver.tools.registry import READS, Tool
 from fsserver.tools.result import ToolResult
 

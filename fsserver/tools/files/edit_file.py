@@ -10,19 +10,21 @@ from pydantic import Field
 
 from fsserver.errors import BadEncoding
 from fsserver.paths.names import display
-from fsserver.paths.operations import Identity, write_file
+from fsserver.paths.reading import Identity
 from fsserver.paths.workspace import Access
+from fsserver.paths.writing import write_file
 from fsserver.policy.compiled import Action
 from fsserver.tools.arguments import Arguments, WholeNumber
 from fsserver.tools.call import Call
-from fsserver.tools.diff import fenced, unified
-from fsserver.tools.edit import Edit, apply_edits
-from fsserver.tools.read import text_budget
+from fsserver.tools.editing.diff import fenced, unified
+from fsserver.tools.editing.edit import Edit, apply_edits
+from fsserver.tools.editing.spans import shifted
+from fsserver.tools.files.read import text_budget
+from fsserver.tools.files.whole import Sha256, read_version
 from fsserver.tools.registry import Annotations, Tool
 from fsserver.tools.result import ToolResult, text_result
-from fsserver.tools.spans import shifted
-from fsserver.tools.text import HEAD_BYTES, Codec, codec_of, count_lines, cut_lines
-from fsserver.tools.whole import Sha256, read_version
+from fsserver.tools.text.codec import HEAD_BYTES, Codec, codec_of
+from fsserver.tools.text.cutting import count_lines, cut_lines
 
 MARK: Final = "\ufeff"
 MAX_EDITS: Final = 1_000

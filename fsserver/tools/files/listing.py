@@ -9,17 +9,18 @@ from typing import Final, Literal
 from pydantic import Field
 
 from fsserver.errors import BadArguments, FsserverError, NotFound
+from fsserver.paths.entry import Entry
 from fsserver.paths.names import display, undisplay
-from fsserver.paths.operations import Entry, list_entries
+from fsserver.paths.reading import list_entries
 from fsserver.paths.workspace import Access, ClientPath, Workspace
 from fsserver.policy.compiled import Action
 from fsserver.tools.arguments import WholeNumber
 from fsserver.tools.call import Call
-from fsserver.tools.paging import MAX_ENTRIES, Paged, fitting, paged
-from fsserver.tools.read import text_budget
+from fsserver.tools.files.paging import MAX_ENTRIES, Paged, fitting, paged
+from fsserver.tools.files.read import text_budget
 from fsserver.tools.registry import READS, Tool
 from fsserver.tools.result import ToolResult
-from fsserver.tools.sizes import collation_key, format_size, pad_end
+from fsserver.tools.text.sizes import collation_key, format_size, pad_end
 
 CHECKPOINT_ENTRIES: Final = 256
 SUMMARY_BYTES: Final = 128

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from fsserver.errors import StaleWrite
 from fsserver.paths.names import display
-from fsserver.paths.operations import Identity, read_all
+from fsserver.paths.reading import Identity, read_all
 from fsserver.paths.target import Target
 
 MAX_WHOLE_BYTES: Final = 256 * 1024**2  # held to compare or to append, where the root's max_file is not less

@@ -9,16 +9,16 @@ from pydantic import Field
 
 from fsserver.errors import FsserverError
 from fsserver.paths.names import display
-from fsserver.paths.operations import open_file
+from fsserver.paths.reading import open_file
 from fsserver.paths.target import Target
 from fsserver.paths.workspace import Access, ClientPath
 from fsserver.policy.compiled import Action
 from fsserver.tools.arguments import Arguments
 from fsserver.tools.call import Call
-from fsserver.tools.read import Source, text_budget
+from fsserver.tools.files.read import Source, text_budget
 from fsserver.tools.registry import READS, Tool
 from fsserver.tools.result import ToolResult, text_result
-from fsserver.tools.text import cut, cut_lines
+from fsserver.tools.text.cutting import cut, cut_lines
 
 MAX_PATHS: Final = 256  # each of them is in the audit record
 SEPARATOR: Final = "\n---\n"

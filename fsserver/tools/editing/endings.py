@@ -6,7 +6,7 @@ from array import array
 from bisect import bisect_left
 from dataclasses import dataclass
 
-from fsserver.tools.spans import Splice
+from fsserver.tools.editing.spans import Splice
 
 
 def with_lf(text: str) -> str:
