@@ -1,4 +1,4 @@
-# `make setup demo` shows fsserver at work. Everything lives in .venv; nothing is installed elsewhere.
+# `make demo` shows fsserver at work, `make test` runs every test; both set up first. Everything lives in .venv.
 PYTHON_DIRS = fsserver tests benchmarks scripts
 BIN = .venv/bin
 # How many processes run the tests; JOBS=0 runs them in one, for a debugger.

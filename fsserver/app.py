@@ -11,7 +11,7 @@ import os
 import secrets
 import socket
 from collections.abc import Callable
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 
 from fsserver import __version__
 from fsserver.audit.log import AuditLog
@@ -47,6 +47,7 @@ def serve_stdio(policy: Policy, *, strict: bool) -> None:
     from fsserver.transport.descriptors import StandardStreams  # noqa: PLC0415
 
     configure()
+    _close_inherited()
     with ExitStack() as held:
         streams = held.enter_context(StandardStreams.take())
         roots = [held.enter_context(closing(Root.open(rules))) for rules in policy.roots]
@@ -74,6 +75,18 @@ def serve_stdio(policy: Policy, *, strict: bool) -> None:
         session = Session(run_id, LOCAL_PRINCIPAL, None, None, Workspace(roots))
         workers = Workers(policy.limits.concurrency)
         stdio.serve(FileServer(gate, session, policy=policy, run=workers.run), streams)
+
+
+def _close_inherited() -> None:
+    """Close what the client left open: whoever took the server over could read and write there in spite of Landlock.
+
+    Python opens nothing that outlives an exec, so what would, besides the standard three, is not this process's own.
+    """
+    for name in os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else ():  # without, no root can be opened
+        descriptor = int(name)
+        with suppress(OSError):  # the descriptor that listed them
+            if descriptor > 2 and os.get_inheritable(descriptor):
+                os.close(descriptor)
 
 
 def _plan(policy: Policy, roots: list[Root], audit: AuditLog, *, strict: bool) -> ServerProfile:

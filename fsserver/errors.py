@@ -31,7 +31,7 @@ class FsserverError(Exception):
         self.allowed_instead = allowed_instead
 
 
-# --- The operator's side: what was configured cannot be served. The process ends with exit code 2 (config) or 3 (kernel).
+# --- The operator's side: what was configured cannot be served. The process ends with exit code 2 or 3 (kernel).
 
 
 class ConfigError(FsserverError):

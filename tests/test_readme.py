@@ -61,7 +61,7 @@ def expect_fsserver_accepts(arguments: list[str]) -> None:
 
 def test_the_readme_opens_with_the_two_commands() -> None:
     lines = (REPOSITORY / "README.md").read_text().splitlines()
-    assert lines[:6] == ["# fsserver", "", "```sh", "make setup", "make demo", "```"]
+    assert lines[:6] == ["# fsserver", "", "```sh", "make demo", "make test", "```"]
 
 
 @pytest.mark.parametrize("line", typed_lines())

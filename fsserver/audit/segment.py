@@ -20,6 +20,7 @@ from fsserver.errors import AuditBroken, AuditLocked, ConfigError
 
 # O_NONBLOCK and O_NOCTTY: should the name be a FIFO or a terminal, opening it neither waits nor attaches.
 _FLAGS = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+_ANOTHER_PLACE = "XDG_STATE_HOME, or `audit: {sinks: [{dir: …}]}` in the policy, names another."
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -35,17 +36,26 @@ def open_directory(path: str) -> int:
                 os.mkdir(missing, 0o700)
         directory = os.open(path.rstrip("/") or "/", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
-        raise ConfigError(
-            f"The audit directory {path} cannot be used: {error.strerror}. It must not be a link."
-        ) from error
-    found = os.fstat(directory)
-    if found.st_uid not in (os.geteuid(), 0) or found.st_mode & _OTHERS_WRITE:
+        reason = "it is a link" if os.path.islink(path) else str(error.strerror).lower()
+        raise ConfigError(f"The audit directory {path} cannot be used: {reason}. {_ANOTHER_PLACE}") from error
+    fault = directory_fault(os.fstat(directory))
+    if fault is not None:
         os.close(directory)
-        raise ConfigError(
-            f"The audit directory {path} must belong to this user or root and must not be writable by others "
-            f"(it is uid {found.st_uid}, mode {stat.S_IMODE(found.st_mode):04o}; chmod 700 helps)."
-        )
+        raise ConfigError(f"The audit directory {path} cannot be used: it {fault}.")
     return directory
+
+
+def directory_fault(found: os.stat_result) -> str | None:
+    """Why a log cannot be kept in this directory, or None; completes "it ...". ``found``: its lstat(2)."""
+    if stat.S_ISLNK(found.st_mode):
+        return "is a link"
+    if not stat.S_ISDIR(found.st_mode):
+        return "is not a directory"
+    if found.st_uid not in (os.geteuid(), 0):
+        return f"belongs to user {found.st_uid}"
+    if found.st_mode & _OTHERS_WRITE:
+        return f"is writable by others (mode {stat.S_IMODE(found.st_mode):04o}; chmod 700 helps)"
+    return None
 
 
 def leads_out(name: str) -> bool:

@@ -16,6 +16,7 @@ from typing import Literal
 import click
 
 from fsserver import __version__
+from fsserver.audit.segment import directory_fault
 from fsserver.errors import ConfigError, FsserverError, KernelUnsupported, SandboxSetupError
 from fsserver.kernel import features as kernel
 from fsserver.kernel.features import Features
@@ -164,22 +165,17 @@ def _state_check(policy: Policy) -> Check:
     file, directory = policy.audit.file, policy.audit.directory
     place = directory if directory is not None else os.path.dirname(str(file))
     try:
-        found = os.stat(place)
+        found = os.lstat(place)
     except FileNotFoundError:
         return _state_to_be_made(place)
     except OSError as error:
         return Check("policy", "audit log", "error", f"{place}: {error.strerror}", EXIT_CONFIG)
-    mode = stat.S_IMODE(found.st_mode)
-    faults = {
-        "is not a directory": not stat.S_ISDIR(found.st_mode),
-        f"belongs to uid {found.st_uid}": found.st_uid != os.geteuid(),
-        f"is writable by others (mode {mode:04o})": bool(mode & 0o022),
-        "is not writable for this user": not os.access(place, os.W_OK | os.X_OK),
-    }
-    for fault, there in faults.items():
-        if there:
-            return Check("policy", "audit log", "error", f"{place} {fault}", EXIT_CONFIG)
-    return Check("policy", "audit log", "ok", f"{place} (mode {mode:04o})")
+    fault = directory_fault(found)
+    if fault is None and not os.access(place, os.W_OK | os.X_OK):
+        fault = "is not writable for this user"
+    if fault is not None:
+        return Check("policy", "audit log", "error", f"{place} {fault}", EXIT_CONFIG)
+    return Check("policy", "audit log", "ok", f"{place} (mode {stat.S_IMODE(found.st_mode):04o})")
 
 
 def _state_to_be_made(place: str) -> Check:

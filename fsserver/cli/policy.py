@@ -21,18 +21,20 @@ def policy_group() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def check(file: Path, as_json: bool) -> None:
     """Load FILE as the server would; print what it grants, or everything that is wrong with it (exit code 2)."""
-    from fsserver.policy.loader import load_policy  # noqa: PLC0415 - `--help` needs none of it
+    from fsserver.errors import ConfigError  # noqa: PLC0415 - `--help` needs none of it
+    from fsserver.policy.loader import load_policy  # noqa: PLC0415
     from fsserver.policy.problems import PolicyErrors  # noqa: PLC0415
 
     try:
         policy = load_policy(file)
-    except PolicyErrors as errors:
+    except ConfigError as error:
         if as_json:
             from fsserver.policy.report import as_json as to_json  # noqa: PLC0415
 
-            click.echo(json.dumps({"ok": False, "problems": to_json(errors.problems)}, indent=2))
+            problems = to_json(error.problems) if isinstance(error, PolicyErrors) else []
+            click.echo(json.dumps({"ok": False, "message": error.message, "problems": problems}, indent=2))
         else:
-            click.echo(errors.message, err=True)
+            click.echo(error.message, err=True)
         sys.exit(EXIT_CONFIG)
     if as_json:
         roots = [{"name": root.name, "path": root.path, "mode": root.mode.value} for root in policy.roots]

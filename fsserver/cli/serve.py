@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shlex
 import sys
@@ -25,6 +26,7 @@ EXIT_KERNEL = 3
 @click.option("--strict", is_flag=True, help="Exit 3 rather than serve with less confinement than the policy requires.")
 def serve(policy_file: Path | None, roots: tuple[str, ...], write: bool, profile: str | None, strict: bool) -> None:
     """Serve file tools to one MCP client over standard input and output."""
+    gc.disable()  # nearly all that is made until the first message stays; the transport turns collection on again
     try:
         policy = _load(policy_file, roots, write, profile)
         if sys.stdin.isatty():

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import stat
+from operator import attrgetter
 from typing import Literal
 
 from fsserver.errors import FsserverError, NotFound, ProtectedName
-from fsserver.paths.names import display
+from fsserver.paths.names import display, sorts_as_bytes
 from fsserver.paths.outcomes import outcome
 from fsserver.paths.resolver import EscapeError, MovedError, Resolver, name_beneath
 from fsserver.paths.ruling import Ruling, shown_path
@@ -63,7 +64,8 @@ class Entry:
     @property
     def protected(self) -> bool:
         """Whether a deny rule matches: then clients see the name and nothing else."""
-        return self._directory.ruling.protected(self.path)
+        ruling = self._directory.ruling
+        return ruling.may_protect and ruling.protected(self.path)
 
     def stat(self) -> os.stat_result:
         """Of the name itself: a link's own size, never that of what it leads to.
@@ -113,7 +115,7 @@ def entries_of(descriptor: int, directory: Directory, depth: int) -> list[Entry]
     """What the open directory holds, sorted by bytes as libuv sorts. Raises ``OSError``."""
     with os.scandir(descriptor) as found:
         entries = [Entry(entry.name, _kind(entry), directory, depth) for entry in found]
-    entries.sort(key=_by_bytes)
+    entries.sort(key=attrgetter("name") if sorts_as_bytes(entry.name for entry in entries) else _by_bytes)
     return entries
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -13,7 +14,7 @@ from fsserver.errors import FileTooLarge, SpecialFile
 from fsserver.kernel import constants as c
 from fsserver.kernel.syscalls import birth_time_ns
 from fsserver.paths.entry import Entry, entries_of
-from fsserver.paths.names import display
+from fsserver.paths.names import display, sorts_as_bytes
 from fsserver.paths.outcomes import is_a_directory, outcome
 from fsserver.paths.target import Target
 
@@ -148,6 +149,23 @@ def too_large(target: Target, allowed: int) -> FileTooLarge:
     )
 
 
+def list_names(target: Target) -> tuple[list[str], set[str]]:
+    """What the directory holds and no more: all names sorted by bytes, and which of them are directories.
+
+    Denied names are there. Raises as `list_entries`.
+    """
+    names: list[str] = []
+    directories: set[str] = set()
+    with _listable(target) as descriptor, os.scandir(descriptor) as found:
+        for entry in found:
+            name = entry.name
+            names.append(name)
+            if entry.is_dir(follow_symlinks=False):
+                directories.add(name)
+    names.sort(key=None if sorts_as_bytes(names) else os.fsencode)
+    return names, directories
+
+
 def list_entries(target: Target) -> Iterator[Entry]:
     """What the directory holds, sorted by bytes. Denied names are there, marked ``protected``.
 
@@ -156,16 +174,21 @@ def list_entries(target: Target) -> Iterator[Entry]:
     Raises:
         NotADirectory, PermissionDenied, InputOutputError.
     """
+    with _listable(target) as descriptor:
+        return iter(entries_of(descriptor, target.as_directory(), depth=1))
+
+
+@contextmanager
+def _listable(target: Target) -> Iterator[int]:
+    """The directory open for listing; an `OSError` meanwhile becomes an error for clients."""
     try:
         descriptor = os.open(f"/proc/self/fd/{target.handle}", os.O_RDONLY | c.O_DIRECTORY | c.O_CLOEXEC)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise outcome(error, "scandir", target.shown) from None
-    try:
-        return iter(entries_of(descriptor, target.as_directory(), depth=1))
-    except OSError as error:
-        raise outcome(error, "scandir", target.shown) from None
-    finally:
-        os.close(descriptor)
 
 
 def file_info(target: Target) -> FileInfo:

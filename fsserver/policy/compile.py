@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
@@ -31,6 +32,7 @@ from fsserver.policy.surroundings import Surroundings
 from fsserver.policy.tree import Entry, Node
 
 COMMAND_LINE = "command line"
+MAX_SINK_NAME = 200
 
 
 def compile_policy(
@@ -50,8 +52,8 @@ def compile_policy(
     located = locate(sections, here, problems)
     overlaps = check_overlaps(located, problems)
     audit = _audit(tree, here, problems)
-    check_exposure(located.values(), here, files, audit.directory or audit.file or here.state, problems)
-    roots = {root: _root(root, entry, tree, located.get(root)) for root, entry in entries.items()}
+    check_exposure(located.values(), here, files, audit.directory or os.path.dirname(str(audit.file)), problems)
+    roots = {root: _root(root, entry, tree, located.get(root), problems) for root, entry in entries.items()}
     for outer, inner, way in overlaps:
         roots[outer], roots[inner] = share(roots[outer], roots[inner], way)
     for root, section in sections.items():
@@ -87,24 +89,22 @@ def _require_a_root(tree: Node, problems: list[Problem]) -> None:
         problems.append(Problem(Code.MISSING, roots.place, "a policy needs at least one root", help_text))
 
 
-def _root(name: str, entry: Entry, tree: Node, located: Located | None) -> RootRules:
+def _root(name: str, entry: Entry, tree: Node, located: Located | None, problems: list[Problem]) -> RootRules:
     node = entry.node
     mode_node = node.get("mode")
     mode = Mode(mode_node.text) if mode_node else Mode.RO
     operations = _operations(node, mode, origin_of(mode_node.place if mode_node else entry.key))
-    rules = {
-        key: tuple(
-            _path_rule(item) for where in (("roots", name, key), ("protect", key)) for item in tree.items_at(*where)
-        )
-        for key in ("deny", "read_only")
-    }
+    items = {key: [*tree.items_at("roots", name, key), *tree.items_at("protect", key)] for key in ("deny", "read_only")}
+    if located is not None:
+        for item in (*items["deny"], *items["read_only"]):
+            _refuse_own_path(item, located, problems)
     return RootRules(
         name=name,
         path=located.path if located else "/",
         mode=mode,
         origin=origin_of(entry.key),
-        deny=rules["deny"],
-        read_only=rules["read_only"],
+        deny=tuple(_path_rule(item) for item in items["deny"]),
+        read_only=tuple(_path_rule(item) for item in items["read_only"]),
         operations=operations,
         hardlinks=Effect(_text(node, "hardlinks") or Effect.ALLOW),
         max_file=_number(node, "max_file"),
@@ -117,6 +117,17 @@ def _operations(root: Node, mode: Mode, mode_origin: Origin) -> Mapping[Action, 
         return read_only_operations(mode_origin)
     written = {Action(name): entry.node for name, entry in root.entries_at("operations").items()}
     return MappingProxyType({action: (Effect(node.text), origin_of(node.place)) for action, node in written.items()})
+
+
+def _refuse_own_path(item: Node, root: Located, problems: list[Problem]) -> None:
+    """Report a glob that repeats the root's path: it would mean that path once more beneath the root, so nothing."""
+    for node in (item.get("glob") or item, *item.items_at("except")):
+        for path in (root.path, "/" + "/".join(reversed(root.names))):
+            if (node.text + "/").startswith(path + "/"):
+                message = "a glob begins at its root, and this one repeats the root's path"
+                rest = node.text.removeprefix(path) or "/**"
+                problems.append(Problem(Code.GLOB, node.place, message, f'write "{rest}"'))
+                break
 
 
 def _path_rule(item: Node) -> PathRule:
@@ -156,8 +167,18 @@ def _audit(tree: Node, here: Surroundings, problems: list[Problem]) -> AuditRule
                 problems.append(Problem(error.code, entry.node.place, error.message, error.help))
                 continue
             directory, file = (path, None) if key == "dir" else (None, path)
+            if file is not None and not _can_continue(os.path.basename(file)):
+                message = "the audit log's file has a name that begins with a dot, or one of more than 200 bytes"
+                problems.append(
+                    Problem(Code.PLACE, entry.node.place, message, "when it is full, the next is named after it")
+                )
     max_size = _number(tree, "audit", "max_size")
     return AuditRules(directory, file) if max_size is None else AuditRules(directory, file, max_size)
+
+
+def _can_continue(name: str) -> bool:
+    """Whether the names of the files that continue a log called so are visible and not too long."""
+    return not name.startswith(".") and len(os.fsencode(name)) <= MAX_SINK_NAME
 
 
 def _limits(tree: Node) -> Limits:

@@ -23,6 +23,11 @@ _END = r"(?=/|\Z)"
 _ANY_COMPONENTS = r"(?:/[^/]++)*?"
 
 
+# What other tools take for alternatives: here it would be part of a name, so that the rule would protect nothing.
+_BRACES = re.compile(r"(?<![\\\[])\{[^{}]*(?:,|\.\.)[^{}]*\}")
+_POINTLESS_ESCAPE = re.compile(r"(?:[^\\]|\A)(?:\\\\)*\\[A-Za-z0-9]")
+
+
 class GlobError(ValueError):
     """The glob has no meaning, or another one than it seems to have. ``help`` says what to write instead."""
 
@@ -36,9 +41,8 @@ def components(glob: str) -> tuple[str, ...]:
     """The glob's components from the root on; ``**`` stands for any number of directories.
 
     Raises:
-        GlobError: for a glob that can match nothing, or not what it seems to say.
+        GlobError: the glob has no meaning.
     """
-    _refuse_traps(glob)
     body = glob.removesuffix("/")
     parts = body.removeprefix("/").split("/")
     if "/" not in body:
@@ -52,7 +56,8 @@ def components(glob: str) -> tuple[str, ...]:
     return tuple(collapsed)
 
 
-def _refuse_traps(glob: str) -> None:
+def refuse_traps(glob: str) -> None:
+    """Raise `GlobError` for a glob that means something else than whoever writes it is likely to think."""
     if not glob or len(glob) > MAX_GLOB:
         raise GlobError(f"a glob has 1 to {MAX_GLOB} characters")
     if any(ord(character) < 32 or ord(character) == 127 for character in glob):
@@ -65,6 +70,12 @@ def _refuse_traps(glob: str) -> None:
         raise GlobError("a glob does not begin with #", r"if the name really does, write \# for it")
     if glob == "~" or glob.startswith("~/"):
         raise GlobError("a glob begins at its root, not at home", "write the path as it is beneath the root")
+    if _BRACES.search(glob):
+        raise GlobError("braces do not list alternatives", "write one glob for each, or [{] for a brace in a name")
+    if ", " in glob:
+        raise GlobError("a glob is one pattern, not several", "write one item for each, or [,] for a comma in a name")
+    if _POINTLESS_ESCAPE.search(glob):
+        raise GlobError(r"a backslash does not separate directories", r"write /, or \\ for a backslash in a name")
 
 
 def regex_source(glob: str) -> tuple[bool, str]:

@@ -8,17 +8,19 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
+from fsserver.errors import ConfigError
 from fsserver.policy.compile import COMMAND_LINE, compile_policy
 from fsserver.policy.compiled import Policy
 from fsserver.policy.merge import merge
 from fsserver.policy.model import POLICY
+from fsserver.policy.ownership import others_can_write
 from fsserver.policy.presets import NAMES, PREFIX, read_preset
 from fsserver.policy.problems import Code, LanguageError, Place, PolicyErrors, Problem, Source, did_you_mean
 from fsserver.policy.report import render
 from fsserver.policy.schema import Where, check
 from fsserver.policy.source import parse
 from fsserver.policy.surroundings import Surroundings
-from fsserver.policy.text import MAX_BYTES
+from fsserver.policy.text import MAX_BYTES, shortened
 from fsserver.policy.tree import Entry, Node
 
 MAX_CHAIN = 16
@@ -29,10 +31,12 @@ def load_policy(path: Path, here: Surroundings | None = None) -> Policy:
 
     Raises:
         PolicyErrors: with every mistake that was found.
+        ConfigError: this process has no home directory, or none that it works in and ``path`` is relative.
     """
+    source = _from_here(str(path))
     reading = _Reading(here or Surroundings.of_process())
     tree = reading.file(str(path), None)
-    return reading.finish(tree, path.stem, os.path.abspath(path))
+    return reading.finish(tree, path.stem, source)
 
 
 def policy_from_roots(dirs: Sequence[str], write: bool, here: Surroundings | None = None) -> Policy:
@@ -40,9 +44,10 @@ def policy_from_roots(dirs: Sequence[str], write: bool, here: Surroundings | Non
 
     Raises:
         PolicyErrors: with every mistake that was found.
+        ConfigError: this process has no home directory, or none that it works in and a directory is relative.
     """
     reading = _Reading(here or Surroundings.of_process())
-    tree = reading.extended(_tree_of_roots(dirs, write), os.getcwd())
+    tree = reading.extended(_tree_of_roots(dirs, write), "")
     return reading.finish(tree, "command-line", None)
 
 
@@ -165,7 +170,7 @@ def _read(path: str, uid: int) -> tuple[bytes, tuple[int, int]]:
         if found.st_uid not in (0, uid):
             message = f"{path} belongs to user {found.st_uid}, who could change it"
             raise LanguageError(Code.OWNER, message, f"chown {uid} {path}")
-        if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        if others_can_write(descriptor, found, uid):
             raise LanguageError(Code.OWNER, f"{path} can be changed by other users", f"chmod go-w {path}")
         with open(descriptor, "rb", closefd=False) as file:
             return file.read(MAX_BYTES + 1), (found.st_dev, found.st_ino)
@@ -197,11 +202,20 @@ def _absolute(directory: str) -> str:
         return directory  # a client's configuration knows no shell; `placement` expands it
     if not directory:
         return directory
-    return os.path.realpath(directory) if ".." in directory.split("/") else os.path.abspath(directory)
+    path = _from_here(directory)
+    return os.path.realpath(directory) if ".." in directory.split("/") else path
+
+
+def _from_here(path: str) -> str:
+    """``path``, absolute. Raises `ConfigError`."""
+    try:
+        return os.path.abspath(path)
+    except FileNotFoundError:
+        raise ConfigError(f"{shortened(path)}: the current directory was removed; give an absolute path") from None
 
 
 def _free_name(directory: str, taken: dict[str, Entry]) -> str:
-    base = re.sub(r"[^A-Za-z0-9_.-]", "-", os.path.basename(os.path.abspath(directory.replace("\0", ""))))
+    base = re.sub(r"[^A-Za-z0-9_.-]", "-", os.path.basename(_from_here(directory.replace("\0", ""))))
     base = re.sub(r"^[^A-Za-z0-9]+", "", base)[:48] or "root"
     name, number = base, 1
     while name in taken:

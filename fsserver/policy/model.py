@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from fsserver.policy.globs import GlobError, regex_source
+from fsserver.policy.globs import GlobError, refuse_traps, regex_source
 from fsserver.policy.problems import Code, LanguageError
 from fsserver.policy.rules import comparable
 from fsserver.policy.schema import (
@@ -32,6 +32,7 @@ from fsserver.policy.units import DURATION_PATTERN, SIZE_PATTERN, duration_s, si
 
 def _glob(text: str) -> str:
     try:
+        refuse_traps(text)
         for folds in (False, True):
             regex_source(comparable(text, folds=folds))
     except GlobError as error:

@@ -69,5 +69,5 @@ def _with_skips(states: set[tuple[str, ...]]) -> set[tuple[str, ...]]:
 
 
 def _literal(way: Sequence[str]) -> str:
-    """``way`` as a glob that matches nothing else, but for control characters: any character matches there."""
-    return "/".join(re.sub(r"[\x00-\x1f\x7f]", "?", re.sub(r"([*?\[\\ ])", r"[\1]", name)) for name in way)
+    """``way`` as a glob that matches nothing else."""
+    return "/".join(re.sub(r"([*?\[\\])", r"\\\1", name) for name in way)

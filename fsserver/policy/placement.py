@@ -144,7 +144,8 @@ def check_exposure(
 
     Args:
         files: the policy files, absolute.
-        audit: the audit log's directory or file, absolute; it need not exist.
+        audit: the directory that the audit log is in, absolute; it need not exist. The server may make and rename
+            files anywhere in it, so a file sink takes its directory for itself.
     """
     outside = [("the policy file", name) for file in files for name in _hops(file)]
     apart = [("the audit log", audit), ("fsserver's state directory", here.state), *here.own]

@@ -228,7 +228,8 @@ class MapOf:
 
     def check(self, node: Node, where: Where, problems: list[Problem]) -> bool:
         if not isinstance(node.value, dict):
-            return _wrong_type(node, where, "a map from names to what they stand for", problems)
+            help_text = "put a name of your choice before each, as in notes: {path: ~/notes}" if node.items else None
+            return _wrong_type(node, where, "a map from names to what they stand for", problems, help_text)
         for name, entry in list(node.value.items()):
             usable = True
             try:
@@ -263,7 +264,10 @@ class Section:
 
     def check(self, node: Node, where: Where, problems: list[Problem]) -> bool:
         if not isinstance(node.value, dict):
-            return _wrong_type(node, where, f"a map with the keys {', '.join(self.keys)}", problems)
+            help_text = (
+                f"write {{path: {shortened(node.text)}}}" if "path" in self.keys and _kind(node) == "text" else None
+            )
+            return _wrong_type(node, where, f"a map with the keys {', '.join(self.keys)}", problems, help_text)
         for name, entry in list(node.value.items()):
             key = self.keys.get(name)
             if key is None:

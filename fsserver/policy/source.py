@@ -120,6 +120,9 @@ class _Composer:
     def _scalar(self, event: Any) -> None:
         place = self._place(event)
         self._decorations(event, place)
+        if event.implicit[0] and event.end_mark.line > event.start_mark.line:
+            message = "a text without quotes ends with its line, and here the next line continues it"
+            self._problem(Code.FEATURE, place, message, "items of one list, or keys of one map, begin in one column")
         if self._expects_key():
             self._open[-1][1].append((self._key(event, place), place))
             return

@@ -7,6 +7,8 @@ import sys
 import sysconfig
 from dataclasses import dataclass
 
+from fsserver.errors import ConfigError
+
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
@@ -28,12 +30,14 @@ class Surroundings:
 
     @classmethod
     def of_process(cls) -> Surroundings:
-        """As this process has them. Paths in the environment that are not absolute are ignored, as XDG has it."""
+        """As this process has them. Paths in the environment that are not absolute are ignored, as XDG has it.
+
+        Raises:
+            ConfigError: neither HOME nor the user database knows a home directory.
+        """
         home = os.environ.get("HOME", "")
         if not os.path.isabs(home):
-            import pwd  # noqa: PLC0415 - only where HOME says nothing
-
-            home = pwd.getpwuid(os.getuid()).pw_dir
+            home = _home_of_user()
         state = os.environ.get("XDG_STATE_HOME", "")
         if not os.path.isabs(state):
             state = os.path.join(home, ".local/state")
@@ -42,8 +46,25 @@ class Surroundings:
             state=os.path.normpath(os.path.join(state, "fsserver")),
             uid=os.geteuid(),
             own=tuple(_own_directories()),
-            imports=tuple(dict.fromkeys(os.path.abspath(entry) for entry in sys.path)),
+            imports=tuple(_import_directories()),
         )
+
+
+def _home_of_user() -> str:
+    import pwd  # noqa: PLC0415 - only where HOME says nothing
+
+    try:
+        return pwd.getpwuid(os.getuid()).pw_dir
+    except KeyError:
+        message = f"HOME is not an absolute path, and user {os.getuid()} is not in the user database: set HOME"
+        raise ConfigError(message) from None
+
+
+def _import_directories() -> list[str]:
+    try:
+        return list(dict.fromkeys(os.path.abspath(entry) for entry in sys.path))
+    except FileNotFoundError:  # nothing can be imported from a current directory that was removed
+        return list(dict.fromkeys(entry for entry in sys.path if os.path.isabs(entry)))
 
 
 def _own_directories() -> list[tuple[str, str]]:

@@ -13,7 +13,7 @@ _ABI_1 = AccessFs((1 << 13) - 1)
 _FS_ADDED = {2: AccessFs.REFER, 3: AccessFs.TRUNCATE, 5: AccessFs.IOCTL_DEV, 9: AccessFs.RESOLVE_UNIX}
 
 # Stays open in every case: no hook of Landlock sees stat, and seccomp cannot read a path.
-STAT = Gap("stat", "names, sizes and times of files outside the roots can be seen")
+STAT = Gap("stat", "names, sizes, times, attributes and link targets outside the roots can be seen")
 NO_LANDLOCK = Gap("landlock", "the kernel does not hold the server to its roots (no Landlock); only its own checks do")
 NO_SECCOMP = Gap("seccomp", "UDP and unix sockets, chmod and chown outside the roots, and the kernel's other calls")
 

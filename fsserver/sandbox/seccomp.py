@@ -4,8 +4,9 @@
 arguments' bits, never what a pointer leads to; so a call is decided by its number, and by an argument only where that
 is an integer.
 
-*Invariant.* No other program runs, no other process is started, signalled, traced or read, no socket is made,
-nothing is mounted, and file metadata is changed only through a descriptor that could be opened under Landlock.
+*Invariant.* No other program runs, no other process is started, signalled, traced or read, no socket is made, no
+device is commanded, nothing is mounted, and file metadata is changed only through a descriptor that could be opened
+under Landlock.
 """
 
 from __future__ import annotations
@@ -56,8 +57,12 @@ DENIED = MappingProxyType(
 # clone(2)
 CLONE_THREAD = 0x00010000
 CLONE_NAMESPACES = 0x7E020000  # NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET
-# ioctl_tty(2): put characters into a terminal's input; TIOCLINUX is the console's own.
-TERMINAL_INPUT = (0x5412, 0x541C)
+# fcntl(2): F_SETOWN, F_SETSIG, F_SETOWN_EX. With them the kernel sends any signal to any process when a pipe is ready.
+SIGNAL_OWNER = (8, 10, 15)
+# ioctl(2): TCGETS, TCGETS2 and TIOCGWINSZ ask a terminal, FIONREAD and FIONBIO a pipe or socket, FIOCLEX and FIONCLEX
+# are close-on-exec, FS_IOC_GETFLAGS asks a directory. Any other command may change a device, put characters into a
+# terminal's input or, on any socket of root's, set up the network.
+IOCTLS = (0x5401, 0x802C542A, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451, 0x80086601)
 # socket(2): the type is in the low bits, SOCK_NONBLOCK and SOCK_CLOEXEC are above.
 SOCKET_TYPE_MASK = 0xF
 
@@ -119,7 +124,8 @@ def _by_argument(pid: int) -> dict[str, list[Instruction]]:
             _ALLOW,
             _EPERM,
         ],
-        "ioctl": [second, *_unless_in(TERMINAL_INPUT)],
+        "ioctl": [second, *_only_if_in(IOCTLS)],
+        "fcntl": [second, *_unless_in(SIGNAL_OWNER)],
         "kill": [first, *_only_if_in((pid,))],
         "tgkill": [first, *_only_if_in((pid,))],
         "prlimit64": [first, *_only_if_in((0, pid))],

@@ -33,6 +33,9 @@ STALL_S: Final = 0.002
 QUIET_LOOKS: Final = 25
 """After so many looks without a call the watch rests until the next one."""
 
+HANG_UP_LOOK_S: Final = 0.1
+"""How often to see, while nothing is read, whether the client is still there."""
+
 GATHER_S: Final = 0.001
 """How long answers are gathered for one write, while further calls have been read already."""
 
@@ -129,10 +132,7 @@ class Front:
 
     def _read(self, front: _Thread) -> None:
         while True:
-            while self._dispatcher.full:
-                self._room.clear()
-                if self._dispatcher.full:
-                    self._room.wait()
+            self._await_room()
             try:
                 chunk = os.read(self._descriptor, READ_BYTES)
             except BlockingIOError:  # whoever made the descriptor had it so
@@ -149,6 +149,22 @@ class Front:
                 return
             if not self._serve(front):
                 return
+
+    def _await_room(self) -> None:
+        """Wait while the client is owed too much, unless it has closed its end: what comes then is little, and the end.
+
+        A client that closes its end without having read the answers must not be waited for.
+        """
+        while self._dispatcher.full and not self._hung_up():
+            self._room.clear()
+            if self._dispatcher.full:
+                self._room.wait(HANG_UP_LOOK_S)
+
+    def _hung_up(self) -> bool:
+        """Whether the client closed its end (poll(2)); what it wrote before may still be there to be read."""
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLRDHUP)  # and POLLHUP, of which poll always tells
+        return bool(poll.poll(0))
 
     def _serve(self, front: _Thread) -> bool:
         """Deal with the batch. False when relieved meanwhile: somebody else reads now."""

@@ -86,6 +86,15 @@ def test_a_state_directory_that_others_may_write_to_exits_2(tmp_path: Path) -> N
     assert "writable by others" in found.stdout
 
 
+def test_a_state_directory_that_is_a_link_exits_2_as_serving_would(tmp_path: Path) -> None:
+    (tmp_path / "root").mkdir()
+    (tmp_path / "real").mkdir(mode=0o700)
+    (tmp_path / "state/fsserver").mkdir(parents=True)
+    (tmp_path / "state/fsserver/audit").symlink_to(tmp_path / "real")
+    found = doctor("--root", str(tmp_path / "root"))
+    assert (found.returncode, "fsserver/audit is a link" in found.stdout) == (2, True), found.stdout
+
+
 def test_it_never_loads_the_protocols_libraries() -> None:
     script = "import sys; from fsserver.cli.doctor import doctor; doctor(['--json'], standalone_mode=False)"
     checked = f"import atexit, sys; atexit.register(lambda: sys.stderr.write(','.join(sys.modules))); {script}"

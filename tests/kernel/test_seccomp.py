@@ -30,6 +30,7 @@ MACHINE = platform.machine()
 GETPID = {"x86_64": 39, "aarch64": 172}
 FIONREAD = 0x541B
 TIOCSTI, TIOCLINUX = 0x5412, 0x541C
+F_SETSIG = 10
 CLONE_NEWUSER, CLONE_VM, CLONE_SIGHAND = 0x10000000, 0x100, 0x800
 
 
@@ -112,6 +113,22 @@ ROWS = [
     Row("a UDP socket", lambda: socket.socket(socket.AF_INET6, socket.SOCK_DGRAM), "EPERM"),
     Row("a netlink socket", lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW), "EPERM"),
     Row("an ioctl", lambda: fcntl.ioctl(os.pipe()[0], FIONREAD, b"\0" * 4), "ok"),
+    Row("an ioctl of a terminal that sets something", lambda: tty_ioctl(0x540E), "EPERM", "ENOTTY"),
+    Row(
+        "an ioctl that sets up the network",
+        lambda: fcntl.ioctl(socket.socketpair()[0], 0x8914, b"\0" * 40),
+        "EPERM",
+        None,
+    ),
+    Row("close-on-exec, by ioctl and by fcntl", lambda: os.set_inheritable(os.pipe()[0], False), "ok"),
+    Row(
+        "signals to another process through a pipe",
+        lambda: fcntl.fcntl(os.pipe()[0], fcntl.F_SETOWN, os.getppid()),
+        "EPERM",
+    ),
+    Row(
+        "another signal than SIGIO through a pipe", lambda: fcntl.fcntl(os.pipe()[0], F_SETSIG, signal.SIGKILL), "EPERM"
+    ),
     Row("TIOCSTI", lambda: tty_ioctl(TIOCSTI), "EPERM", "ENOTTY"),
     Row("TIOCLINUX", lambda: tty_ioctl(TIOCLINUX), "EPERM", "ENOTTY"),
     Row("TIOCSTI with bits above 32", lambda: tty_ioctl(1 << 32 | TIOCSTI), "EPERM", "ENOTTY"),

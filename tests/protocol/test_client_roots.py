@@ -169,10 +169,10 @@ def test_a_client_that_offers_no_roots_is_refused_with_the_reason(narrow: Callab
 def test_calls_wait_for_the_answer(narrow: Callable[[], Client], tree: Path) -> None:
     client = narrow()
     client.open(capabilities=OFFERS_ROOTS)
+    question = client.message()
     early = client.start_call("read_text_file", {"path": str(tree / "work/sub/f.txt")})
     client.request("tools/list")
-    (question,) = client.unexpected
-    client.unexpected.clear()
+    assert client.unexpected == []
     roots = [{"uri": uri(tree / "work/sub")}]
     client.send({"jsonrpc": "2.0", "id": question["id"], "result": {"roots": roots}})
     assert text_of(client.answer(early)["result"]) == "work/sub"

@@ -334,7 +334,11 @@ BY_ARGUMENT = [
     ("socketpair", (1, 2), "EPERM"),
     ("socketpair", (1, 5), "EPERM"),
     ("socketpair", (2, 1), "EPERM"),
-    ("ioctl", (0, 0x541B), "allow"),
+    *(("ioctl", (0, command), "allow") for command in (0x5401, 0x541B, 0x5421, 0x5451, 0x80086601)),
+    ("ioctl", (0, 0x8914), "EPERM"),  # SIOCSIFFLAGS: root switches a network device off, by any socket
+    ("ioctl", (0, 0x8901), "EPERM"),  # FIOSETOWN
+    *(("fcntl", (0, command), "allow") for command in (0, 1, 2, 3, 4, 6, 1030)),
+    *(("fcntl", (0, command), "EPERM") for command in (8, 10, 15, 1 << 32 | 8)),
     ("ioctl", (0, 0x5412), "EPERM"),
     ("ioctl", (0, 0x541C), "EPERM"),
     ("ioctl", (0, 1 << 32 | 0x5412), "EPERM"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from click.testing import CliRunner, Result
 
 from fsserver.cli.policy import policy_group
 from tests.policy_files import Desk, desk_in
-from tests.support import REPOSITORY
+from tests.support import REPOSITORY, in_child
 
 GOOD = "version: 1\nextends: [preset:secrets]\nroots: {app: {path: ~/app, mode: rw}}\nprofiles: {reader: {}}\n"
 
@@ -60,6 +61,30 @@ def test_check_of_a_missing_file_exits_2(desk: Desk) -> None:
     result = run("check", str(desk.base / "gone.yaml"))
     assert result.exit_code == 2
     assert "no such file" in result.stderr
+
+
+def test_check_without_a_current_directory_exits_2_and_says_so(desk: Desk) -> None:
+    def check() -> tuple[int, dict[str, object]]:
+        gone = desk.directory("gone")
+        os.chdir(gone)
+        gone.rmdir()
+        result = run("check", "--json", "policy.yaml")
+        return result.exit_code, json.loads(result.stdout)
+
+    message = "policy.yaml: the current directory was removed; give an absolute path"
+    assert in_child(check) == (2, {"ok": False, "message": message, "problems": []})
+
+
+@pytest.mark.parametrize(
+    ("roots", "help_text"),
+    [
+        ("[{path: ~/app}]", "put a name of your choice before each, as in notes: {path: ~/notes}"),
+        ("{app: ~/app}", "write {path: ~/app}"),
+    ],
+)
+def test_check_shows_how_roots_are_written(desk: Desk, roots: str, help_text: str) -> None:
+    result = run("check", str(desk.write(f"version: 1\nroots: {roots}\n")))
+    assert result.stderr.endswith(f"= help: {help_text}\n")
 
 
 def test_the_schema_accepts_what_the_loader_accepts() -> None:

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from fsserver.policy.globs import GlobError, regex_source
+from fsserver.policy.globs import GlobError, refuse_traps, regex_source
 from fsserver.policy.rules import Matcher, Origin, PathRule
 
 HERE = Origin("test.yaml", 1)
@@ -80,11 +80,36 @@ def test_a_glob_covers(glob: str, matched: list[str], not_matched: list[str]) ->
         pytest.param("a\\", id="nothing escaped"),
         pytest.param("a\\/b", id="escaped slash"),
         pytest.param("a" * 1025, id="too long"),
+        pytest.param("**/*.{key,pem}", id="alternatives in braces"),
+        pytest.param("{1..9}.key", id="a range in braces"),
+        pytest.param(".env, *.pem", id="several in one"),
+        pytest.param("config\\secrets.json", id="backslash for a slash"),
+        pytest.param("a\\\\\\b", id="backslash for a slash, after one that is meant"),
     ],
 )
 def test_a_glob_that_would_not_mean_what_it_says_is_refused(glob: str) -> None:
-    with pytest.raises(GlobError):
+    def load() -> None:
+        refuse_traps(glob)
         regex_source(glob)
+
+    with pytest.raises(GlobError):
+        load()
+
+
+@pytest.mark.parametrize(
+    ("glob", "name"),
+    [
+        pytest.param("{{cookiecutter.slug}}/.env", "{{cookiecutter.slug}}/.env", id="braces without a choice"),
+        pytest.param("[{]a,b}", "{a,b}", id="braces that are meant"),
+        pytest.param("a[,] b", "a, b", id="a comma that is meant"),
+        pytest.param("a,b", "a,b", id="a comma without a space"),
+        pytest.param("a\\\\b", "a\\b", id="a backslash that is meant"),
+        pytest.param(r"\*.key", "*.key", id="a special character for itself"),
+    ],
+)
+def test_a_glob_that_means_what_it_says_is_taken(glob: str, name: str) -> None:
+    refuse_traps(glob)
+    assert covers(glob, name)
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ profiles:
   reader: {roots: {app: ro}, tools: [read_text_file, list_directory]}
   nobody: {roots: {}, tools: []}
 approvals: {via: [elicitation], timeout: 1m, on_unavailable: deny}
-audit: {sinks: [{file: ~/audit.jsonl}], on_failure: refuse, content: hash, max_size: 10MiB}
+audit: {sinks: [{file: ~/log/audit.jsonl}], on_failure: refuse, content: hash, max_size: 10MiB}
 server: {transport: stdio}
 """
     )
@@ -96,7 +96,7 @@ server: {transport: stdio}
     assert policy.sandbox == SandboxRules(Layer.LANDLOCK, accept_unprotected=True, accept_uid0=True)
     assert policy.client_roots is ClientRoots.NARROW
     assert policy.approvals == ApprovalRules(timeout_s=60.0)
-    assert policy.audit == AuditRules(directory=None, file=str(desk.home / "audit.jsonl"), max_size=10 * 1024**2)
+    assert policy.audit == AuditRules(directory=None, file=str(desk.home / "log/audit.jsonl"), max_size=10 * 1024**2)
     reader, nobody = policy.profiles["reader"], policy.profiles["nobody"]
     assert (dict(reader.roots or {}), reader.tools) == (
         {"app": Mode.RO},
@@ -332,7 +332,14 @@ def test_preset_readonly_beats_every_mode(desk: Desk) -> None:
         pytest.param(".git/hooks/pre-commit", True, False, id="hook"),
         pytest.param("sub/.git/config", True, False, id="git configuration"),
         pytest.param(".git/modules/lib/a/hooks/post-checkout", True, False, id="hook of a submodule"),
-        pytest.param(".git/modules/lib/refs/heads/config", True, True, id="a branch called config"),
+        pytest.param(".git/modules/refs/x/hooks/post-commit", True, False, id="hook of a submodule called refs/x"),
+        pytest.param(".git/modules/a/logs/b/config", True, False, id="configuration of a submodule called a/logs/b"),
+        pytest.param(".git/modules/a/config.worktree", True, False, id="a submodule's other configuration"),
+        pytest.param(".git/commondir", True, False, id="where git looks for hooks instead"),
+        pytest.param(".git/worktrees/w/commondir", True, False, id="where git looks for hooks of a working tree"),
+        pytest.param(".git/modules/a/commondir", True, False, id="where git looks for hooks of a submodule"),
+        pytest.param("sub/.git", True, False, id="the file that says where a repository is"),
+        pytest.param("sub/.git/index", True, True, id="what is in a repository"),
         pytest.param(".git/HEAD", True, True, id="commits work"),
         pytest.param(".git/refs/heads/hooks", True, True, id="a branch called hooks"),
         pytest.param(".gitmodules", True, False, id="gitmodules"),

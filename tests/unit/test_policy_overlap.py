@@ -47,6 +47,36 @@ def test_rules_of_the_outer_root_hold_in_the_inner_one(glob: str, denied: list[s
 
 
 @pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("a\\", id="backslash at the end"),
+        pytest.param("a\\b", id="backslash"),
+        pytest.param("*?[a]", id="special characters"),
+        pytest.param("a ", id="space at the end"),
+        pytest.param("\u3000", id="another space"),
+        pytest.param("a\nb\x01", id="control characters"),
+        pytest.param("{a,b}, c", id="what an author may not write"),
+        pytest.param("!#~", id="what may not begin a glob"),
+        pytest.param("e\u0301", id="not normalised"),
+        pytest.param("\udcff", id="not UTF-8"),
+        pytest.param("/".join(["d" * 250] * 8), id="longer than a glob may be"),
+    ],
+)
+def test_rules_hold_whatever_the_directories_between_two_roots_are_called(name: str) -> None:
+    way = name.split("/")
+    outer, inner = share(
+        RootRules("outer", "/srv", Mode.RW, Origin("p", 1), deny=rule("secret")),
+        RootRules("inner", f"/srv/{name}", Mode.RO, Origin("p", 2), deny=rule("/private")),
+        way,
+    )
+    assert not decide(outer, f"{name}/private/x", Action.READ).allowed
+    assert not decide(outer, f"{name}/x", Action.EDIT).allowed
+    assert decide(outer, "private/x", Action.EDIT).allowed
+    assert decide(outer, f"{name[:-1]}/x", Action.EDIT).allowed
+    assert not decide(inner, "a/secret", Action.READ).allowed
+
+
+@pytest.mark.parametrize(
     ("glob", "denied", "allowed"),
     [
         pytest.param(".env", ["docs/api [v2]/.env", "docs/api [v2]/a/.env"], [".env", "docs/.env"], id="any depth"),

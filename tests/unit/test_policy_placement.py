@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import pwd
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from fsserver.policy.loader import load_policy
+from fsserver.errors import ConfigError
+from fsserver.policy.loader import load_policy, policy_from_roots
 from fsserver.policy.problems import PolicyErrors
 from fsserver.policy.surroundings import Surroundings
 from tests.policy_files import Desk, desk_in
-from tests.support import REPOSITORY
+from tests.support import REPOSITORY, in_child
+
+UNKNOWN_UID = 54321
 
 
 @pytest.fixture
@@ -176,6 +180,37 @@ def test_a_root_is_not_the_audit_directory_of_another_policy(desk: Desk) -> None
     assert problem.startswith("E032 2:21 this root lies in the audit log: ")
 
 
+@pytest.mark.parametrize("sink", ["~/audit.jsonl", "~/app/../audit.jsonl", "{base}/audit.jsonl"])
+def test_a_file_for_the_audit_log_takes_its_directory_for_itself(desk: Desk, sink: str) -> None:
+    """The server is let to make and rename files in it, so `check` must say what `serve` would."""
+    problems = desk.problems(one_root("~/app") + f'audit: {{sinks: [{{file: "{sink.format(base=desk.base)}"}}]}}\n')
+    assert any("the audit log" in problem or 'holds no ".."' in problem for problem in problems)
+
+
+@pytest.mark.parametrize("name", [".audit.jsonl", "a" * 201, "\u00e9" * 101])
+def test_a_file_for_the_audit_log_whose_next_file_could_not_be_found_is_refused(desk: Desk, name: str) -> None:
+    (problem,) = desk.problems(one_root("~/app") + f'audit: {{sinks: [{{file: "~/log/{name}"}}]}}\n')
+    assert problem.startswith("E030 3:24 the audit log's file has a name that begins with a dot, or")
+
+
+@pytest.mark.parametrize(
+    ("section", "place"),
+    [
+        pytest.param('roots: {{app: {{path: ~/app, deny: ["{root}/secret"]}}}}', "2:35", id="deny"),
+        pytest.param('roots: {{app: {{path: ~/app, deny: ["{root}"]}}}}', "2:35", id="the root itself"),
+        pytest.param('roots: {{app: {{path: ~/link, deny: ["{root}/x"]}}}}', "2:36", id="the real path of a link"),
+        pytest.param(
+            'roots: {{app: {{path: ~/app, deny: [{{glob: "*.key", except: ["{root}/x"]}}]}}}}', "2:60", id="except"
+        ),
+        pytest.param('roots: {{app: {{path: ~/app}}}}\nprotect: {{read_only: ["{root}/**"]}}', "3:23", id="protect"),
+    ],
+)
+def test_a_glob_that_repeats_its_roots_path_is_refused(desk: Desk, section: str, place: str) -> None:
+    (desk.home / "link").symlink_to("app")
+    problems = desk.problems(f"version: 1\n{section.format(root=desk.home / 'app')}\n")
+    assert problems == [f"E016 {place} a glob begins at its root, and this one repeats the root's path"]
+
+
 def test_a_link_to_the_policy_must_stay_outside_too(desk: Desk) -> None:
     """Whoever can change the link chooses the policy of the next start."""
     real = desk.write(one_root("~/app"))
@@ -196,6 +231,8 @@ def test_an_extended_file_must_stay_outside_too(desk: Desk) -> None:
 @pytest.mark.parametrize("mode", [0o620, 0o602, 0o666])
 def test_a_policy_file_that_others_can_change_is_refused(desk: Desk, mode: int) -> None:
     path = desk.write(one_root("~/app"))
+    if os.geteuid() == 0:
+        os.chown(path, 0, 12345)  # else the group may be root's alone
     path.chmod(mode)
     with pytest.raises(PolicyErrors, match="can be changed by other users") as caught:
         load_policy(path, desk.here)
@@ -227,6 +264,43 @@ def test_a_policy_file_of_another_user_is_refused(desk: Desk) -> None:
         here = replace(desk.here, uid=os.geteuid() + 1)
     with pytest.raises(PolicyErrors, match="belongs to user"):
         load_policy(path, here)
+
+
+@pytest.mark.parametrize("relative", [True, False], ids=["relative", "absolute"])
+def test_a_current_directory_that_was_removed_matters_for_relative_paths_only(desk: Desk, relative: bool) -> None:
+    path, root = desk.write(one_root("~/app")), desk.home / "app"
+
+    def load() -> tuple[str, str]:
+        gone = desk.directory("gone")
+        os.chdir(gone)
+        gone.rmdir()
+        try:
+            load_policy(Path("policy.yaml") if relative else path, desk.here)
+            policy_from_roots(["app" if relative else str(root)], write=False, here=desk.here)
+        except ConfigError as error:
+            return ("refused", error.message)
+        return ("loaded", "")
+
+    message = "policy.yaml: the current directory was removed; give an absolute path"
+    assert in_child(load) == (("refused", message) if relative else ("loaded", ""))
+
+
+def test_a_user_without_any_home_directory_is_told_to_set_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOME")
+
+    def of_nobody_known() -> str:
+        if os.geteuid() == 0:
+            os.setresuid(UNKNOWN_UID, UNKNOWN_UID, UNKNOWN_UID)
+        try:
+            return Surroundings.of_process().home
+        except ConfigError as error:
+            return error.message
+
+    found = in_child(of_nobody_known)
+    if os.geteuid() == 0:
+        assert found == f"HOME is not an absolute path, and user {UNKNOWN_UID} is not in the user database: set HOME"
+    else:
+        assert found == pwd.getpwuid(os.geteuid()).pw_dir
 
 
 def test_the_process_has_its_own_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

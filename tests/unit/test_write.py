@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fsserver.policy.compiled import Limits
+from fsserver.tools.control import Control
+from fsserver.tools.files.edit_file import LARGE_AT_ONCE, LARGE_BYTES, LARGE_TURNS
 from tests.gates import Served, served, texts
 from tests.trees import build, rules, snapshot
 
@@ -216,3 +220,26 @@ def test_recursive_delete_takes_all_and_follows_nothing(gate: Served, tmp_path: 
     gate.text("delete_file", path="d", recursive=True)
     assert os.listdir(gate.top) == []
     assert (tmp_path / "outside/keep").exists()
+
+
+def test_few_large_edits_are_under_way_at_once(gate: Served) -> None:
+    (gate.top / "large").write_text("old " + "x" * LARGE_BYTES)
+    (gate.top / "small").write_text("old")
+    (gate.top / "grows").write_text("o" * 5)
+    single = [{"oldText": "old", "newText": "new"}]
+    stretched = [{"oldText": "o", "newText": "x" * 1024**2, "replaceAll": True}]
+    with ExitStack() as taken:
+        for _ in range(LARGE_AT_ONCE):
+            taken.enter_context(LARGE_TURNS)
+        for path, edits in (("large", single), ("grows", stretched)):
+            before = (gate.top / path).read_bytes()
+            late = gate.call("edit_file", Control(deadline=time.monotonic() + 0.1), path=path, edits=edits)
+            assert late.structured is not None
+            assert late.structured["error"]["code"] == "limit.time"
+            assert (gate.top / path).read_bytes() == before
+        gate.text("edit_file", path="small", edits=single)
+    for path, edits in (("large", single), ("grows", stretched)):
+        gate.text("edit_file", path=path, edits=edits)
+    assert gate.error("edit_file", path="large", edits=single)["code"] == "request.no_match"
+    assert all(LARGE_TURNS.acquire(blocking=False) for _ in range(LARGE_AT_ONCE))
+    LARGE_TURNS.release(LARGE_AT_ONCE)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,6 +19,7 @@ from fsserver.paths.writing import write_file
 from fsserver.policy.compiled import Action
 from fsserver.tools.arguments import Arguments, WholeNumber
 from fsserver.tools.call import Call
+from fsserver.tools.control import Control
 from fsserver.tools.editing.diff import fenced, unified
 from fsserver.tools.editing.edit import Edit, apply_edits
 from fsserver.tools.editing.spans import shifted
@@ -29,6 +33,12 @@ from fsserver.tools.text.cutting import count_lines, cut_lines
 MARK: Final = "\ufeff"
 MAX_EDITS: Final = 1_000
 MAX_EDITED_BYTES: Final = 32 * 1024**2  # before and after; an edit holds a few copies of the text
+
+# One edit of 29 MiB with a character beyond the Basic Multilingual Plane takes 300 MiB, and 16 calls may run at once.
+LARGE_BYTES: Final = 4 * 1024**2
+LARGE_AT_ONCE: Final = 2
+TURN_LOOK_S: Final = 0.05  # how often one that waits for its turn looks whether it was cancelled
+LARGE_TURNS: Final = threading.BoundedSemaphore(LARGE_AT_ONCE)
 
 
 class OneEdit(Arguments):
@@ -61,6 +71,14 @@ def check(call: Call[EditFile]) -> None:
     """Reads the file and works out the edits. Changes nothing."""
     wanted, target = call.arguments, call.targets["path"]
     old, version = read_version(target, wanted.expected_sha256, MAX_EDITED_BYTES)
+    with _turn(_most(len(old), wanted.edits), call.control):
+        call.plan = plan = _plan(call, old, version)
+    if not wanted.dry_run:
+        call.new_size = (target, len(old) if plan.data is None else len(plan.data))
+
+
+def _plan(call: Call[EditFile], old: bytes, version: Identity) -> Plan:
+    wanted, target = call.arguments, call.targets["path"]
     shown = display(target.shown)
     codec = codec_of(old[:HEAD_BYTES], wanted.encoding)
     mark, text = _decode(codec, old, shown)
@@ -70,10 +88,31 @@ def check(call: Call[EditFile]) -> None:
     )
     new = codec.encode(mark + edited.text)
     diff = fenced(unified(shown, mark + text, mark + edited.text, shifted(edited.regions, len(mark))))
-    sha256 = hashlib.sha256(new).hexdigest()
-    call.plan = Plan(None if new == old else new, version, diff, sha256, edited.replacements)
-    if not wanted.dry_run:
-        call.new_size = (target, len(new))
+    return Plan(None if new == old else new, version, diff, hashlib.sha256(new).hexdigest(), edited.replacements)
+
+
+def _most(size: float, edits: Sequence[OneEdit]) -> float:
+    """About the most that the text can come to: each edit of many places stretches it, another adds its new text."""
+    for each in edits:
+        if each.replace_all or each.expected_replacements is not None:
+            size *= max(1.0, len(each.new_text) / max(1, len(each.old_text)))
+        else:
+            size += len(each.new_text)
+    return size
+
+
+@contextmanager
+def _turn(size: float, control: Control) -> Iterator[None]:
+    """Large edits wait here until few are under way. Raises what `Control.checkpoint` raises."""
+    if size <= LARGE_BYTES:
+        yield
+        return
+    while not LARGE_TURNS.acquire(timeout=TURN_LOOK_S):
+        control.checkpoint()
+    try:
+        yield
+    finally:
+        LARGE_TURNS.release()
 
 
 def _decode(codec: Codec, data: bytes, shown: str) -> tuple[str, str]:

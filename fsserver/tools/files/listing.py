@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from typing import Final, Literal
+from bisect import bisect_right
+from typing import Final, Literal, NamedTuple
 
 from pydantic import Field
 
 from fsserver.errors import BadArguments, FsserverError, NotFound
 from fsserver.paths.entry import Entry
-from fsserver.paths.names import display, undisplay
-from fsserver.paths.reading import list_entries
+from fsserver.paths.names import display, displayed, undisplay
+from fsserver.paths.reading import list_entries, list_names
 from fsserver.paths.workspace import Access, ClientPath, Workspace
 from fsserver.policy.compiled import Action
 from fsserver.tools.arguments import WholeNumber
@@ -35,8 +35,7 @@ class ListDirectoryWithSizes(ListDirectory):
     sort_by: Literal["name", "size"] = Field("name", description="size: largest first.")
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One entry with its size; None where the size is not to be told."""
 
     name: str
@@ -52,25 +51,29 @@ class Row:
 
 def list_directory(call: Call[ListDirectory]) -> ToolResult:
     wanted = call.arguments
-    entries = list(list_entries(call.targets["path"]))
+    names, directories = list_names(call.targets["path"])
     if wanted.cursor is not None:
-        last = os.fsencode(undisplay(wanted.cursor))
-        entries = [entry for entry in entries if os.fsencode(entry.name) > last]
-    lines = [("[DIR] " if entry.kind == "directory" else "[FILE] ") + display(entry.name) for entry in entries]
+        del names[: bisect_right(names, os.fsencode(undisplay(wanted.cursor)), key=os.fsencode)]
+    lines = [
+        ("[DIR] " if name in directories else "[FILE] ") + shown
+        for name, shown in zip(names, displayed(names), strict=True)
+    ]
     text, count = fitting(lines, text_budget(call.limits.result_bytes), wanted.max_entries)
     call.facts["entries"] = count
     if count == len(lines):
         return paged(text, None)
-    return paged(text, display(entries[count - 1].name), [f"{len(lines) - count} more entries follow."])
+    return paged(text, display(names[count - 1]), [f"{len(lines) - count} more entries follow."])
 
 
 def list_directory_with_sizes(call: Call[ListDirectoryWithSizes]) -> ToolResult:
     wanted = call.arguments
+    entries = list(list_entries(call.targets["path"]))
+    names = displayed([entry.name for entry in entries])
     rows: list[Row] = []
-    for number, entry in enumerate(list_entries(call.targets["path"])):
+    for number, (entry, name) in enumerate(zip(entries, names, strict=True)):
         if number % CHECKPOINT_ENTRIES == 0:
             call.control.checkpoint()
-        rows.append(Row(display(entry.name), entry.kind == "directory", _size(call.workspace, entry)))
+        rows.append(Row(name, entry.kind == "directory", _size(call.workspace, entry)))
     if wanted.sort_by == "size":
         rows.sort(key=lambda row: -(row.size or 0))
     else:
