@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
@@ -30,6 +31,7 @@ class Call(Generic[A]):
         targets: the opened and decided target of every path parameter, by wire name; closed by the gate.
         each: decides one more path, for tools that take a list of them, and hands its target to a function. A failure
             is audited before it is raised, and the call goes on.
+        large_turns: taken by work whose memory is large beside what a call usually needs; few have one at once.
         plan: what the pre-intent step worked out for the body.
         new_size: the target that the effect writes and how many bytes it will have then, for the root's quota.
         facts: what the outcome record says besides success: bytes, sha256, counts.
@@ -41,6 +43,7 @@ class Call(Generic[A]):
     limits: Limits
     control: Control
     each: Each
+    large_turns: threading.BoundedSemaphore
     plan: Any = None
     new_size: tuple[Target, int] | None = None
     facts: dict[str, Any] = field(default_factory=dict)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Any, Final, TypeVar
@@ -38,6 +39,8 @@ T = TypeVar("T")
 
 MAX_NAME: Final = 100  # characters of a tool's name that are recorded and repeated
 
+LARGE_AT_ONCE: Final = 2  # holders of `Call.large_turns`
+
 
 class Gate:
     """Decides, records and runs calls. Thread-safe: calls share nothing but the log and a counter."""
@@ -50,6 +53,7 @@ class Gate:
         self._audit = audit
         self._logger = logger or logging.getLogger(__name__)
         self._numbers = itertools.count(1)
+        self._large_turns = threading.BoundedSemaphore(LARGE_AT_ONCE)
 
     def tools(self, session: Session) -> tuple[Tool[Any], ...]:
         """What this session may call and is told of, in the registry's order."""
@@ -78,7 +82,8 @@ class Gate:
                 trail.arguments = summarise(arguments, self._registry.contents)
                 tool = self._tool(session, name)
                 parsed = parse(tool.name, tool.arguments, arguments)
-                call = Call(parsed, {}, workspace, self._policy.limits, control, self._each(workspace, trail))
+                each = self._each(workspace, trail)
+                call = Call(parsed, {}, workspace, self._policy.limits, control, each, self._large_turns)
                 for parameter, access in tool.paths.items():
                     path = ClientPath(getattr(parsed, parameter))
                     target = opened.enter_context(workspace.target(path, access))

@@ -14,7 +14,8 @@ import pytest
 
 from fsserver.policy.compiled import Limits
 from fsserver.tools.control import Control
-from fsserver.tools.files.edit_file import LARGE_AT_ONCE, LARGE_BYTES, LARGE_TURNS
+from fsserver.tools.files.edit_file import LARGE_BYTES
+from fsserver.tools.gate import LARGE_AT_ONCE
 from tests.gates import Served, served, texts
 from tests.trees import build, rules, snapshot
 
@@ -228,9 +229,10 @@ def test_few_large_edits_are_under_way_at_once(gate: Served) -> None:
     (gate.top / "grows").write_text("o" * 5)
     single = [{"oldText": "old", "newText": "new"}]
     stretched = [{"oldText": "o", "newText": "x" * 1024**2, "replaceAll": True}]
+    turns = gate.gate._large_turns
     with ExitStack() as taken:
         for _ in range(LARGE_AT_ONCE):
-            taken.enter_context(LARGE_TURNS)
+            taken.enter_context(turns)
         for path, edits in (("large", single), ("grows", stretched)):
             before = (gate.top / path).read_bytes()
             late = gate.call("edit_file", Control(deadline=time.monotonic() + 0.1), path=path, edits=edits)
@@ -241,5 +243,4 @@ def test_few_large_edits_are_under_way_at_once(gate: Served) -> None:
     for path, edits in (("large", single), ("grows", stretched)):
         gate.text("edit_file", path=path, edits=edits)
     assert gate.error("edit_file", path="large", edits=single)["code"] == "request.no_match"
-    assert all(LARGE_TURNS.acquire(blocking=False) for _ in range(LARGE_AT_ONCE))
-    LARGE_TURNS.release(LARGE_AT_ONCE)
+    assert all(turns.acquire(blocking=False) for _ in range(LARGE_AT_ONCE))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +18,6 @@ from fsserver.paths.writing import write_file
 from fsserver.policy.compiled import Action
 from fsserver.tools.arguments import Arguments, WholeNumber
 from fsserver.tools.call import Call
-from fsserver.tools.control import Control
 from fsserver.tools.editing.diff import fenced, unified
 from fsserver.tools.editing.edit import Edit, apply_edits
 from fsserver.tools.editing.spans import shifted
@@ -36,9 +34,7 @@ MAX_EDITED_BYTES: Final = 32 * 1024**2  # before and after; an edit holds a few 
 
 # One edit of 29 MiB with a character beyond the Basic Multilingual Plane takes 300 MiB, and 16 calls may run at once.
 LARGE_BYTES: Final = 4 * 1024**2
-LARGE_AT_ONCE: Final = 2
 TURN_LOOK_S: Final = 0.05  # how often one that waits for its turn looks whether it was cancelled
-LARGE_TURNS: Final = threading.BoundedSemaphore(LARGE_AT_ONCE)
 
 
 class OneEdit(Arguments):
@@ -71,7 +67,7 @@ def check(call: Call[EditFile]) -> None:
     """Reads the file and works out the edits. Changes nothing."""
     wanted, target = call.arguments, call.targets["path"]
     old, version = read_version(target, wanted.expected_sha256, MAX_EDITED_BYTES)
-    with _turn(_most(len(old), wanted.edits), call.control):
+    with _turn(_most(len(old), wanted.edits), call):
         call.plan = plan = _plan(call, old, version)
     if not wanted.dry_run:
         call.new_size = (target, len(old) if plan.data is None else len(plan.data))
@@ -102,17 +98,17 @@ def _most(size: float, edits: Sequence[OneEdit]) -> float:
 
 
 @contextmanager
-def _turn(size: float, control: Control) -> Iterator[None]:
+def _turn(size: float, call: Call[EditFile]) -> Iterator[None]:
     """Large edits wait here until few are under way. Raises what `Control.checkpoint` raises."""
     if size <= LARGE_BYTES:
         yield
         return
-    while not LARGE_TURNS.acquire(timeout=TURN_LOOK_S):
-        control.checkpoint()
+    while not call.large_turns.acquire(timeout=TURN_LOOK_S):
+        call.control.checkpoint()
     try:
         yield
     finally:
-        LARGE_TURNS.release()
+        call.large_turns.release()
 
 
 def _decode(codec: Codec, data: bytes, shown: str) -> tuple[str, str]:
