@@ -73,7 +73,7 @@ def test_workstation_works_in_one_project(tmp_path: Path) -> None:
     policy = load("workstation.yaml", tmp_path)
     assert granted(policy, "src/main.py") == {"workspace": WRITING | {"move"}, "notes": READING}
     assert granted(policy, "vendor/lib.py")["workspace"] == READING
-    assert policy.client_roots is ClientRoots.NARROW
+    assert policy.client_roots is ClientRoots.IGNORE
     reader = narrow(policy, "reader")
     assert [root.name for root in reader.roots] == ["workspace"]
     assert reader.tools is not None

@@ -1,6 +1,7 @@
 """``client_roots: narrow``: what a client offers as its roots cuts its session down, and never widens it.
 
-Until the client has said, and when it cannot or does not say, every path is refused.
+Until the client has said, and when it does not say, every path is refused. A client that knows no roots takes
+nothing away.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ class RootsOfConnection:
 
     async def _answer(self, capabilities: types.ClientCapabilities | None) -> Workspace:
         if not offered(capabilities):
-            return closed(self._granted, "the client has no roots")
+            return self._granted
         try:
             answer = await asyncio.wait_for(self._peer.ask("roots/list", None), TIMEOUT_S)
         except (TimeoutError, ProtocolError):
@@ -89,7 +90,7 @@ class RootsOfCall:
         if isinstance(responses, Mapping) and QUESTION in responses:
             return narrowed(self._granted, _uris(responses[QUESTION]))
         if not offered(self._capabilities):
-            return closed(self._granted, "the client has no roots")
+            return self._granted
         return None
 
 
