@@ -91,7 +91,8 @@ def _text(verdict: Verdict) -> str:
         lines.append(f"{_status(verdict.status.name)} {_name(verdict.path)}: {verdict.message}")
     if verdict.skipped:
         lines.append(f"Not looked at: {_times(verdict.skipped, 'other entry', 'other entries')}, no .jsonl.")
-    if verdict.chains:
+    whole = verdict.status.name == "WHOLE"
+    if verdict.chains and (whole or verdict.expect_head is not None):
         lines.append(_about_head(verdict))
     return "\n".join(lines)
 

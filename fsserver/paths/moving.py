@@ -6,16 +6,26 @@ import errno
 import os
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 
-from fsserver.errors import AlreadyExists, BadPath, CrossDevice, DirectoryNotEmpty, ProtectedName, UnstablePath
+from fsserver.errors import (
+    AlreadyExists,
+    BadPath,
+    CrossDevice,
+    DirectoryNotEmpty,
+    FsserverError,
+    ProtectedName,
+    UnstablePath,
+)
+from fsserver.paths.crossing import check_crossing, crosses
 from fsserver.paths.descent import Descent
 from fsserver.paths.names import display
 from fsserver.paths.outcomes import outcome
-from fsserver.paths.quota import check_quota, held
+from fsserver.paths.quota import held
 from fsserver.paths.renaming import rename_no_replace
 from fsserver.paths.ruling import FREE
 from fsserver.paths.target import Target
-from fsserver.paths.tree import check_tree
+from fsserver.paths.tree import check_tree, protection_changes
 
 
 def _nothing() -> None:
@@ -23,20 +33,16 @@ def _nothing() -> None:
 
 
 def move(source: Target, destination: Target, *, checkpoint: Callable[[], None] = _nothing) -> None:
-    """Rename ``source`` to ``destination``, which must be absent; see also `check_tree`, which this calls.
+    """Rename ``source`` to ``destination``, which must be absent; see also `check_move`, which this calls.
 
     Raises:
         AlreadyExists: the destination exists (by now).
         CrossDevice: they lie on different file systems; nothing has changed.
         BadPath: a directory into itself.
-        ProtectedName, Denied, UnstablePath, PermissionDenied, NoSpace, InputOutputError.
+        ProtectedName, Denied, HardLinkDenied, FileTooLarge, QuotaExceeded, UnstablePath, PermissionDenied, NoSpace,
+        InputOutputError.
     """
-    check_tree(source, destination, checkpoint=checkpoint)
-    assert source.stat is not None
-    across = source.root.identity != destination.root.identity
-    size = held(source.stat) if stat.S_ISREG(source.stat.st_mode) else 0
-    if across:
-        check_quota(destination, size)
+    size = check_move(source, destination, checkpoint=checkpoint)
     source.verify()
     destination.verify()
     if not source.unchanged():
@@ -59,9 +65,46 @@ def move(source: Target, destination: Target, *, checkpoint: Callable[[], None] 
         raise outcome(error, "rename", source.shown, destination.shown) from None
     source.root.aliases.forget()
     destination.root.aliases.forget()
-    if across:
-        source.root.usage.add(-size)
-        destination.root.usage.add(size)
+    _look_again(source, destination)
+    source.root.usage.add(-size)
+    destination.root.usage.add(size)
+
+
+def _look_again(source: Target, destination: Target) -> None:
+    """Once more, where it is now: what another call made in the tree after it was checked must not have become
+    protected, or have lost protection. If it did, the move is taken back. Not to be cancelled half-way.
+    """
+    assert source.stat is not None
+    if not stat.S_ISDIR(source.stat.st_mode) or not (source.ruling.may_protect or destination.ruling.may_protect):
+        return
+    try:
+        with destination.holding(source) as moved:
+            count, rule = protection_changes(moved, source)
+        if not count:
+            return
+        error: FsserverError = ProtectedName(
+            f"Access denied - a name appeared below {display(source.shown)} that would not keep exactly the protection "
+            "it has; the move was taken back",
+            rule=None if rule is None else str(rule),
+        )
+    except FsserverError as unknown:  # it was moved on already, or cannot be listed any more
+        error = unknown
+    with suppress(OSError):
+        rename_no_replace(destination.parent, destination.leaf, source.parent, source.leaf)
+    raise error
+
+
+def check_move(source: Target, destination: Target, *, checkpoint: Callable[[], None] = _nothing) -> int:
+    """Whether the move may be made, as far as can be told before. Changes nothing.
+
+    Returns:
+        The bytes that the one root loses and the other gains; see `check_crossing`.
+
+    Raises:
+        What `check_tree` and `check_crossing` raise.
+    """
+    check_tree(source, destination, checkpoint=checkpoint)
+    return check_crossing(source, destination, checkpoint=checkpoint) if crosses(source, destination) else 0
 
 
 def delete(target: Target, *, recursive: bool = False, checkpoint: Callable[[], None] = _nothing) -> None:

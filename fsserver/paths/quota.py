@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
 
 from fsserver.errors import QuotaExceeded
 from fsserver.paths.descent import Descent
@@ -17,6 +19,8 @@ from fsserver.paths.entry import Directory
 from fsserver.paths.target import Target
 
 REMEMBERED_S = 60.0
+
+Stated: TypeAlias = tuple[str, os.stat_result]
 
 
 def check_quota(target: Target, new_bytes: int) -> None:
@@ -52,22 +56,29 @@ def held(status: os.stat_result) -> int:
 
 
 def _measure(root: Directory) -> int:
-    total = 0
-    with Descent(root) as descent:
+    return sum(held(status) for _, status in files_below(root))
+
+
+def files_below(directory: Directory, checkpoint: Callable[[], None] = lambda: None) -> Iterator[Stated]:
+    """Every regular file below, protected ones too: its name beneath the root, and its stat. What cannot be listed or
+    is gone by now is left out.
+    """
+    with Descent(directory) as descent:
         try:
             descent.begin()
         except OSError:
-            return 0
+            return
         while descent.frames:
+            checkpoint()
             frame = descent.frames[-1]
             for entry in frame.entries:
                 try:
                     if entry.kind == "file":
-                        total += held(os.stat(entry.name, dir_fd=frame.directory.descriptor, follow_symlinks=False))
+                        status = os.stat(entry.name, dir_fd=frame.directory.descriptor, follow_symlinks=False)
+                        yield entry.path, status
                     elif entry.kind == "directory" and descent.enter(entry):
                         break
                 except OSError:
                     continue
             else:
                 descent.leave()
-    return total

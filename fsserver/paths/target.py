@@ -102,6 +102,12 @@ class Target:
             self._directory = Directory(self.ruling, self.resolver, self.name, self.handle)
         return self._directory
 
+    def holding(self, other: Target) -> Target:
+        """This absent name with the object of ``other``, which was moved there. A target of its own; close it."""
+        moved = Target(self.ruling, self.resolver, self.requested, self.access, self.action)
+        moved.name, moved.stat, moved.handle = self.name, other.stat, os.dup(other.handle)
+        return moved
+
     def verify(self) -> None:
         """Refuse if the parent directory is not where it was decided about. Call right before an effect.
 

@@ -92,6 +92,27 @@ def check_tree(source: Target, destination: Target | None = None, *, checkpoint:
     may_protect = source.ruling.may_protect or (destination is not None and destination.ruling.may_protect)
     if not may_protect or not stat.S_ISDIR(source.stat.st_mode):
         return
+    count, rule = protection_changes(source, destination, checkpoint)
+    if count:
+        names = "name" if count == 1 else "names"
+        what = "be deleted" if destination is None else "keep exactly the protection they have"
+        verb = "must not" if destination is None else "would not"
+        raise ProtectedName(
+            f"Access denied - {count} protected {names} below {display(source.shown)} {verb} {what}",
+            rule=None if rule is None else str(rule),
+            allowed_instead="handle the unprotected names below one by one",
+        )
+
+
+def protection_changes(
+    source: Target, destination: Target | None, checkpoint: Callable[[], None] = _nothing
+) -> tuple[int, Origin | None]:
+    """How many names below ``source`` are protected otherwise below ``destination``, or at all where that is None; and
+    the rule of one of them.
+
+    Raises:
+        PermissionDenied, InputOutputError, UnstablePath.
+    """
     count = 0
     rule: Origin | None = None
     for entry in walk(source, checkpoint=checkpoint, into_protected=True):
@@ -104,12 +125,4 @@ def check_tree(source: Target, destination: Target | None = None, *, checkpoint:
         if before != after:
             count += 1
             rule = rule or deciding
-    if count:
-        names = "name" if count == 1 else "names"
-        what = "be deleted" if destination is None else "keep exactly the protection they have"
-        verb = "must not" if destination is None else "would not"
-        raise ProtectedName(
-            f"Access denied - {count} protected {names} below {display(source.shown)} {verb} {what}",
-            rule=None if rule is None else str(rule),
-            allowed_instead="handle the unprotected names below one by one",
-        )
+    return count, rule

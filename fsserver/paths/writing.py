@@ -8,9 +8,11 @@ crashes of this process; nothing is synced to disk, so a power cut can lose the 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import secrets
 import stat
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
@@ -29,6 +31,10 @@ from fsserver.policy.compiled import Action
 _CHUNK = 1024 * 1024
 _TEMPORARY = os.O_WRONLY | os.O_CREAT | os.O_EXCL | c.O_NOFOLLOW | c.O_CLOEXEC
 _ATTEMPTS = 8
+
+# A rename takes microseconds, but its thread may have to wait for a processor.
+_LOCK_S = 0.25
+_LOCK_LOOK_S = 0.000_2
 
 
 def write_file(target: Target, data: bytes, *, expected: Identity | None = None) -> os.stat_result:
@@ -135,19 +141,53 @@ def _replace(target: Target, data: bytes, expected: Identity | None) -> os.stat_
                 _write_all(descriptor, data)
                 carry_over(current, old, descriptor, target.shown)
                 _flush(descriptor)
-                target.verify()
-                now = os.stat(target.leaf, dir_fd=target.parent, follow_symlinks=False)
-                if expected is not None and Identity.of(now) != expected:
-                    raise _stale(target)
-                if not same_object(now, old):
-                    continue  # another writer was faster: what it made is what is replaced now
-                os.rename(name, target.leaf, src_dir_fd=target.parent, dst_dir_fd=target.parent)
+                with _only_replacer(current):
+                    target.verify()
+                    now = os.stat(target.leaf, dir_fd=target.parent, follow_symlinks=False)
+                    if expected is not None and Identity.of(now) != expected:
+                        raise _stale(target)
+                    if not same_object(now, old):
+                        continue  # another writer was faster: what it made is what is replaced now
+                    os.rename(name, target.leaf, src_dir_fd=target.parent, dst_dir_fd=target.parent)
                 status = os.fstat(descriptor)
         finally:
             os.close(current)
         target.root.usage.add(held(status) - held(old))
         return status
     raise UnstablePath(f"Others kept replacing the file; nothing was changed: {display(target.shown)}")
+
+
+@contextmanager
+def _only_replacer(current: int) -> Iterator[None]:
+    """Between the last look at the file and the rename no other call replaces it, of this server or of another.
+
+    Whoever replaces a file holds a lock (flock(2)) on the one that goes; who waited then sees that it has gone. A lock
+    that lasts longer than a rename is another program's, which does not mean us. A file that this user may not read has
+    no lock and needs none: nobody has seen a version of it to insist on.
+    """
+    try:
+        lock = os.open(f"/proc/self/fd/{current}", os.O_RDONLY | c.O_NONBLOCK | c.O_CLOEXEC)
+    except PermissionError:
+        yield
+        return
+    try:
+        _lock(lock)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _lock(descriptor: int) -> None:
+    until = time.monotonic() + _LOCK_S
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:  # EWOULDBLOCK: held; anything else: this file system has no locks
+            if error.errno != errno.EWOULDBLOCK or time.monotonic() > until:
+                return
+            time.sleep(_LOCK_LOOK_S)
+        else:
+            return
 
 
 def _open_current(target: Target) -> int:

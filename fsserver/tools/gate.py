@@ -20,7 +20,7 @@ from contextlib import ExitStack
 from typing import Any, Final, TypeVar
 
 from fsserver.audit.log import AuditLog
-from fsserver.audit.record import summarise
+from fsserver.audit.record import content, summarise
 from fsserver.errors import AuditError, FsserverError, InternalError, ToolDenied, UnknownTool
 from fsserver.paths.quota import check_quota
 from fsserver.paths.target import Target
@@ -79,9 +79,8 @@ class Gate:
         workspace = session.workspace
         with ExitStack() as opened:
             try:
+                tool, parsed = self._understood(session, name, arguments, trail)
                 trail.arguments = summarise(arguments, self._registry.contents)
-                tool = self._tool(session, name)
-                parsed = parse(tool.name, tool.arguments, arguments)
                 each = self._each(workspace, trail)
                 call = Call(parsed, {}, workspace, self._policy.limits, control, each, self._large_turns)
                 for parameter, access in tool.paths.items():
@@ -110,6 +109,23 @@ class Gate:
                 raise internal from bug
             self._record(trail, *trail.done(call.facts))
             return result
+
+    def _understood(
+        self, session: Session, name: str, arguments: Mapping[str, Any], trail: Trail
+    ) -> tuple[Tool[Any], Any]:
+        """The tool and its arguments. Of arguments that fit no tool granted here the log shows only paths: the rest
+        may be contents under a wrong name or in a wrong form.
+        """
+        try:
+            tool = self._tool(session, name)
+            return tool, parse(tool.name, tool.arguments, arguments)
+        except FsserverError:
+            paths = self._registry.paths
+            shown = {
+                key: value if key in paths and _is_text(value) else _covered(value) for key, value in arguments.items()
+            }
+            trail.arguments = summarise(shown, ())
+            raise
 
     def _tool(self, session: Session, name: str) -> Tool[Any]:
         """The tool, if there is one and the policy grants it."""
@@ -157,3 +173,17 @@ class Gate:
                 rule=error.rule,
                 allowed_instead=error.allowed_instead,
             ) from error
+
+
+def _is_text(value: object) -> bool:
+    """A string or a list of strings."""
+    return all(isinstance(item, str) for item in (value if isinstance(value, list) else [value]))
+
+
+def _covered(value: object) -> object:
+    """What a record shows of what may be contents."""
+    if isinstance(value, str):
+        return content(value)
+    if isinstance(value, bool | int | float | None):
+        return value
+    return {"cut": type(value).__name__}

@@ -74,6 +74,7 @@ class Registry:
         self.tools = tuple(tools)
         self._by_name = {tool.name: tool for tool in self.tools}
         self.contents = frozenset[str]().union(*(tool.contents for tool in self.tools))
+        self.paths = frozenset[str]().union(*({*tool.paths, *tool.path_lists} for tool in self.tools))
         if len(self._by_name) != len(self.tools):
             raise ValueError("two tools have one name")
 

@@ -23,6 +23,7 @@ from fsserver.server.connection import Connection
 from fsserver.transport import jsonrpc
 from fsserver.transport.jsonrpc import Id, Malformed, Message, Notification, Request, Response
 from fsserver.transport.lines import LineWriter
+from fsserver.transport.posting import post
 
 MAX_LINE_BYTES: Final = 16 * 1024 * 1024
 UNANSWERED_BYTES: Final = 2 * MAX_LINE_BYTES
@@ -123,7 +124,7 @@ class Dispatcher:
     def hand_over(self, messages: list[Message]) -> None:
         """As `messages`, from the front's thread, which waits while `full`."""
         self._posted += 1
-        self._loop.call_soon_threadsafe(self._take, messages)
+        post(self._loop, self._take, messages)
 
     def _take(self, messages: list[Message]) -> None:
         self._taken += 1
@@ -255,7 +256,7 @@ class Dispatcher:
         self.advance()
 
     def notify_from_thread(self, call: InFlight, method: str, params: Mapping[str, Any]) -> None:
-        self._loop.call_soon_threadsafe(self._notify_for, call, method, params)
+        post(self._loop, self._notify_for, call, method, params)
 
     def _notify_for(self, call: InFlight, method: str, params: Mapping[str, Any]) -> None:
         if not call.over and not call.unwanted and self._writer.backlog <= BACKLOG_BYTES // 2:

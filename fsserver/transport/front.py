@@ -23,6 +23,7 @@ from fsserver.transport import jsonrpc
 from fsserver.transport.dispatch import MAX_LINE_BYTES, Dispatcher, InFlight
 from fsserver.transport.jsonrpc import INVALID_REQUEST, Malformed, Message, Request
 from fsserver.transport.lines import LineSplitter, LineWriter
+from fsserver.transport.posting import post
 
 READ_BYTES: Final = 64 * 1024
 """How much one read takes: the usual capacity of a pipe, and below the size from which malloc maps pages."""
@@ -145,7 +146,7 @@ class Front:
                     return
                 front.batch.extend(self._splitter.split(chunk))
             if not chunk:
-                self._loop.call_soon_threadsafe(self._end)
+                post(self._loop, self._end)
                 return
             if not self._serve(front):
                 return
@@ -200,14 +201,14 @@ class Front:
             front.since = time.monotonic()
             unwatched, self._watching = not self._watching, True
         if unwatched:
-            self._loop.call_soon_threadsafe(self._watch)
+            post(self._loop, self._watch)
         answer = call.answer()
         with front.mutex:
             front.call = None
             if not front.relieved:
                 front.answers.append(answer)
                 return True
-        self._loop.call_soon_threadsafe(self._dispatcher.adopted_done, call, answer)
+        post(self._loop, self._dispatcher.adopted_done, call, answer)
         return False
 
     def _write(self, front: _Thread) -> None:

@@ -8,6 +8,8 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
+from fsserver.transport.posting import post
+
 WRITE_BYTES: Final = 256 * 1024
 """How much one write offers at most. Copying more together than the kernel takes would be waste."""
 
@@ -99,7 +101,7 @@ class LineWriter:
             if not lines:
                 return
             self._queue(lines)
-        self._loop.call_soon_threadsafe(self._schedule)
+        post(self._loop, self._schedule)
 
     async def flushed(self) -> None:
         """Wait until everything is written, or can never be."""

@@ -15,6 +15,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, TypeVar, cast
 
+from fsserver.transport.posting import post
+
 T = TypeVar("T")
 
 STALL_S: Final = 0.001
@@ -125,7 +127,7 @@ class Workers:
         if not self._collecting:
             self._collecting = True
             assert self._loop is not None
-            self._loop.call_soon_threadsafe(self._collect)
+            post(self._loop, self._collect)
 
     def _collect(self) -> None:
         self._collecting = False  # before the results are read, for the same reason

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,12 +13,15 @@ from fsserver.errors import (
     AlreadyExists,
     BadPath,
     DirectoryNotEmpty,
+    FileTooLarge,
     FsserverError,
+    HardLinkDenied,
     OperationDenied,
     ProtectedName,
+    QuotaExceeded,
     UnstablePath,
 )
-from fsserver.paths import moving, tree
+from fsserver.paths import moving, renaming, tree
 from fsserver.paths.workspace import Access, ClientPath, Workspace
 from fsserver.policy.compiled import Action, Effect, Mode, RootRules
 from tests.support import in_child
@@ -217,6 +221,63 @@ def test_move_to_another_root_needs_both(
                 move(work, f"{tmp_path}/one/d", f"{tmp_path}/two/d")
             assert raised.value.code.startswith("denied.")
             assert (tmp_path / "one/d/x").exists()
+
+
+CROSSING = [
+    ("directory_over_the_quota", {}, {"quota": 10}, "d", QuotaExceeded),
+    ("directory_with_a_file_over_max_file", {}, {"max_file": 10}, "d", FileTooLarge),
+    ("file_over_max_file", {}, {"max_file": 10}, "d/x", FileTooLarge),
+    ("file_with_several_names", {"hardlinks": Effect.DENY}, {}, "h", HardLinkDenied),
+    ("directory_with_such_a_file", {"hardlinks": Effect.DENY}, {}, "e", HardLinkDenied),
+]
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "name", "kind"), [row[1:] for row in CROSSING], ids=[row[0] for row in CROSSING]
+)
+def test_move_to_another_root_does_not_pass_its_rules_on_files(
+    here: dict[str, object], there: dict[str, object], name: str, kind: type[FsserverError], tmp_path: Path
+) -> None:
+    build(tmp_path, [f"file one/d/x {'x' * 100}", "file one/h text", "hard one/e/f/h = one/h", "dir two"])
+    before = snapshot(tmp_path)
+    first: RootRules = rules(tmp_path / "one", name="one", **here)  # type: ignore[arg-type]
+    second: RootRules = rules(tmp_path / "two", name="two", **there)  # type: ignore[arg-type]
+    with workspace(first, second) as work:
+        with pytest.raises(kind):
+            move(work, f"{tmp_path}/one/{name}", f"{tmp_path}/two/moved")
+        assert snapshot(tmp_path) == before
+        move(work, f"{tmp_path}/one/{name}", f"{tmp_path}/one/moved")  # in its own root it stays under the same rules
+
+
+def test_moved_directory_counts_for_the_quota_it_came_into(tmp_path: Path) -> None:
+    build(tmp_path, [f"file one/d/x {'x' * 60}", f"file one/y {'y' * 60}", "dir two"])
+    first = rules(tmp_path / "one", name="one")
+    with workspace(first, rules(tmp_path / "two", name="two", quota=100)) as work:
+        move(work, f"{tmp_path}/one/d", f"{tmp_path}/two/d")
+        with pytest.raises(QuotaExceeded):
+            move(work, f"{tmp_path}/one/y", f"{tmp_path}/two/y")
+
+
+@pytest.mark.parametrize(
+    ("deny", "late"), [("new/secret", "secret"), ("old/secret", "secret"), ("new/a/b", "a/b")], ids=str
+)
+def test_move_is_taken_back_if_a_name_came_into_the_tree_that_changes_its_protection(
+    deny: str, late: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another call makes the name after the tree was checked, right before the rename."""
+    build(tmp_path, ["file old/a/x text"])
+    rename = renaming.rename_no_replace
+
+    def late_rename(*arguments: Any) -> None:
+        monkeypatch.setattr(moving, "rename_no_replace", rename)
+        (tmp_path / "old" / late).write_text("made meanwhile")
+        rename(*arguments)
+
+    monkeypatch.setattr(moving, "rename_no_replace", late_rename)
+    with workspace(rules(tmp_path, deny=[f"/{deny}"])) as work, pytest.raises(ProtectedName):
+        move(work, "old", "new")
+    assert os.listdir(tmp_path) == ["old"]
+    assert (tmp_path / "old" / late).exists()
 
 
 def test_delete_removes_links_and_special_files_themselves(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import os
 import resource
 import stat
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -448,3 +449,43 @@ def test_target_closed_twice_is_harmless(tmp_path: Path) -> None:
         target: Target = work.target(ClientPath("new"), Access.WRITE)
         target.close()
         target.close()
+
+
+def test_writer_that_waited_for_another_sees_the_others_version_and_does_not_replace_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one is a second server between its last look and its rename."""
+    monkeypatch.setattr(writing, "_LOCK_S", 20.0)
+    file = tmp_path / "f"
+    file.write_bytes(b"old")
+    outcomes: list[object] = []
+
+    def write(target: Target, expected: reading.Identity) -> None:
+        try:
+            outcomes.append(writing.write_file(target, b"mine", expected=expected))
+        except FsserverError as error:
+            outcomes.append(error)
+
+    with workspace(rules(tmp_path)) as work, work.target(ClientPath("f"), Access.WRITE) as target:
+        seen = reading.Identity.of(file.stat())
+        with file.open("rb") as other:
+            fcntl.flock(other, fcntl.LOCK_EX)
+            writer = threading.Thread(target=write, args=(target, seen))
+            writer.start()
+            until = time.monotonic() + 10
+            while not left_over(tmp_path) and not outcomes and time.monotonic() < until:
+                os.sched_yield()
+            (tmp_path / "new").write_bytes(b"theirs")
+            (tmp_path / "new").rename(file)
+        writer.join(30)
+    assert [type(outcome) for outcome in outcomes] == [StaleWrite]
+    assert file.read_bytes() == b"theirs"
+
+
+def test_lock_of_another_program_does_not_keep_a_file_from_being_written(tmp_path: Path) -> None:
+    file = tmp_path / "f"
+    file.write_bytes(b"old")
+    with workspace(rules(tmp_path)) as work, file.open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        put(work, "f", b"new")
+    assert file.read_bytes() == b"new"

@@ -146,6 +146,27 @@ def test_contents_never_reach_the_log(gate: Served) -> None:
     assert "TOPSECRET" not in Path(gate.log.path).read_text()
 
 
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        pytest.param("write_file", {"path": "a.txt", "contents": "TOPSECRET"}, id="misnamed"),
+        pytest.param("write_file", {"path": "a.txt", "content": ["TOPSECRET"]}, id="a_list"),
+        pytest.param("write_file", {"path": "a.txt", "content": {"text": "TOPSECRET"}}, id="an_object"),
+        pytest.param("edit_file", {"path": "a.txt", "edits": '[{"oldText": "TOPSECRET"}]'}, id="json_in_a_string"),
+        pytest.param("edit_file", {"path": "a.txt", "edits": [{"old_text": "TOPSECRET"}]}, id="misnamed_below"),
+        pytest.param("put_file", {"path": "a.txt", "body": "TOPSECRET"}, id="unknown_tool"),
+    ],
+)
+def test_contents_in_a_wrong_form_are_not_in_the_log_and_the_path_is(
+    tool: str, arguments: dict[str, Any], gate: Served
+) -> None:
+    gate.error(tool, **arguments)
+    (refused,) = gate.records()
+    assert refused["event"] == "call.refused"
+    assert refused["arguments"]["path"] == "a.txt"
+    assert "TOPSECRET" not in Path(gate.log.path).read_text()
+
+
 def test_unknown_tool_reads_as_the_references(gate: Served) -> None:
     result = gate.call("nope")
     assert texts(result) == ["MCP error -32602: Tool nope not found"]

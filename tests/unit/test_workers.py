@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
+import time
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -71,3 +73,28 @@ def test_a_caller_that_stops_waiting_harms_nobody() -> None:
         assert await workers.run(lambda: 1) == 1
 
     run(body)
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+def test_call_that_ends_after_the_session_is_left_alone() -> None:
+    go, over = threading.Event(), threading.Event()
+    threads: list[threading.Thread] = []
+
+    def slow() -> None:
+        threads.append(threading.current_thread())
+        over.set()
+        go.wait(10)
+
+    async def begin(workers: Workers) -> None:
+        task = asyncio.create_task(workers.run(slow))
+        while not over.is_set():
+            await asyncio.sleep(0)
+        task.cancel()
+
+    workers = Workers(1)
+    asyncio.run(asyncio.wait_for(begin(workers), 10))
+    go.set()
+    until = time.monotonic() + 10
+    while not workers._asleep and threads[0].is_alive() and time.monotonic() < until:
+        os.sched_yield()
+    assert threads[0].is_alive()  # it would have died of telling the closed loop

@@ -8,7 +8,7 @@ from typing import Final
 from pydantic import Field
 
 from fsserver.errors import IsADirectory
-from fsserver.paths.moving import delete, move
+from fsserver.paths.moving import check_move, delete, move
 from fsserver.paths.tree import check_tree
 from fsserver.paths.workspace import Access
 from fsserver.paths.writing import copy_file, make_directories
@@ -42,9 +42,9 @@ def create_directory(call: Call[CreateDirectory]) -> ToolResult:
     return text_result(f"Successfully created directory {call.arguments.path}")
 
 
-def check_move(call: Call[FromTo]) -> None:
-    """Refuses a tree in which a name would lose its protection."""
-    check_tree(call.targets["source"], call.targets["destination"], checkpoint=call.control.checkpoint)
+def check_moved(call: Call[FromTo]) -> None:
+    """Refuses a tree in which a name would lose its protection, and what another root does not take."""
+    check_move(call.targets["source"], call.targets["destination"], checkpoint=call.control.checkpoint)
 
 
 def move_file(call: Call[FromTo]) -> ToolResult:
@@ -100,7 +100,7 @@ MOVE_FILE: Final = Tool(
     needs=frozenset({Action.MOVE}),
     paths={"source": Access.MOVE_FROM, "destination": Access.MOVE_TO},
     effect=_always,
-    check=check_move,
+    check=check_moved,
     body=move_file,
 )
 COPY_FILE: Final = Tool(
