@@ -70,4 +70,6 @@ def outcome(error: OSError, call: str, shown: str, second: str | None = None) ->
 
 def is_a_directory() -> IsADirectory:
     """What reading a directory gives; node names no path there."""
-    return IsADirectory("EISDIR: illegal operation on a directory, read")
+    return IsADirectory(
+        "EISDIR: illegal operation on a directory, read", allowed_instead="list_directory says what is in it"
+    )

@@ -57,6 +57,8 @@ _CALLS = {
 }
 # These are about the name itself, not about what a link there leads to.
 _ABOUT_THE_NAME = frozenset({Access.MOVE_FROM, Access.MOVE_TO, Access.DELETE, Access.CREATE})
+# These make one name, so what they miss is a directory above it.
+_NEEDS_A_DIRECTORY = frozenset({Access.WRITE, Access.CREATE, Access.MOVE_TO})
 _REPLACES = frozenset({Access.WRITE, Access.EDIT})
 
 
@@ -90,7 +92,10 @@ class Resolution:
                 raise self._link_refused("symlink target outside allowed directories") from None
             except OSError as error:
                 call = _CALLS.get(self._access, "open") if error.errno == errno.ENOENT else "realpath"
-                raise outcome(error, call, self._unresolved()) from None
+                failed = outcome(error, call, self._unresolved())
+                if error.errno == errno.ENOENT and self._access in _NEEDS_A_DIRECTORY:
+                    failed.allowed_instead = "create_directory makes the directories that are missing"
+                raise failed from None
         raise UnstablePath(f"Access denied - the path kept changing while it was resolved: {display(self._shown)}")
 
     def _attempt(self) -> Target:

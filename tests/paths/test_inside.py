@@ -221,6 +221,16 @@ def test_path_of_no_name_is_the_first_root(path: str, resolver: str, tmp_path: P
         assert target.shown == f"{tmp_path}/root"
 
 
+@BOTH
+@pytest.mark.parametrize(("access", "instead"), [(Access.WRITE, "create_directory"), (Access.READ, None)])
+def test_missing_directory_says_how_to_make_it_to_those_who_write(
+    access: Access, instead: str | None, resolver: str, tmp_path: Path
+) -> None:
+    with workspace(rules(tmp_path), resolver=RESOLVERS[resolver]()) as work, pytest.raises(NotFound) as raised:
+        work.target(ClientPath("none/x.txt"), access)
+    assert (raised.value.allowed_instead or "").split(" ")[0] == (instead or "")
+
+
 def test_open_descriptors_do_not_pile_up(tmp_path: Path) -> None:
     build(tmp_path, ["file a/f x", "link a/out -> /etc", "link a/l -> f", "dir b"])
     with workspace(rules(tmp_path / "a", name="a", deny=["x*"]), rules(tmp_path / "b", name="b")) as work:
