@@ -62,12 +62,14 @@ make_venv() {
     fi
 }
 
-# Hashes make it irrelevant where a file comes from; only wheels, so that installing runs no package's code.
+# Hashes make it irrelevant where a file comes from; only wheels, so that installing runs no package's code. The file
+# names every package, so nothing is resolved: pip would look at newer releases of what has an extra, and stop at them.
 install_packages() {
-    $pip install -qq --disable-pip-version-check --no-compile --require-hashes --only-binary :all: \
+    $pip install -qq --disable-pip-version-check --no-compile --require-hashes --only-binary :all: --no-deps \
         --requirement constraints.txt
     $pip install -qq --disable-pip-version-check --no-compile --no-index --no-deps --no-build-isolation \
         --editable .
+    $pip check --disable-pip-version-check >"$log" || { cat "$log" >&2; return 1; }
     .venv/bin/python -m compileall -q -j 0 .venv/lib
 }
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,10 +11,10 @@ import hypothesis
 import psutil
 import pytest
 
+from fsserver.kernel import libc
 from tests.support import wait_until
 
-# Every process that a test starts inherits this, however it detaches itself; so it is found when it stays.
-MARKER = "FSSERVER_TEST_RUN"
+PR_SET_CHILD_SUBREAPER = 36  # <linux/prctl.h>
 
 hypothesis.settings.register_profile("fsserver", database=None, deadline=None)
 hypothesis.settings.load_profile("fsserver")
@@ -43,15 +41,18 @@ def home() -> Iterator[Path]:
 
 @pytest.fixture(scope="session", autouse=True)
 def no_process_left() -> Iterator[None]:
-    """Fail the run if a process that a test started is still there at its end."""
-    mark = uuid.uuid4().hex
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(MARKER, mark)
-        yield
+    """Fail the run if a process that a test started is still there at its end.
+
+    As a subreaper (PR_SET_CHILD_SUBREAPER(2const)) this process becomes the parent of each one that loses its own, so
+    however a process detached itself, and whatever its environment, it is found below this one.
+    """
+    libc.prctl(PR_SET_CHILD_SUBREAPER, 1)
+    yield
     left: list[psutil.Process] = []
 
     def all_gone() -> bool:
-        left[:] = _started_by_tests(mark)
+        # Twice, since one that loses its parent during the first look is in neither place for it.
+        left[:] = _running_descendants() or _running_descendants()
         return not left
 
     try:
@@ -69,34 +70,12 @@ def open_tmp_path() -> Iterator[Path]:
     shutil.rmtree(directory)
 
 
-def _started_by_tests(mark: str) -> list[psutil.Process]:
-    """Descendants of this process, whatever else carries ``mark``, and forks that lost their parent.
-
-    A fork that executed nothing has the environment that this process began with, and so no mark: it is known by being
-    a copy of this process. Zombies count as ended.
-    """
-    me = psutil.Process()
-    found = {process.pid: process for process in me.children(recursive=True)}
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get(MARKER) == mark or _is_lost_copy(process, me):
-                found[process.pid] = process
-        except (psutil.NoSuchProcess, psutil.AccessDenied, OSError):
-            continue
-    found.pop(os.getpid(), None)
-    return [process for process in found.values() if _runs(process)]
-
-
-def _is_lost_copy(process: psutil.Process, me: psutil.Process) -> bool:
-    return (
-        process.ppid() == 1 != me.ppid()
-        and process.create_time() >= me.create_time()
-        and process.cmdline() == me.cmdline()
-        and process.environ() == me.environ()
-    )
+def _running_descendants() -> list[psutil.Process]:
+    return [process for process in psutil.Process().children(recursive=True) if _runs(process)]
 
 
 def _runs(process: psutil.Process) -> bool:
+    """Whether it is more than a zombie: what was adopted here stays one, since nobody waits for it."""
     try:
         return process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
