@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
+from fsserver.paths.entry import Checkpoint
 from fsserver.paths.quota import Stated, check_quota, files_below, held
 from fsserver.paths.reading import too_large
 from fsserver.paths.ruling import shown_path
@@ -17,7 +18,7 @@ def crosses(source: Target, destination: Target) -> bool:
     return source.root.identity != destination.root.identity
 
 
-def check_crossing(source: Target, destination: Target, *, checkpoint: Callable[[], None]) -> int:
+def check_crossing(source: Target, destination: Target, *, checkpoint: Checkpoint) -> int:
     """Whether all that is moved may leave the one root and enter the other.
 
     Returns:
@@ -42,7 +43,7 @@ def check_crossing(source: Target, destination: Target, *, checkpoint: Callable[
     return total
 
 
-def _files(source: Target, checkpoint: Callable[[], None]) -> Iterator[Stated]:
+def _files(source: Target, checkpoint: Checkpoint) -> Iterator[Stated]:
     assert source.stat is not None
     if stat.S_ISREG(source.stat.st_mode):
         yield source.name, source.stat

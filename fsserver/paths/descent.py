@@ -15,7 +15,7 @@ from typing import Self
 from fsserver.errors import UnstablePath
 from fsserver.kernel import constants as c
 from fsserver.kernel.syscalls import descriptor_path
-from fsserver.paths.entry import Directory, Entry, entries_of
+from fsserver.paths.entry import Checkpoint, Directory, Entry, entries_of, go_on, paced
 from fsserver.paths.names import display, join
 from fsserver.paths.resolver import EscapeError
 from fsserver.paths.ruling import shown_path
@@ -30,11 +30,11 @@ class Frame:
 
     __slots__ = ("directory", "entries", "entry", "identity")
 
-    def __init__(self, directory: Directory, entry: Entry | None, entries: list[Entry]) -> None:
+    def __init__(self, directory: Directory, entry: Entry | None, entries: Iterator[Entry]) -> None:
         status = os.fstat(directory.descriptor)
         self.directory = directory
         self.entry = entry
-        self.entries: Iterator[Entry] = iter(entries)
+        self.entries = entries
         self.identity = (status.st_dev, status.st_ino)
 
 
@@ -43,13 +43,15 @@ class Descent:
 
     Args:
         start: the first one; its descriptor stays the caller's.
+        checkpoint: called every few names, when a directory is listed and when its entries are taken.
 
     Attributes:
         frames: the last one is where we are.
     """
 
-    def __init__(self, start: Directory) -> None:
+    def __init__(self, start: Directory, checkpoint: Checkpoint = go_on) -> None:
         self._start = start
+        self._checkpoint = checkpoint
         self._root = start.ruling.root
         self._top = self._root.path()
         self.frames: list[Frame] = []
@@ -98,7 +100,8 @@ class Descent:
     def _push(self, descriptor: int, name: str, entry: Entry | None) -> None:
         directory = Directory(self._start.ruling, self._start.resolver, name, descriptor)
         try:
-            self.frames.append(Frame(directory, entry, entries_of(descriptor, directory, len(self.frames) + 1)))
+            entries = entries_of(descriptor, directory, len(self.frames) + 1, self._checkpoint)
+            self.frames.append(Frame(directory, entry, paced(entries, self._checkpoint)))
         except BaseException:
             os.close(descriptor)
             raise

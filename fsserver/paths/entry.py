@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from operator import attrgetter
-from typing import Literal
+from typing import Final, Literal, TypeAlias
 
 from fsserver.errors import FsserverError, NotFound, ProtectedName
 from fsserver.paths.names import display, sorts_as_bytes
@@ -14,6 +16,15 @@ from fsserver.paths.resolver import EscapeError, MovedError, Resolver, name_bene
 from fsserver.paths.ruling import Ruling, shown_path
 
 Kind = Literal["file", "directory", "link", "other"]
+
+Checkpoint: TypeAlias = Callable[[], None]
+"""What a long loop calls often. It raises to end the loop, and lets briefer work go first."""
+
+ENTRIES_PER_CHECKPOINT: Final = 16
+
+
+def go_on() -> None:
+    """The checkpoint of who has none."""
 
 
 class Directory:
@@ -111,12 +122,25 @@ class Entry:
             os.close(handle)
 
 
-def entries_of(descriptor: int, directory: Directory, depth: int) -> list[Entry]:
-    """What the open directory holds, sorted by bytes as libuv sorts. Raises ``OSError``."""
+def entries_of(descriptor: int, directory: Directory, depth: int, checkpoint: Checkpoint = go_on) -> list[Entry]:
+    """What the open directory holds, sorted by bytes as libuv sorts. Raises ``OSError``, and what a checkpoint does."""
+    entries: list[Entry] = []
     with os.scandir(descriptor) as found:
-        entries = [Entry(entry.name, _kind(entry), directory, depth) for entry in found]
+        while some := [
+            Entry(entry.name, _kind(entry), directory, depth) for entry in islice(found, ENTRIES_PER_CHECKPOINT)
+        ]:
+            entries += some
+            checkpoint()
     entries.sort(key=attrgetter("name") if sorts_as_bytes(entry.name for entry in entries) else _by_bytes)
     return entries
+
+
+def paced(entries: Iterable[Entry], checkpoint: Checkpoint) -> Iterator[Entry]:
+    """The entries, with a checkpoint before the first and then every few."""
+    for number, entry in enumerate(entries):
+        if number % ENTRIES_PER_CHECKPOINT == 0:
+            checkpoint()
+        yield entry
 
 
 def kind_of(mode: int) -> Kind:

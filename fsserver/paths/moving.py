@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable
 from contextlib import suppress
 
 from fsserver.errors import (
@@ -19,6 +18,7 @@ from fsserver.errors import (
 )
 from fsserver.paths.crossing import check_crossing, crosses
 from fsserver.paths.descent import Descent
+from fsserver.paths.entry import Checkpoint, go_on
 from fsserver.paths.names import display
 from fsserver.paths.outcomes import outcome
 from fsserver.paths.quota import held
@@ -28,11 +28,7 @@ from fsserver.paths.target import Target
 from fsserver.paths.tree import check_tree, protection_changes
 
 
-def _nothing() -> None:
-    """The checkpoint of callers that have none."""
-
-
-def move(source: Target, destination: Target, *, checkpoint: Callable[[], None] = _nothing) -> None:
+def move(source: Target, destination: Target, *, checkpoint: Checkpoint = go_on) -> None:
     """Rename ``source`` to ``destination``, which must be absent; see also `check_move`, which this calls.
 
     Raises:
@@ -94,7 +90,7 @@ def _look_again(source: Target, destination: Target) -> None:
     raise error
 
 
-def check_move(source: Target, destination: Target, *, checkpoint: Callable[[], None] = _nothing) -> int:
+def check_move(source: Target, destination: Target, *, checkpoint: Checkpoint = go_on) -> int:
     """Whether the move may be made, as far as can be told before. Changes nothing.
 
     Returns:
@@ -107,7 +103,7 @@ def check_move(source: Target, destination: Target, *, checkpoint: Callable[[], 
     return check_crossing(source, destination, checkpoint=checkpoint) if crosses(source, destination) else 0
 
 
-def delete(target: Target, *, recursive: bool = False, checkpoint: Callable[[], None] = _nothing) -> None:
+def delete(target: Target, *, recursive: bool = False, checkpoint: Checkpoint = go_on) -> None:
     """Remove the name, and with ``recursive`` a directory with all that is in it; see also `check_tree`.
 
     Raises:
@@ -141,13 +137,12 @@ def delete(target: Target, *, recursive: bool = False, checkpoint: Callable[[], 
         target.root.usage.add(-held(target.stat))
 
 
-def _empty(target: Target, checkpoint: Callable[[], None]) -> None:
+def _empty(target: Target, checkpoint: Checkpoint) -> None:
     """Delete all that is in the directory. Raises ``OSError``, and `ProtectedName` for what appeared meanwhile."""
     ruling = target.ruling
-    with Descent(target.as_directory()) as descent:
+    with Descent(target.as_directory(), checkpoint) as descent:
         descent.begin()
         while descent.frames:
-            checkpoint()
             frame = descent.frames[-1]
             for entry in frame.entries:
                 if ruling.may_protect and ruling.level(entry.path) != FREE:

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TypeAlias
 
 from fsserver.errors import QuotaExceeded
 from fsserver.paths.descent import Descent
-from fsserver.paths.entry import Directory
+from fsserver.paths.entry import Checkpoint, Directory, go_on
 from fsserver.paths.target import Target
 
 REMEMBERED_S = 60.0
@@ -59,17 +59,16 @@ def _measure(root: Directory) -> int:
     return sum(held(status) for _, status in files_below(root))
 
 
-def files_below(directory: Directory, checkpoint: Callable[[], None] = lambda: None) -> Iterator[Stated]:
+def files_below(directory: Directory, checkpoint: Checkpoint = go_on) -> Iterator[Stated]:
     """Every regular file below, protected ones too: its name beneath the root, and its stat. What cannot be listed or
     is gone by now is left out.
     """
-    with Descent(directory) as descent:
+    with Descent(directory, checkpoint) as descent:
         try:
             descent.begin()
         except OSError:
             return
         while descent.frames:
-            checkpoint()
             frame = descent.frames[-1]
             for entry in frame.entries:
                 try:

@@ -7,25 +7,19 @@ from collections.abc import Callable, Iterator
 
 from fsserver.errors import FsserverError, ProtectedName
 from fsserver.paths.descent import Descent
-from fsserver.paths.entry import Entry
+from fsserver.paths.entry import Checkpoint, Entry, go_on
 from fsserver.paths.names import display, join
 from fsserver.paths.outcomes import outcome
 from fsserver.paths.ruling import FREE
 from fsserver.paths.target import Target
 from fsserver.policy.compiled import Action, Origin
 
-_ENTRIES_PER_CHECKPOINT = 1024
-
-
-def _nothing() -> None:
-    """The checkpoint of callers that have none."""
-
 
 def walk(
     target: Target,
     *,
     max_depth: int | None = None,
-    checkpoint: Callable[[], None] = _nothing,
+    checkpoint: Checkpoint = go_on,
     enter: Callable[[Entry], bool] | None = None,
     unreadable: Callable[[Entry, FsserverError], None] | None = None,
     into_protected: bool = False,
@@ -37,7 +31,7 @@ def walk(
 
     Args:
         max_depth: 1 is the target's own entries; None is no bound.
-        checkpoint: called for every directory and every 1,024 entries; raises to end the walk.
+        checkpoint: called every few entries; raises to end the walk.
         enter: whether to go into a directory; None is always.
         unreadable: called for a directory that cannot be listed; None raises the error.
         into_protected: for the protection rules' own counting.
@@ -45,19 +39,14 @@ def walk(
     Raises:
         NotADirectory, PermissionDenied, InputOutputError: the target, or with no ``unreadable`` a directory below.
     """
-    with Descent(target.as_directory()) as descent:
+    with Descent(target.as_directory(), checkpoint) as descent:
         try:
             descent.begin()
         except OSError as error:
             raise outcome(error, "scandir", target.shown) from None
-        seen = 0
         while descent.frames:
-            checkpoint()
             for entry in descent.frames[-1].entries:
                 yield entry
-                seen += 1
-                if seen % _ENTRIES_PER_CHECKPOINT == 0:
-                    checkpoint()
                 if entry.kind != "directory" or (max_depth is not None and entry.depth >= max_depth):
                     continue
                 if (entry.protected and not into_protected) or (enter is not None and not enter(entry)):
@@ -74,7 +63,7 @@ def walk(
                 descent.leave()
 
 
-def check_tree(source: Target, destination: Target | None = None, *, checkpoint: Callable[[], None] = _nothing) -> None:
+def check_tree(source: Target, destination: Target | None = None, *, checkpoint: Checkpoint = go_on) -> None:
     """Whether the tree at ``source`` may be moved to ``destination``, or deleted where that is None.
 
     Deleted only if no protected name is below; moved only if each name below is protected exactly as much afterwards
@@ -105,7 +94,7 @@ def check_tree(source: Target, destination: Target | None = None, *, checkpoint:
 
 
 def protection_changes(
-    source: Target, destination: Target | None, checkpoint: Callable[[], None] = _nothing
+    source: Target, destination: Target | None, checkpoint: Checkpoint = go_on
 ) -> tuple[int, Origin | None]:
     """How many names below ``source`` are protected otherwise below ``destination``, or at all where that is None; and
     the rule of one of them.

@@ -13,11 +13,12 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from fsserver.errors import AlreadyExists, PermissionDenied, SpecialFile, StaleWrite, UnstablePath
 from fsserver.kernel import constants as c
+from fsserver.paths.entry import Checkpoint, go_on
 from fsserver.paths.metadata import carry_over, drop_special_bits, take_parents_owner
 from fsserver.paths.names import display
 from fsserver.paths.outcomes import outcome
@@ -64,7 +65,7 @@ def write_file(target: Target, data: bytes, *, expected: Identity | None = None)
     return _create(target, iter((data,)), 0o666)
 
 
-def copy_file(source: Target, destination: Target, *, checkpoint: Callable[[], None] | None = None) -> os.stat_result:
+def copy_file(source: Target, destination: Target, *, checkpoint: Checkpoint = go_on) -> os.stat_result:
     """Make ``destination``, which must be absent, with the contents and permission bits of the file ``source``.
 
     Raises:
@@ -80,8 +81,7 @@ def copy_file(source: Target, destination: Target, *, checkpoint: Callable[[], N
                 offset += len(chunk)
                 if allowed is not None and offset > allowed:
                     raise too_large(source, allowed)
-                if checkpoint is not None:
-                    checkpoint()
+                checkpoint()
                 check_quota(destination, offset)
                 yield chunk
 

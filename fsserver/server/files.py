@@ -21,7 +21,7 @@ from fsserver.server.boundary import Call, Peer
 from fsserver.server.client_roots import QUESTION
 from fsserver.server.connection import Connection
 from fsserver.server.context import Serving
-from fsserver.tools.control import Control
+from fsserver.tools.control import BRIEF_S, Control, Precedence, Turn
 from fsserver.tools.gate import Gate
 from fsserver.tools.session import Session
 
@@ -33,8 +33,6 @@ INSTRUCTIONS: Final = (
 )
 
 PROGRESS_INTERVAL_S: Final = 0.1
-
-BRIEF_S: Final = 0.001
 
 CACHE: Final = CacheHint(ttl_ms=300_000, scope="private")
 """Nothing that is listed changes while a server runs."""
@@ -56,6 +54,7 @@ class FileServer:
         self._policy = policy
         self._run = run
         self._slow: set[str] = set()
+        self._precedence = Precedence()
         self._sdk: Server[None] = Server(
             "fsserver",
             version=__version__,
@@ -110,14 +109,15 @@ class FileServer:
         Args:
             token: what the client wants progress to be sent with; None sends none.
         """
-        begin = time.monotonic()
-        control = Control(
-            cancelled=call.cancelled,
-            deadline=begin + self._policy.limits.time_s,
-            progress=None if token is None else _Progress(call, token),
-        )
-        result = self._gate.call(session, name, arguments, control)
-        if time.monotonic() - begin > BRIEF_S:
+        with Turn(self._precedence) as turn:
+            control = Control(
+                cancelled=call.cancelled,
+                deadline=turn.began + self._policy.limits.time_s,
+                progress=None if token is None else _Progress(call, token),
+                turn=turn,
+            )
+            result = self._gate.call(session, name, arguments, control)
+        if time.monotonic() - turn.began > BRIEF_S:
             self._slow.add(name)
         else:
             self._slow.discard(name)

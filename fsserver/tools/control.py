@@ -6,11 +6,82 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from types import TracebackType
+from typing import Final, Self, TypeAlias
 
 from fsserver.errors import Cancelled, TimeLimit
 
+BRIEF_S: Final = 0.001
+"""A call that takes longer is long."""
+
 Progress: TypeAlias = Callable[[float, float | None, str | None], None]
+
+
+class Precedence:
+    """Lets brief calls go before long ones, since Python runs one thread at a time.
+
+    A call is brief until it has taken `BRIEF_S`. A long one waits at its checkpoints while a brief one is under way;
+    otherwise that one would wait for the interpreter after each of its system calls. What hangs in the kernel holds
+    nobody up for longer than it counts as brief.
+    """
+
+    def __init__(self) -> None:
+        self._mutex = threading.Lock()  # over the three below
+        self._brief = 0
+        self._last_began = 0.0
+        self._none_brief = threading.Event()
+
+    def began(self, now: float) -> None:
+        """A call began, at this second of `time.monotonic`."""
+        with self._mutex:
+            self._brief += 1
+            self._last_began = max(self._last_began, now)
+            self._none_brief.clear()
+
+    def over(self) -> None:
+        """A brief call is over, or has become long."""
+        with self._mutex:
+            self._brief -= 1
+            if not self._brief:
+                self._none_brief.set()
+
+    def give_way(self, now: float) -> None:
+        """In a long call: wait for the brief ones, at most `BRIEF_S`."""
+        if self._brief and now - self._last_began < BRIEF_S:
+            self._none_brief.wait(BRIEF_S)
+
+
+class Turn:
+    """One call's place among those that run at the same time. A context manager, entered by the call's own thread.
+
+    Attributes:
+        began: the second of `time.monotonic` at which it was made.
+    """
+
+    __slots__ = ("_brief", "_precedence", "began")
+
+    def __init__(self, precedence: Precedence) -> None:
+        self._precedence = precedence
+        self._brief = True
+        self.began = time.monotonic()
+
+    def give_way(self, now: float) -> None:
+        if self._brief:
+            if now - self.began < BRIEF_S:
+                return
+            self._brief = False
+            self._precedence.over()
+        self._precedence.give_way(now)
+
+    def __enter__(self) -> Self:
+        self._precedence.began(self.began)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._brief:
+            self._precedence.over()
 
 
 @dataclass(slots=True)
@@ -21,14 +92,16 @@ class Control:
         cancelled: set by the server when the client cancels or the session ends.
         deadline: the `time.monotonic` second at which the call has to be over; None is no limit.
         progress: takes (done so far, whole or None, message or None); None when the client did not ask for it.
+        turn: the call's place among the others; None where nothing else runs.
     """
 
     cancelled: threading.Event = field(default_factory=threading.Event)
     deadline: float | None = None
     progress: Progress | None = None
+    turn: Turn | None = None
 
     def checkpoint(self) -> None:
-        """Every loop over files, lines or chunks calls this.
+        """Every loop over files, lines or chunks calls this, often: a long call gives way to brief ones here.
 
         Raises:
             Cancelled: nobody waits for the result any more.
@@ -36,11 +109,14 @@ class Control:
         """
         if self.cancelled.is_set():
             raise Cancelled("The call was cancelled.")
-        if self.deadline is not None and time.monotonic() > self.deadline:
+        now = time.monotonic()
+        if self.deadline is not None and now > self.deadline:
             raise TimeLimit(
                 "The call took longer than the policy's limits.time.",
                 allowed_instead="a smaller part: fewer paths, a narrower pattern, a lower maxDepth",
             )
+        if self.turn is not None:
+            self.turn.give_way(now)
 
     def report(self, done: float, whole: float | None = None, message: str | None = None) -> None:
         """Sends progress if somebody listens, after a checkpoint."""
