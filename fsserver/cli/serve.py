@@ -5,8 +5,11 @@ from __future__ import annotations
 import gc
 import json
 import shlex
+import signal
 import sys
 from pathlib import Path
+from types import FrameType
+from typing import Final
 
 import click
 
@@ -17,6 +20,8 @@ from fsserver.policy.compiled import Policy
 EXIT_CONFIG = 2
 EXIT_KERNEL = 3
 
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 @click.command()
 @click.option("--policy", "policy_file", type=click.Path(path_type=Path), help="The YAML policy to serve.")
@@ -26,6 +31,7 @@ EXIT_KERNEL = 3
 @click.option("--strict", is_flag=True, help="Exit 3 rather than serve with less confinement than the policy requires.")
 def serve(policy_file: Path | None, roots: tuple[str, ...], write: bool, profile: str | None, strict: bool) -> None:
     """Serve file tools to one MCP client over standard input and output."""
+    _end_in_order()
     gc.disable()  # nearly all that is made until the first message stays; the transport turns collection on again
     try:
         policy = _load(policy_file, roots, write, profile)
@@ -38,6 +44,21 @@ def serve(policy_file: Path | None, roots: tuple[str, ...], write: bool, profile
         _fail(error, EXIT_CONFIG)
     except (KernelUnsupported, SandboxSetupError) as error:
         _fail(error, EXIT_KERNEL)
+
+
+def _end_in_order() -> None:
+    """From now on a signal unwinds what is open, so that the audit log gets its last record. The transport takes the
+    signals over when it serves.
+    """
+
+    def end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        for each in _SIGNALS:
+            signal.signal(each, signal.SIG_IGN)  # the end is not to be cut off
+        sys.exit(0)
+
+    for number in _SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup(1)
+            signal.signal(number, end)
 
 
 def _load(policy_file: Path | None, roots: tuple[str, ...], write: bool, profile: str | None) -> Policy:
