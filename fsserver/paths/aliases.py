@@ -14,8 +14,8 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from fsserver.errors import HardLinkDenied
 from fsserver.kernel import constants as c
@@ -28,19 +28,21 @@ MAX_ENTRIES = 2_000_000
 FRESH_NS = 1_000_000_000
 GRANULARITY_NS = 50_000_000
 
+_Inode: TypeAlias = tuple[int, int]  # device and number
+
 _OPEN = os.O_RDONLY | c.O_DIRECTORY | c.O_NOFOLLOW | c.O_CLOEXEC
 
 
 @dataclass(slots=True)
 class _Directory:
-    """One directory as it was listed: when, how much is in it, and its protected files as inode → name."""
+    """One directory as it was listed: when, how much is in it, and its protected files as inode → strictest name."""
 
     ctime_ns: int
     listed_ns: int
     identity: tuple[int, int]
     entries: int = 0
     children: list[str] = field(default_factory=list)
-    protected: dict[tuple[int, int], str] = field(default_factory=dict)
+    protected: dict[_Inode, str] = field(default_factory=dict)
 
 
 class Aliases:
@@ -52,11 +54,11 @@ class Aliases:
         self._folds = folds
         self._lock = threading.Lock()
         self._directories: dict[str, _Directory] = {}
-        self._inodes: dict[tuple[int, int], str] = {}
+        self._inodes: dict[_Inode, str] = {}
         self._swept_ns = 0
 
     def protected_name(self, status: os.stat_result) -> str | None:
-        """A protected name in this root of the file that ``status`` describes, if it has one.
+        """The most strictly protected name in this root of the file that ``status`` describes, if it has one.
 
         Raises:
             HardLinkDenied: the root cannot be listed wholly, so nobody can tell.
@@ -92,7 +94,8 @@ class Aliases:
                     "of them is protected."
                 )
             self._directories[name] = found
-            self._inodes.update(found.protected)
+            for inode, protected in found.protected.items():
+                self._keep_strictest(self._inodes, inode, protected)
             pending.extend(f"{name}/{child}" if name else child for child in found.children)
         self._swept_ns = now
 
@@ -133,7 +136,9 @@ class Aliases:
                     if entry.is_dir(follow_symlinks=False):
                         listing.children.append(entry.name)
                     elif not entry.is_symlink() and self._is_protected(prefix + entry.name):
-                        listing.protected.update(_inode(entry, prefix))
+                        inode = _inode(entry)
+                        if inode is not None:
+                            self._keep_strictest(listing.protected, inode, prefix + entry.name)
             return listing
         finally:
             os.close(descriptor)
@@ -141,11 +146,16 @@ class Aliases:
     def _is_protected(self, name: str) -> bool:
         return protection(self._rules, name, Action.OVERWRITE, folds=self._folds) is not None
 
+    def _keep_strictest(self, names: dict[_Inode, str], inode: _Inode, name: str) -> None:
+        """A denied name stands for more than one that is only read-only, whichever was found first."""
+        if inode not in names or protection(self._rules, name, Action.READ, folds=self._folds) is not None:
+            names[inode] = name
 
-def _inode(entry: os.DirEntry[str], prefix: str) -> Iterator[tuple[tuple[int, int], str]]:
-    """The entry's inode and name; nothing if it was removed meanwhile."""
+
+def _inode(entry: os.DirEntry[str]) -> _Inode | None:
+    """The entry's device and inode; None if it was removed meanwhile."""
     try:
         status = entry.stat(follow_symlinks=False)
     except FileNotFoundError:
-        return
-    yield (status.st_dev, status.st_ino), prefix + entry.name
+        return None
+    return status.st_dev, status.st_ino

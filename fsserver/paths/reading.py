@@ -17,6 +17,7 @@ from fsserver.paths.entry import Entry, entries_of
 from fsserver.paths.names import display, sorts_as_bytes
 from fsserver.paths.outcomes import is_a_directory, outcome
 from fsserver.paths.target import Target
+from fsserver.policy.compiled import Action
 
 _CHUNK = 1024 * 1024
 _READ = os.O_RDONLY | c.O_NONBLOCK | c.O_NOCTTY | c.O_CLOEXEC
@@ -99,7 +100,7 @@ def open_file(target: Target) -> OpenFile:
 
     Raises:
         IsADirectory, SpecialFile: not a regular file; nothing else is ever opened, since that alone can block or act.
-        HardLinkDenied, ProtectedName: it got another name meanwhile that the rules refuse.
+        HardLinkDenied, ProtectedName: another name of it may not be read, or a name that it got meanwhile.
         PermissionDenied, InputOutputError.
     """
     decided = target.stat
@@ -117,6 +118,9 @@ def open_file(target: Target) -> OpenFile:
         status = os.fstat(descriptor)
         if status.st_nlink > 1 and decided.st_nlink < 2:
             target.ruling.require_links(target.name, status, target.action, target.shown)
+        if status.st_nlink > 1 and target.action is not Action.READ:
+            # Decided was a change, which may need no reading: a plain overwrite takes nothing from the old contents.
+            target.ruling.require_links(target.name, status, Action.READ, target.shown)
     except BaseException:
         os.close(descriptor)
         raise

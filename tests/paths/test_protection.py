@@ -223,3 +223,33 @@ def test_refusal_of_a_protected_name_is_the_same_whether_it_exists(tmp_path: Pat
                     work.target(ClientPath(name), access)
                 messages.add(raised.value.message.replace(name, "NAME"))
     assert messages == {f'Access denied - names that match "secrets" are protected: {tmp_path}/NAME'}
+
+
+@pytest.mark.claim("C2")
+@pytest.mark.parametrize("order", [(".env", "vendor/lib"), ("vendor/lib", ".env")])
+def test_inode_with_a_denied_and_a_read_only_name_is_denied_by_every_name(
+    order: tuple[str, str], tmp_path: Path
+) -> None:
+    build(tmp_path, [f"file {order[0]} KEY", f"hard {order[1]} = {order[0]}", f"hard plain = {order[0]}"])
+    with workspace(rules(tmp_path, deny=[".env"], read_only=["vendor/**"])) as work:
+        for name in ("plain", "vendor/lib", ".env"):
+            for access in (Access.READ, Access.STAT):
+                assert code(work, name, access) == "denied.protected", (name, access)
+        for access in (Access.WRITE, Access.EDIT, Access.MOVE_FROM, Access.DELETE):
+            assert code(work, "plain", access) == "denied.protected", access
+
+
+@pytest.mark.claim("C2")
+def test_two_protected_names_in_one_directory_keep_the_stricter(tmp_path: Path) -> None:
+    build(tmp_path, ["file a.key KEY", "hard plain = a.key", *(f"hard {n}.pub = a.key" for n in range(9))])
+    with workspace(rules(tmp_path, deny=["*.key"], read_only=["*.pub"])) as work:
+        assert code(work, "plain") == code(work, "3.pub") == "denied.protected"
+
+
+def test_root_that_wants_no_hard_links_refuses_reading_them_for_a_write(tmp_path: Path) -> None:
+    build(tmp_path, ["file outside SECRET", "hard root/b = outside", "file root/alone x"])
+    with workspace(rules(tmp_path / "root", hardlinks=Effect.DENY)) as work:
+        with work.target(ClientPath("b"), Access.WRITE) as target, pytest.raises(HardLinkDenied):
+            reading.read_all(target, 100)
+        with work.target(ClientPath("alone"), Access.WRITE) as target:
+            assert reading.read_all(target, 100)[0] == b"x"
