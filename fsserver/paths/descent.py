@@ -75,12 +75,13 @@ class Descent:
                 return False
             raise
         name = join(self.frames[-1].directory.name, entry.name)
-        if not self._is_at(descriptor, name):
+        try:
+            stays = self._stays(descriptor, name)
+        except BaseException:
             os.close(descriptor)
-            if not self._is_at(self._start.descriptor, self._start.name):
-                raise UnstablePath(
-                    f"The directory was moved while it was gone through: {display(shown_path(self._root, name))}"
-                )
+            raise
+        if not stays:
+            os.close(descriptor)
             return False
         self._push(descriptor, name, entry)
         if len(self.frames) > HELD:
@@ -105,6 +106,16 @@ class Descent:
         except BaseException:
             os.close(descriptor)
             raise
+
+    def _stays(self, descriptor: int, name: str) -> bool:
+        """Whether the directory is where its name says; raises `UnstablePath` if the first one is not either."""
+        if self._is_at(descriptor, name):
+            return True
+        if self._is_at(self._start.descriptor, self._start.name):
+            return False
+        raise UnstablePath(
+            f"The directory was moved while it was gone through: {display(shown_path(self._root, name))}"
+        )
 
     def _is_at(self, descriptor: int, name: str) -> bool:
         """Whether the directory still lies where its name says. From 4,096 bytes on the kernel does not tell."""

@@ -14,6 +14,7 @@ from fsserver.paths.names import display, sorts_as_bytes
 from fsserver.paths.outcomes import outcome
 from fsserver.paths.resolver import EscapeError, MovedError, Resolver, name_beneath
 from fsserver.paths.ruling import Ruling, shown_path
+from fsserver.policy.compiled import Action
 
 Kind = Literal["file", "directory", "link", "other"]
 
@@ -82,11 +83,17 @@ class Entry:
         """Of the name itself: a link's own size, never that of what it leads to.
 
         Raises:
-            ProtectedName: nothing is told about protected names.
+            ProtectedName, HardLinkDenied: nothing is told about what may not be read.
             NotFound, PermissionDenied, InputOutputError, ...
         """
         if self.protected:
             raise ProtectedName(f"Access denied - the name is protected: {display(self.shown)}")
+        status = self._status()
+        # Nor is anything told about a protected file under another of its names.
+        self._directory.ruling.require_links(self.path, status, Action.READ, self.shown)
+        return status
+
+    def _status(self) -> os.stat_result:
         directory = self._directory
         try:
             if directory.descriptor >= 0:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from contextlib import suppress
 
 from fsserver.errors import (
     AlreadyExists,
@@ -21,7 +20,7 @@ from fsserver.paths.descent import Descent
 from fsserver.paths.entry import Checkpoint, go_on
 from fsserver.paths.names import display
 from fsserver.paths.outcomes import outcome
-from fsserver.paths.quota import held
+from fsserver.paths.quota import Room, held
 from fsserver.paths.renaming import rename_no_replace
 from fsserver.paths.ruling import FREE
 from fsserver.paths.target import Target
@@ -39,6 +38,15 @@ def move(source: Target, destination: Target, *, checkpoint: Checkpoint = go_on)
         InputOutputError.
     """
     size = check_move(source, destination, checkpoint=checkpoint)
+    with Room(destination) as room:
+        room.grow(size, checkpoint=checkpoint)
+        _rename(source, destination)
+        room.settle(size)
+    source.root.usage.add(-size)
+
+
+def _rename(source: Target, destination: Target) -> None:
+    """The move itself, and the look at it afterwards. Errors as `move`."""
     source.verify()
     destination.verify()
     if not source.unchanged():
@@ -62,8 +70,6 @@ def move(source: Target, destination: Target, *, checkpoint: Checkpoint = go_on)
     source.root.aliases.forget()
     destination.root.aliases.forget()
     _look_again(source, destination)
-    source.root.usage.add(-size)
-    destination.root.usage.add(size)
 
 
 def _look_again(source: Target, destination: Target) -> None:
@@ -76,18 +82,24 @@ def _look_again(source: Target, destination: Target) -> None:
     try:
         with destination.holding(source) as moved:
             count, rule = protection_changes(moved, source)
-        if not count:
-            return
-        error: FsserverError = ProtectedName(
+    except FsserverError:  # it was moved on already, or cannot be listed any more
+        _take_back(source, destination)
+        raise
+    if count:
+        outcome_of_it = "was taken back" if _take_back(source, destination) else "could not be taken back"
+        raise ProtectedName(
             f"Access denied - a name appeared below {display(source.shown)} that would not keep exactly the protection "
-            "it has; the move was taken back",
+            f"it has; the move {outcome_of_it}",
             rule=None if rule is None else str(rule),
         )
-    except FsserverError as unknown:  # it was moved on already, or cannot be listed any more
-        error = unknown
-    with suppress(OSError):
+
+
+def _take_back(source: Target, destination: Target) -> bool:
+    try:
         rename_no_replace(destination.parent, destination.leaf, source.parent, source.leaf)
-    raise error
+    except OSError:
+        return False
+    return True
 
 
 def check_move(source: Target, destination: Target, *, checkpoint: Checkpoint = go_on) -> int:
@@ -122,6 +134,7 @@ def delete(target: Target, *, recursive: bool = False, checkpoint: Checkpoint = 
     try:
         if is_directory:
             if recursive:
+                target.root.usage.forget()  # also where it ends half-way, nobody knows how much went
                 _empty(target, checkpoint)
             os.rmdir(target.leaf, dir_fd=target.parent)
         else:

@@ -22,7 +22,7 @@ from fsserver.paths.entry import Checkpoint, go_on
 from fsserver.paths.metadata import carry_over, drop_special_bits, take_parents_owner
 from fsserver.paths.names import display
 from fsserver.paths.outcomes import outcome
-from fsserver.paths.quota import check_quota, held
+from fsserver.paths.quota import Room, held
 from fsserver.paths.reading import Identity, open_file, too_large
 from fsserver.paths.renaming import rename_no_replace
 from fsserver.paths.resolver import same_object
@@ -57,12 +57,13 @@ def write_file(target: Target, data: bytes, *, expected: Identity | None = None)
     limit = target.root.rules.max_file
     if limit is not None and len(data) > limit:
         raise too_large(target, limit)
-    check_quota(target, len(data))
-    if target.exists:
-        return _replace(target, data, expected)
-    if expected is not None:
-        raise StaleWrite(f"The file is no longer there: {display(target.shown)}")
-    return _create(target, iter((data,)), 0o666)
+    with Room(target) as room:
+        room.grow(len(data))
+        if target.exists:
+            return _replace(target, data, expected, room)
+        if expected is not None:
+            raise StaleWrite(f"The file is no longer there: {display(target.shown)}")
+        return _create(target, iter((data,)), 0o666, room)
 
 
 def copy_file(source: Target, destination: Target, *, checkpoint: Checkpoint = go_on) -> os.stat_result:
@@ -73,7 +74,7 @@ def copy_file(source: Target, destination: Target, *, checkpoint: Checkpoint = g
     """
     limits = [limit for limit in (source.root.rules.max_file, destination.root.rules.max_file) if limit is not None]
     allowed = min(limits, default=None)
-    with open_file(source) as file:
+    with open_file(source) as file, Room(destination) as room:
 
         def contents() -> Iterator[bytes]:
             offset = 0
@@ -82,10 +83,10 @@ def copy_file(source: Target, destination: Target, *, checkpoint: Checkpoint = g
                 if allowed is not None and offset > allowed:
                     raise too_large(source, allowed)
                 checkpoint()
-                check_quota(destination, offset)
+                room.grow(offset)
                 yield chunk
 
-        return _create(destination, contents(), file.stat.st_mode & 0o777)
+        return _create(destination, contents(), file.stat.st_mode & 0o777, room)
 
 
 def make_directories(target: Target) -> None:
@@ -116,7 +117,7 @@ def make_directories(target: Target) -> None:
         os.close(here)
 
 
-def _create(target: Target, contents: Iterator[bytes], mode: int) -> os.stat_result:
+def _create(target: Target, contents: Iterator[bytes], mode: int, room: Room) -> os.stat_result:
     # The kernel applies umask or the directory's default access list to `mode`; no process can do that as well.
     with _temporary(target, mode) as (descriptor, name):
         take_parents_owner(descriptor, target.parent)
@@ -126,12 +127,28 @@ def _create(target: Target, contents: Iterator[bytes], mode: int) -> os.stat_res
         _flush(descriptor)
         target.verify()
         rename_no_replace(target.parent, name, target.parent, target.leaf)
+        _require_made_in_place(target, descriptor)
         status = os.fstat(descriptor)
-    target.root.usage.add(held(status))
+    room.settle(held(status))
     return status
 
 
-def _replace(target: Target, data: bytes, expected: Identity | None) -> os.stat_result:
+def _require_made_in_place(target: Target, descriptor: int) -> None:
+    """The directory can be moved between the last look at it and the rename. What was made there is taken back: in its
+    new place the name may be one that is not to be made. A replaced file needs no such look: a directory whose move
+    would give a file protection, or take it, is not moved.
+    """
+    try:
+        target.verify()
+    except UnstablePath:
+        with suppress(OSError):
+            made = os.stat(target.leaf, dir_fd=target.parent, follow_symlinks=False)
+            if same_object(made, os.fstat(descriptor)):
+                os.unlink(target.leaf, dir_fd=target.parent)
+        raise
+
+
+def _replace(target: Target, data: bytes, expected: Identity | None, room: Room) -> os.stat_result:
     for _ in range(_ATTEMPTS):
         current = _open_current(target)
         try:
@@ -152,7 +169,7 @@ def _replace(target: Target, data: bytes, expected: Identity | None) -> os.stat_
                 status = os.fstat(descriptor)
         finally:
             os.close(current)
-        target.root.usage.add(held(status) - held(old))
+        room.settle(held(status) - held(old))
         return status
     raise UnstablePath(f"Others kept replacing the file; nothing was changed: {display(target.shown)}")
 

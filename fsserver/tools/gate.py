@@ -91,7 +91,7 @@ class Gate:
                 if tool.check is not None:
                     tool.check(call)
                 if call.new_size is not None:
-                    check_quota(*call.new_size)
+                    check_quota(*call.new_size, checkpoint=control.checkpoint)
                 if tool.effect is not None and tool.effect(parsed):
                     control.checkpoint()
                     self._audit.append("call.intent", trail.intent())

@@ -280,6 +280,21 @@ def test_move_is_taken_back_if_a_name_came_into_the_tree_that_changes_its_protec
     assert (tmp_path / "old" / late).exists()
 
 
+def test_move_that_cannot_be_taken_back_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build(tmp_path, ["file old/x text"])
+    rename = renaming.rename_no_replace
+
+    def late_rename(*arguments: Any) -> None:
+        (tmp_path / "old/secret").write_text("made meanwhile")
+        rename(*arguments)
+        (tmp_path / "old").mkdir()  # somebody takes the place
+
+    monkeypatch.setattr(moving, "rename_no_replace", late_rename)
+    with workspace(rules(tmp_path, deny=["/new/secret"])) as work, pytest.raises(ProtectedName) as raised:
+        move(work, "old", "new")
+    assert raised.value.message.endswith("the move could not be taken back")
+
+
 def test_delete_removes_links_and_special_files_themselves(tmp_path: Path) -> None:
     build(
         tmp_path,

@@ -222,6 +222,22 @@ def test_walked_directory_that_is_moved_itself_is_not_cut_short_in_silence(what:
         assert names == ["t/a", "t/a/x", "t/b", "t/b/x"]
 
 
+def test_walk_below_a_root_that_was_moved_and_removed_leaves_no_descriptor_open(tmp_path: Path) -> None:
+    build(tmp_path, ["dir root/t/a/b", "dir away"])
+    with workspace(rules(tmp_path / "root")) as work, work.target(ClientPath("t"), Access.LIST) as target:
+        before = len(os.listdir("/proc/self/fd"))
+
+        def walk() -> None:
+            for entry in tree.walk(target):
+                if entry.name == "a":
+                    os.rename(tmp_path / "root/t", tmp_path / "away/t")
+                    os.rmdir(tmp_path / "root")
+
+        with pytest.raises(FsserverError):
+            walk()
+        assert len(os.listdir("/proc/self/fd")) == before
+
+
 def test_target_cannot_be_listed_through_a_protected_name(tmp_path: Path) -> None:
     build(tmp_path, TREE)
     with workspace(rules(tmp_path, deny=DENY)) as work, pytest.raises(FsserverError) as raised:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,8 @@ from fsserver.errors import (
     StaleWrite,
     UnstablePath,
 )
-from fsserver.paths import metadata, moving, reading, writing
+from fsserver.paths import metadata, moving, reading, renaming, writing
+from fsserver.paths.quota import Room
 from fsserver.paths.target import Target
 from fsserver.paths.workspace import Access, ClientPath, Workspace
 from fsserver.policy.compiled import Action, Effect, Mode
@@ -325,6 +327,67 @@ def test_quota_counts_what_is_there_and_what_we_add(tmp_path: Path) -> None:
         put(work, "z", b"z" * 39)
         with pytest.raises(QuotaExceeded):
             put(work, "w", b"w")
+
+
+def test_quota_has_room_again_after_a_recursive_delete(tmp_path: Path) -> None:
+    build(tmp_path, ["file d/e/big " + "x" * 90])
+    with workspace(rules(tmp_path, quota=100)) as work:
+        with pytest.raises(QuotaExceeded):
+            put(work, "y", b"y" * 50)
+        with work.target(ClientPath("d"), Access.DELETE) as target:
+            moving.delete(target, recursive=True)
+        put(work, "y", b"y" * 50)
+
+
+def test_writes_at_the_same_time_do_not_share_the_same_room(tmp_path: Path) -> None:
+    meeting = threading.Barrier(8)
+    done: list[bool] = []
+
+    def write(number: int) -> None:
+        with work.target(ClientPath(f"f{number}"), Access.WRITE) as target, Room(target) as room:
+            meeting.wait(5)
+            try:
+                room.grow(30)
+            except QuotaExceeded:
+                done.append(False)
+            else:
+                done.append(True)
+            meeting.wait(5)  # nobody has settled or given back yet
+
+    with workspace(rules(tmp_path, quota=100)) as work:
+        threads = [threading.Thread(target=write, args=(number,)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(5)
+        assert sorted(done) == [False] * 5 + [True] * 3
+        put(work, "all", b"x" * 100)  # what was not written was given back
+
+
+def test_failed_write_gives_its_room_back(tmp_path: Path) -> None:
+    with workspace(rules(tmp_path, quota=100)) as work:
+        with work.target(ClientPath("x"), Access.WRITE) as target:
+            build(tmp_path, ["dir x"])  # somebody takes the name
+            with pytest.raises(FsserverError):
+                writing.write_file(target, b"x" * 90)
+        put(work, "y", b"y" * 90)
+
+
+@pytest.mark.claim("C2")
+def test_new_file_is_taken_back_if_its_directory_was_moved_into_protection_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(tmp_path, ["dir x"])
+    rename = renaming.rename_no_replace
+
+    def late_rename(*arguments: Any) -> None:
+        os.rename(tmp_path / "x", tmp_path / ".git")  # after the last look
+        rename(*arguments)
+
+    monkeypatch.setattr(writing, "rename_no_replace", late_rename)
+    with workspace(rules(tmp_path, read_only=["**/.git/config"])) as work, pytest.raises(UnstablePath):
+        put(work, "x/config", b"[core]")
+    assert os.listdir(tmp_path / ".git") == []
 
 
 def test_copy_keeps_bytes_and_executable_bit_and_not_setuid(tmp_path: Path) -> None:

@@ -69,6 +69,13 @@ def test_sizes_outside_and_of_protected_names_are_not_told(gate: Served, tmp_pat
     assert lines[-1] == "Combined size: 4 B"
 
 
+def test_size_of_a_protected_file_is_not_told_under_another_name(gate: Served) -> None:
+    build(gate.top, ["file .env 12345", "hard plain = .env", "file f 12", "hard g = f"])
+    lines = gate.text("list_directory_with_sizes", path=".").split("\n")
+    sizes = {line[7:37].strip(): line[38:].strip() for line in lines if line.startswith("[")}
+    assert sizes == {".env": "-", "plain": "-", "f": "2 B", "g": "2 B"}
+
+
 def names(text: str) -> list[str]:
     return [line.split(" ", 1)[1][:30].strip() for line in text.split("\n") if line.startswith("[")]
 
