@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from fsserver.paths.workspace import Access, ClientPath
 from fsserver.policy.compiled import Action, ClientRoots, Effect, Policy
 from fsserver.policy.decision import decide, narrow
 from fsserver.policy.toolnames import TOOL_NAMES
 from tests.policy_files import desk_in
 from tests.support import REPOSITORY
+from tests.trees import workspace
 
 SHIPPED = sorted((REPOSITORY / "policies").glob("*.yaml"))
 DIRECTORIES = ("Documents", "Desktop", "Downloads", "src/app", "work")
@@ -38,6 +40,16 @@ def test_a_shipped_policy_loads_with_examples_and_secrets(path: Path, tmp_path: 
         for executed in (".git/hooks/pre-push", ".vscode/tasks.json", ".bashrc", ".mcp.json"):
             assert decide(root, executed, Action.READ).allowed
             assert not decide(root, executed, Action.CREATE).allowed
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_a_relative_name_is_written_where_a_shipped_policy_lets_it(path: Path, tmp_path: Path) -> None:
+    policy = load(path.name, tmp_path)
+    with (
+        workspace(*policy.roots, home=str(tmp_path)) as work,
+        work.target(ClientPath("new.txt"), Access.WRITE) as target,
+    ):
+        assert target.root.rules.name == policy.roots[0].name
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)

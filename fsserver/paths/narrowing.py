@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import NamedTuple
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from fsserver.errors import Denied, FsserverError, OutsideRoots
-from fsserver.paths.client import ClientPath
-from fsserver.paths.names import components, display, remainder
+from fsserver.paths.client import ClientPath, parse
+from fsserver.paths.names import collapse, components, display, remainder
 from fsserver.paths.root import Root
 from fsserver.paths.ruling import shown_path
 from fsserver.paths.target import Access, Target
-from fsserver.paths.workspace import Workspace
+from fsserver.paths.workspace import Workspace, without_dots
 
 _CHANGES_THE_PARENT = frozenset({Access.MOVE_FROM, Access.MOVE_TO, Access.DELETE})
 
@@ -25,42 +26,84 @@ MAX_CLIENT_ROOTS = 256
 """More of a client's roots are ignored: every call compares with each."""
 
 
+class Kept(NamedTuple):
+    """A directory that is left, as components beneath its root; none are the root itself.
+
+    Attributes:
+        parts: where it really is.
+        asked: as the client wrote it, which can lead there through links.
+    """
+
+    root: Root
+    parts: tuple[str, ...]
+    asked: tuple[str, ...]
+
+
 class NarrowedWorkspace(Workspace):
     """The part of ``granted`` that lies beneath ``directories``.
 
     Args:
-        directories: roots of ``granted``, each with the name of a directory beneath it ("" is the root).
+        directories: what is left, in the order in which relative paths are tried.
     """
 
-    def __init__(self, granted: Workspace, directories: Sequence[tuple[Root, str]]) -> None:
-        super().__init__([root for root in granted.roots if any(root is kept for kept, _ in directories)])
-        self._granted = granted
-        self._directories = [(root, components(name)) for root, name in directories]
+    def __init__(self, granted: Workspace, directories: Sequence[Kept]) -> None:
+        super().__init__([root for root in granted.roots if any(root is kept.root for kept in directories)])
+        self._granted = granted.relative_to([(kept.root, kept.parts) for kept in directories])
+        self._kept = tuple(directories)
 
     @property
     def directories(self) -> tuple[str, ...]:
-        """The absolute paths that are left, for messages; may hold surrogates."""
-        return tuple(shown_path(root, "/".join(parts)) for root, parts in self._directories)
+        """The absolute paths that are left; may hold surrogates."""
+        return tuple(shown_path(kept.root, "/".join(kept.parts)) for kept in self._kept)
 
     def target(self, path: ClientPath, access: Access) -> Target:
         """As `Workspace.target`, and refused where the client's roots do not reach."""
-        target = self._granted.target(path, access)
-        if any(target.root is root and _reaches(prefix, target) for root, prefix in self._directories):
+        try:
+            target = self._granted.target(path, access)
+        except FsserverError as error:
+            if not isinstance(error, OutsideRoots) and self._asks_inside(path):
+                raise
+            raise self._outside(path) from None  # what is there, or is not, is nobody's business
+        if any(target.root is kept.root and _reaches(kept.parts, target) for kept in self._kept):
             return target
         target.close()
-        directories = ", ".join(display(directory) for directory in self.directories)
-        raise OutsideRoots(
-            f"Access denied - path outside allowed directories: {display(target.shown)} not in {directories}",
+        raise self._outside(path)
+
+    def _asks_inside(self, path: ClientPath) -> bool:
+        """Whether ``path`` begins in one of the directories, as written and wherever its links lead."""
+        try:
+            request = parse(path, self._home)
+        except FsserverError:
+            return True  # what is no path is nowhere
+        if not request.absolute:
+            return collapse(request.parts) is not None
+        parts = without_dots(request.parts)
+        return any(
+            remainder(parts, (*prefix, *below)) is not None
+            for kept in self._kept
+            for prefix in kept.root.prefixes
+            for below in (kept.parts, kept.asked)
+        )
+
+    def _outside(self, path: ClientPath) -> OutsideRoots:
+        directories = ", ".join(map(display, self.directories))
+        return OutsideRoots(
+            f"Access denied - path outside allowed directories: {path} not in {directories}",
             allowed_instead="a path in a directory that the client offers as a root",
         )
 
 
 class ClosedWorkspace(Workspace):
-    """Shows the roots of ``granted`` and refuses every path, saying ``reason``."""
+    """Knows the roots of ``granted``, so that its tools are known, and refuses every path, saying ``reason``."""
 
     def __init__(self, granted: Workspace, reason: str) -> None:
         super().__init__(granted.roots)
         self._reason = reason
+
+    @property
+    def directories(self) -> tuple[str, ...]:
+        """None."""
+        return ()
 
     def target(self, path: ClientPath, access: Access) -> Target:  # noqa: ARG002
         raise Denied(
@@ -75,12 +118,12 @@ def narrowed(granted: Workspace, uris: Sequence[str]) -> Workspace:
     A URI above a root leaves that root whole; one beneath it leaves that directory, if the policy lets it be listed.
     Anything else is left out.
     """
-    directories: list[tuple[Root, str]] = []
+    directories: list[Kept] = []
     for uri in uris[:MAX_CLIENT_ROOTS]:
         path = _path(uri)
         if path is None:
             continue
-        above = [(root, "") for root in granted.roots if _contains(path, root)]
+        above = [Kept(root, (), ()) for root in granted.roots if _contains(path, root)]
         directories += above or _beneath(granted, path)
     if not directories:
         return ClosedWorkspace(granted, "none of the client's roots is inside")
@@ -116,9 +159,9 @@ def _contains(path: str, root: Root) -> bool:
     return any(remainder(prefix, components(path)) is not None for prefix in root.prefixes)
 
 
-def _beneath(granted: Workspace, path: str) -> list[tuple[Root, str]]:
+def _beneath(granted: Workspace, path: str) -> list[Kept]:
     try:
         with granted.target(ClientPath(display(path)), Access.LIST) as target:
-            return [(target.root, target.name)]
+            return [Kept(target.root, components(target.name), components(target.asked))]
     except FsserverError:
         return []

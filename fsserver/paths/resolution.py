@@ -99,7 +99,14 @@ class Resolution:
         raise UnstablePath(f"Access denied - the path kept changing while it was resolved: {display(self._shown)}")
 
     def _attempt(self) -> Target:
-        target = Target(self._ruling, self._resolver, self._request.given, self._access, _ACTIONS[self._access])
+        target = Target(
+            self._ruling,
+            self._resolver,
+            requested=self._request.given,
+            asked=self._asked,
+            access=self._access,
+            action=_ACTIONS[self._access],
+        )
         try:
             if self._access in _ABOUT_THE_NAME:
                 self._find_name(target)

@@ -38,6 +38,7 @@ class Target:
     Attributes:
         ruling: the rules for its root, with those of overlapping roots.
         name: beneath the root, of the opened object. For an absent one: its real parent's name and the missing names.
+        asked: the name beneath the root as the client asked for it, with links unresolved; for messages.
         requested: the client's own words.
         action: what was decided. WRITE became CREATE or OVERWRITE.
         stat: of the object; None where it is absent.
@@ -52,6 +53,7 @@ class Target:
         "_directory",
         "access",
         "action",
+        "asked",
         "decision",
         "handle",
         "leaf",
@@ -66,11 +68,19 @@ class Target:
     )
 
     def __init__(
-        self, ruling: Ruling, resolver: Resolver, requested: ClientPath, access: Access, action: Action
+        self,
+        ruling: Ruling,
+        resolver: Resolver,
+        *,
+        requested: ClientPath,
+        asked: str,
+        access: Access,
+        action: Action,
     ) -> None:
         self.ruling = ruling
         self.resolver = resolver
         self.requested = requested
+        self.asked = asked
         self.access = access
         self.action = action
         self.name = ""
@@ -93,7 +103,14 @@ class Target:
 
     @property
     def shown(self) -> str:
-        """The absolute path, for messages; may hold surrogates, so `display` it."""
+        """The absolute path as it was asked for: messages never say where a link leads. May hold surrogates, so
+        `display` it.
+        """
+        return shown_path(self.root, self.asked)
+
+    @property
+    def resolved(self) -> str:
+        """The absolute path of the object itself, for what its results name; may hold surrogates."""
         return shown_path(self.root, self.name)
 
     def as_directory(self) -> Directory:
@@ -104,7 +121,14 @@ class Target:
 
     def holding(self, other: Target) -> Target:
         """This absent name with the object of ``other``, which was moved there. A target of its own; close it."""
-        moved = Target(self.ruling, self.resolver, self.requested, self.access, self.action)
+        moved = Target(
+            self.ruling,
+            self.resolver,
+            requested=self.requested,
+            asked=self.asked,
+            access=self.access,
+            action=self.action,
+        )
         moved.name, moved.stat, moved.handle = self.name, other.stat, os.dup(other.handle)
         return moved
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import TypeAlias
 
-from fsserver.errors import FsserverError, NotADirectory, NotFound, OutsideRoots
+from fsserver.errors import Denied, FsserverError, NotADirectory, NotFound, OutsideRoots
 from fsserver.paths.client import ClientPath, Request, parse
 from fsserver.paths.names import collapse, display, remainder
 from fsserver.paths.resolution import MUST_BE_ABSENT, Resolution
@@ -16,6 +17,9 @@ from fsserver.paths.target import Access, Target
 
 __all__ = ["Access", "ClientPath", "Workspace"]
 
+Base: TypeAlias = tuple[Ruling, tuple[str, ...]]
+"""A root and components beneath it."""
+
 
 class Workspace:
     """The roots of one principal. Keeps no state between calls; safe to use from several threads.
@@ -24,18 +28,41 @@ class Workspace:
         roots: in the policy's order, which is the order in which relative paths are tried.
         resolver: None is openat2(2), with the component walk for what it leaves undecided.
         home: what a leading ``~`` means; None asks the environment.
+        bases: where relative paths are tried, as components beneath roots; None is the roots themselves.
     """
 
-    def __init__(self, roots: Sequence[Root], resolver: Resolver | None = None, *, home: str | None = None) -> None:
+    def __init__(
+        self,
+        roots: Sequence[Root],
+        resolver: Resolver | None = None,
+        *,
+        home: str | None = None,
+        bases: Sequence[tuple[Root, tuple[str, ...]]] | None = None,
+    ) -> None:
         self.roots = tuple(roots)
         self._resolver = OpenAt2Resolver() if resolver is None else resolver
         self._home = os.path.expanduser("~") if home is None else home
         self._rulings = tuple(Ruling(root, self.roots) for root in self.roots)
+        ruling_of = {id(ruling.root): ruling for ruling in self._rulings}
+        beneath = [(root, ()) for root in self.roots] if bases is None else bases
+        self._bases: tuple[Base, ...] = tuple((ruling_of[id(root)], parts) for root, parts in beneath)
+
+    @property
+    def directories(self) -> tuple[str, ...]:
+        """The absolute paths that are allowed, as the operator wrote each root, then where it really is if that
+        differs: the reference's order. May hold surrogates.
+        """
+        return tuple(spelling for root in self.roots for spelling in reversed(root.spellings))
+
+    def relative_to(self, directories: Sequence[tuple[Root, tuple[str, ...]]]) -> Workspace:
+        """These roots, with relative paths tried in ``directories`` beneath them instead of in the roots themselves."""
+        return Workspace(self.roots, self._resolver, home=self._home, bases=directories)
 
     def target(self, path: ClientPath, access: Access) -> Target:
         """Resolve ``path`` and decide ``access`` to it; the caller closes the target.
 
-        A relative path means the first root where it exists; a new name the first root that has its directory.
+        A relative path means the first root where it exists; a new name the first root that has its directory and lets
+        it be made.
 
         Raises:
             BadPath, Denied and its kinds, NotFound, AlreadyExists, NotADirectory, IsADirectory, PermissionDenied,
@@ -46,45 +73,64 @@ class Workspace:
         if len(candidates) == 1:
             ruling, parts = candidates[0]
             return Resolution(ruling, self._resolver, request, access, parts).run()
+        failures: list[FsserverError] = []
         absent: Target | None = None
-        first_error: FsserverError | None = None
-        for ruling, parts in candidates:
-            try:
-                found = Resolution(ruling, self._resolver, request, access, parts).run()
-            except (NotFound, NotADirectory) as error:
-                first_error = first_error or error
-                continue
-            except BaseException:
-                if absent is not None:
-                    absent.close()
-                raise
-            if found.exists or access in MUST_BE_ABSENT:
-                if absent is not None:
-                    absent.close()
-                return found
-            if absent is None:
-                absent = found
-            else:
-                found.close()
-        if absent is not None:
-            return absent
-        assert first_error is not None
-        raise first_error
+        try:
+            for ruling, parts in candidates:
+                found = self._try(ruling, request, access, parts)
+                if isinstance(found, FsserverError):
+                    failures.append(found)
+                elif found.exists or access in MUST_BE_ABSENT:
+                    return found
+                elif absent is None:
+                    absent = found
+                else:
+                    found.close()
+            if absent is not None:
+                chosen, absent = absent, None
+                return chosen
+        finally:
+            if absent is not None:
+                absent.close()
+        # That it is missing says more than that a root would not have let it be made.
+        raise next((failure for failure in failures if not isinstance(failure, Denied)), failures[0])
 
-    def _candidates(self, request: Request) -> list[tuple[Ruling, tuple[str, ...]]]:
+    def _try(self, ruling: Ruling, request: Request, access: Access, parts: tuple[str, ...]) -> Target | FsserverError:
+        """The target in one of several roots that ``request`` may mean, or why it is none there although another of
+        the roots may be meant: what is missing, or refused and not there. What may not even be looked at counts as
+        there: nobody is told whether it is.
+
+        Raises:
+            As `target`: this root is meant, and the access fails.
+        """
+        try:
+            return Resolution(ruling, self._resolver, request, access, parts).run()
+        except (NotFound, NotADirectory) as missing:
+            return missing
+        except Denied as refusal:
+            try:
+                Resolution(ruling, self._resolver, request, Access.STAT, parts).run().close()
+            except (NotFound, NotADirectory):
+                return refusal
+            except FsserverError:
+                pass
+            raise
+
+    def _candidates(self, request: Request) -> list[Base]:
         """The roots that ``request`` may mean, each with the components beneath it."""
         if not self.roots:
             raise OutsideRoots("Access denied - path outside allowed directories: there are none.")
         parts = request.parts
         if not request.absolute:
             if collapse(parts) is not None:
-                return [(ruling, parts) for ruling in self._rulings]
-            parts = (*self.roots[0].prefixes[0], *parts)
+                return [(ruling, (*base, *parts)) for ruling, base in self._bases]
+            ruling, base = self._bases[0]
+            parts = (*ruling.root.prefixes[0], *base, *parts)
         match = self._longest_prefix(parts)
         if match is not None and collapse(match[1]) is not None:
             return [match]
         # A `..` in or before the root's own name: read as text, as path.resolve does; opened beneath it all the same.
-        lexical = _resolve(parts)
+        lexical = without_dots(parts)
         match = self._longest_prefix(lexical)
         if match is not None:
             return [match]
@@ -95,8 +141,8 @@ class Workspace:
             allowed_instead=INSIDE,
         )
 
-    def _longest_prefix(self, parts: Sequence[str]) -> tuple[Ruling, tuple[str, ...]] | None:
-        best: tuple[Ruling, tuple[str, ...]] | None = None
+    def _longest_prefix(self, parts: Sequence[str]) -> Base | None:
+        best: Base | None = None
         for ruling in self._rulings:
             for prefix in ruling.root.prefixes:
                 rest = remainder(parts, prefix)
@@ -105,7 +151,7 @@ class Workspace:
         return best
 
 
-def _resolve(parts: Sequence[str]) -> tuple[str, ...]:
+def without_dots(parts: Sequence[str]) -> tuple[str, ...]:
     """An absolute path with its ``..`` taken out by text; the parent of ``/`` is ``/``."""
     kept: list[str] = []
     for part in parts:

@@ -10,7 +10,7 @@ nothing that the policy itself refuses.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -63,8 +63,7 @@ def decide(rules: RootRules, name: str, action: Action, *, folds: bool = False) 
     if not action.changes:
         return _ALLOWED
     if rules.mode is Mode.RO:
-        _, origin = _operation(rules, action)
-        return _denied("denied.read_only", origin, f'the root "{rules.name}" is read-only', "read, list")
+        return _decide_change(rules, action)
     rule = rules.frozen.find(name, folds=folds)
     if rule is not None:
         reason = f'names that match "{rule.glob}" are read-only'
@@ -75,7 +74,7 @@ def decide(rules: RootRules, name: str, action: Action, *, folds: bool = False) 
 def _decide_operation(rules: RootRules, name: str, action: Action) -> Decision:
     """What ``operations`` of a writable root say about a change that no rule on names refuses."""
     if not name and action in (Action.MOVE, Action.DELETE):
-        return _denied("denied.operation", rules.origin, "a root itself is never moved or deleted", _instead(rules))
+        return _denied("denied.operation", rules.origin, "a root itself is never moved or deleted", "what is in it")
     effect, origin = _operation(rules, action)
     if effect is Effect.ALLOW:
         return _ALLOWED
@@ -84,6 +83,30 @@ def _decide_operation(rules: RootRules, name: str, action: Action) -> Decision:
     else:
         reason = f'{action} is not allowed in the root "{rules.name}"'
     return _denied("denied.operation", origin, reason, _instead(rules))
+
+
+def why_not_granted(roots: Iterable[RootRules], actions: Collection[Action]) -> Decision | None:
+    """Of roots that grant none of ``actions`` to any name: the refusal that a person could lift, else the first; None
+    if no root says anything about them.
+    """
+    first: Decision | None = None
+    for rules in roots:
+        for action in (each for each in CHANGES if each in actions):
+            decision = _decide_change(rules, action)
+            if decision.allowed:
+                continue
+            if rules.mode is Mode.RW and _operation(rules, action)[0] is Effect.ASK:
+                return decision
+            first = first or decision
+    return first
+
+
+def _decide_change(rules: RootRules, action: Action) -> Decision:
+    """What the root says about a change, whatever the name."""
+    if rules.mode is Mode.RO:
+        _, origin = _operation(rules, action)
+        return _denied("denied.read_only", origin, f'the root "{rules.name}" is read-only', "read, list")
+    return _decide_operation(rules, "any", action)
 
 
 def protection(rules: RootRules, name: str, action: Action, *, folds: bool = False) -> PathRule | None:

@@ -26,6 +26,7 @@ from fsserver.paths.quota import check_quota
 from fsserver.paths.target import Target
 from fsserver.paths.workspace import Access, ClientPath, Workspace
 from fsserver.policy.compiled import Action, Policy
+from fsserver.policy.decision import why_not_granted
 from fsserver.tools.arguments import parse
 from fsserver.tools.call import Call, Each
 from fsserver.tools.control import Control
@@ -134,12 +135,12 @@ class Gate:
             raise UnknownTool(f"MCP error -32602: Tool {name[:MAX_NAME]} not found")
         if self._grants(tool, session.granted()):
             return tool
-        # Where the roots grant too little, the root's own line says so; a list of tools has no line here.
-        rules = [root.rules.origin for root in session.workspace.roots]
-        by_roots = self._policy.tools is None or tool.name in self._policy.tools
+        # Where the roots grant too little, one of them says why; a list of tools has no line here.
+        listed = self._policy.tools is None or tool.name in self._policy.tools
+        why = why_not_granted((root.rules for root in session.workspace.roots), tool.needs) if listed else None
         raise ToolDenied(
-            f"Access denied - the policy does not grant the tool {tool.name}",
-            rule=str(rules[0]) if by_roots and rules else None,
+            f"Access denied - the policy does not grant the tool {tool.name}" + (f": {why.reason}" if why else ""),
+            rule=str(why.rule) if why else None,
             allowed_instead=", ".join(each.name for each in self.tools(session)) or "no tool",
         )
 

@@ -119,3 +119,12 @@ def test_magic_links_of_proc_are_not_followed(name: str, resolver: str) -> None:
     with workspace(rules("/proc/self"), resolver=RESOLVERS[resolver]()) as work, pytest.raises(FsserverError) as raised:
         work.target(ClientPath(name), Access.READ)
     assert raised.value.code == "resource.link_loop"
+
+
+def test_refusal_names_the_path_as_asked_and_not_where_its_link_leads(tmp_path: Path) -> None:
+    build(tmp_path, ["fifo secret-place/p", "link l -> secret-place/p", "link d -> secret-place"])
+    with workspace(rules(tmp_path)) as work:
+        for path in ("l", "d/p"):
+            with work.target(ClientPath(path), Access.READ) as target, pytest.raises(SpecialFile) as raised:
+                reading.open_file(target)
+            assert raised.value.message == f"Access denied - not a regular file: {tmp_path}/{path}"

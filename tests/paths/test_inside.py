@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import pytest
 
@@ -15,6 +16,7 @@ from fsserver.paths import moving, reading, writing
 from fsserver.paths.names import display
 from fsserver.paths.resolver import OpenAt2Resolver, Resolver, WalkResolver
 from fsserver.paths.workspace import Access, ClientPath
+from fsserver.policy.compiled import Action, Effect, Mode
 from tests.trees import build, rules, workspace
 
 RESOLVERS: dict[str, type[Resolver]] = {"openat2": OpenAt2Resolver, "walk": WalkResolver}
@@ -96,7 +98,7 @@ def test_path_leads_to_the_file_inside(row: Row, resolver: str, tmp_path: Path) 
     ):
         assert reading.read_all(target, 100)[0] == b"text"
         assert target.name == row.found
-        assert target.shown == f"{tmp_path}/root/{row.found}"
+        assert target.resolved == f"{tmp_path}/root/{row.found}"
 
 
 ENOENT = "ENOENT: no such file or directory, open '{root}/"
@@ -207,6 +209,60 @@ def test_relative_path_means_the_first_root_where_it_exists(tmp_path: Path) -> N
         assert found("../two/b", Access.READ) == "two/b"
         with pytest.raises(NotFound, match="one/none"):
             found("none", Access.READ)
+
+
+Two: TypeAlias = tuple[dict[str, Any], dict[str, Any]]  # what the rules of two roots say
+
+READ_ONLY_SECOND: Two = ({}, {"mode": Mode.RO})
+READ_ONLY_FIRST: Two = ({"mode": Mode.RO}, {})
+DENIED_SECOND: Two = ({}, {"deny": ["**/secret"]})
+NOT_CREATED_FIRST: Two = ({"operations": {Action.CREATE: Effect.DENY}}, {})
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("roots", "path", "access", "found"),
+    [
+        (READ_ONLY_SECOND, "new", Access.WRITE, "one/new"),
+        (READ_ONLY_SECOND, "new", Access.CREATE, "one/new"),
+        (READ_ONLY_SECOND, "new/below", Access.MAKE_DIRECTORY, "one/new/below"),
+        (READ_ONLY_SECOND, "sub/new", Access.WRITE, "resource.not_found"),  # only the second has that directory
+        (READ_ONLY_SECOND, "none/new", Access.WRITE, "resource.not_found"),
+        (READ_ONLY_SECOND, "none", Access.EDIT, "resource.not_found"),
+        (READ_ONLY_SECOND, "none", Access.DELETE, "resource.not_found"),
+        (READ_ONLY_SECOND, "b", Access.WRITE, "denied.read_only"),  # it is there, and so it is meant
+        (READ_ONLY_SECOND, "b", Access.READ, "two/b"),
+        (READ_ONLY_FIRST, "b", Access.EDIT, "two/b"),
+        (READ_ONLY_FIRST, "b", Access.DELETE, "two/b"),
+        (READ_ONLY_FIRST, "new", Access.WRITE, "two/new"),
+        (READ_ONLY_FIRST, "a", Access.WRITE, "denied.read_only"),
+        (READ_ONLY_FIRST, "none", Access.EDIT, "resource.not_found"),
+        (NOT_CREATED_FIRST, "new", Access.WRITE, "two/new"),
+        (NOT_CREATED_FIRST, "a", Access.WRITE, "one/a"),
+        (DENIED_SECOND, "secret", Access.READ, "denied.protected"),  # nobody is told whether the second has it
+        (DENIED_SECOND, "secret", Access.WRITE, "denied.protected"),
+        (DENIED_SECOND, "new", Access.WRITE, "one/new"),
+    ],
+)
+def test_relative_path_passes_over_roots_that_refuse_what_they_do_not_have(
+    roots: Two,
+    path: str,
+    access: Access,
+    found: str,
+    resolver: str,
+    tmp_path: Path,
+) -> None:
+    build(tmp_path, ["file one/a A1", "file two/b B2", "dir two/sub"])
+    one, two = (rules(tmp_path / name, name=name, **more) for name, more in zip(("one", "two"), roots, strict=True))
+    with workspace(one, two, resolver=RESOLVERS[resolver]()) as work:
+        before = len(os.listdir("/proc/self/fd"))
+        try:
+            with work.target(ClientPath(path), access) as target:
+                result = target.shown.removeprefix(f"{tmp_path}/")
+        except FsserverError as error:
+            result = error.code
+        assert result == found
+        assert len(os.listdir("/proc/self/fd")) == before
 
 
 @BOTH

@@ -100,6 +100,47 @@ def test_what_lies_in_a_clients_root_and_nothing_else_is_left(narrow: Callable[[
     assert text_of(client.call("list_allowed_directories")).splitlines()[1:] == [str(tree / "work/sub")]
 
 
+def test_relative_paths_begin_in_the_clients_root(narrow: Callable[[], Client], tree: Path) -> None:
+    client = opened(narrow(), uri(tree / "work/side"), uri(tree / "work/sub"))
+    assert text_of(read(client, "f.txt")) == "work/side"
+    assert text_of(read(client, "deep/f.txt")) == "work/sub/deep"
+    assert text_of(client.call("list_directory", {"path": "."})) == "[FILE] f.txt"
+    client.call("write_file", {"path": "new.txt", "content": "x"})
+    assert (tree / "work/side/new.txt").read_text() == "x"
+    assert refused(read(client, "../sub/../../outside.txt"))
+    assert text_of(read(client, "../sub/f.txt")) == "work/sub"
+
+
+def test_refusals_tell_nothing_of_what_lies_beside_the_clients_root(narrow: Callable[[], Client], tree: Path) -> None:
+    """Neither whether it exists, nor where a link leads, nor which directories the policy would grant."""
+    client = opened(narrow(), uri(tree / "work/sub"))
+    for path in (
+        "work/side/f.txt",
+        "work/side/none",
+        "work/none/none",
+        "other/f.txt",
+        "outside.txt",
+        "work/sub/to-side",
+    ):
+        text = text_of(read(client, tree / path)).splitlines()[0]
+        allowed = f"{tree / 'work/sub'}"
+        assert text == f"Access denied - path outside allowed directories: {tree / path} not in {allowed}", path
+    assert "ENOENT" in text_of(read(client, tree / "work/sub/none"))
+
+
+def test_clients_root_that_is_a_link_is_spelled_either_way(narrow: Callable[[], Client], tree: Path) -> None:
+    client = opened(narrow(), uri(tree / "work/link-to-sub"))
+    assert text_of(read(client, tree / "work/link-to-sub/f.txt")) == "work/sub"
+    assert text_of(read(client, tree / "work/sub/f.txt")) == "work/sub"
+    assert "ENOENT" in text_of(read(client, tree / "work/link-to-sub/none"))
+
+
+def test_no_directory_is_listed_where_no_root_of_the_client_is_inside(narrow: Callable[[], Client], tree: Path) -> None:
+    client = opened(narrow(), uri(tree / "elsewhere"))
+    assert text_of(client.call("list_allowed_directories")).splitlines() == ["Allowed directories:"]
+    assert refused(read(client, "f.txt"))
+
+
 def test_protected_names_stay_protected_in_a_clients_root(narrow: Callable[[], Client], tree: Path) -> None:
     client = opened(narrow(), uri(tree / "work/sub"))
     assert refused(read(client, tree / "work/sub/.env"))

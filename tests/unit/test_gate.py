@@ -16,7 +16,7 @@ from fsserver.audit.log import AuditLog
 from fsserver.audit.verify import Status, verify
 from fsserver.errors import AuditError
 from fsserver.paths.workspace import Access
-from fsserver.policy.compiled import Action, Effect, Limits, Mode
+from fsserver.policy.compiled import Action, Effect, Limits, Mode, Origin
 from fsserver.tools.arguments import Arguments
 from fsserver.tools.call import Call
 from fsserver.tools.catalog import file_tools
@@ -25,7 +25,7 @@ from fsserver.tools.gate import Gate
 from fsserver.tools.registry import READS, Annotations, Registry, Tool
 from fsserver.tools.result import ToolResult, text_result
 from tests.gates import Served, served, texts
-from tests.trees import build, rules
+from tests.trees import ORIGIN, build, rules
 
 
 @pytest.fixture
@@ -62,6 +62,36 @@ def with_tool(gate: Served, body: Any, **more: Any) -> Served:
     registry = Registry((*file_tools().tools, tool))
     policy = gate.gate._policy
     return replace(gate, gate=Gate(registry=registry, policy=policy, audit=gate.log))
+
+
+LATER = Origin("policy.yaml", 12)
+
+
+@pytest.mark.parametrize(
+    ("roots", "reason", "rule"),
+    [
+        ([{"operations": {Action.DELETE: Effect.ASK}}], 'delete in the root "r0" needs a person\'s consent', LATER),
+        ([{"operations": {Action.DELETE: Effect.DENY}}], 'delete is not allowed in the root "r0"', LATER),
+        ([{"mode": Mode.RO}], 'the root "r0" is read-only', ORIGIN),
+        ([{"mode": Mode.RO}, {"operations": {Action.DELETE: Effect.ASK}}], "needs a person's consent", LATER),
+    ],
+    ids=["ask", "deny", "read-only", "read-only and ask"],
+)
+def test_tool_that_no_root_grants_is_refused_with_the_line_that_says_so(
+    roots: list[dict[str, Any]], reason: str, rule: Origin, tmp_path: Path
+) -> None:
+    made = []
+    for number, more in enumerate(roots):
+        (tmp_path / f"r{number}").mkdir()
+        root = rules(tmp_path / f"r{number}", name=f"r{number}", **more)
+        made.append(
+            replace(root, operations={action: (effect, LATER) for action, (effect, _) in root.operations.items()})
+        )
+    with served(tmp_path, made) as running:
+        error = running.error("delete_file", path="x")
+    assert reason in error["message"]
+    assert error["code"] == "denied.tool"
+    assert error["rule"] == str(rule)
 
 
 @pytest.mark.claim("C6")

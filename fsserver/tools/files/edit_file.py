@@ -75,15 +75,16 @@ def check(call: Call[EditFile]) -> None:
 
 def _plan(call: Call[EditFile], old: bytes, version: Identity) -> Plan:
     wanted, target = call.arguments, call.targets["path"]
-    shown = display(target.shown)
     codec = codec_of(old[:HEAD_BYTES], wanted.encoding)
-    mark, text = _decode(codec, old, shown)
+    mark, text = _decode(codec, old, display(target.shown))
     limit = min(target.root.rules.max_file or MAX_EDITED_BYTES, MAX_EDITED_BYTES)
     edited = apply_edits(
         text, [_edit(each, mark) for each in wanted.edits], max_characters=limit, checkpoint=call.control.checkpoint
     )
     new = codec.encode(mark + edited.text)
-    diff = fenced(unified(shown, mark + text, mark + edited.text, shifted(edited.regions, len(mark))))
+    diff = fenced(
+        unified(display(target.resolved), mark + text, mark + edited.text, shifted(edited.regions, len(mark)))
+    )
     return Plan(None if new == old else new, version, diff, hashlib.sha256(new).hexdigest(), edited.replacements)
 
 

@@ -9,9 +9,8 @@ from typing import Final
 from pydantic import Field
 
 from fsserver.paths.names import display
-from fsserver.paths.narrowing import NarrowedWorkspace
 from fsserver.paths.reading import file_info
-from fsserver.paths.workspace import Access, Workspace
+from fsserver.paths.workspace import Access
 from fsserver.policy.compiled import Action
 from fsserver.tools.arguments import Arguments
 from fsserver.tools.call import Call
@@ -63,14 +62,7 @@ def get_file_info(call: Call[GetFileInfo]) -> ToolResult:
 
 
 def list_allowed_directories(call: Call[NoArguments]) -> ToolResult:
-    return text_result("Allowed directories:\n" + "\n".join(display(path) for path in _directories(call.workspace)))
-
-
-def _directories(workspace: Workspace) -> list[str]:
-    """As the operator wrote each root, then where it really is if that differs: the reference's order."""
-    if isinstance(workspace, NarrowedWorkspace):
-        return list(workspace.directories)
-    return [spelling for root in workspace.roots for spelling in reversed(root.spellings)]
+    return text_result("Allowed directories:\n" + "\n".join(map(display, call.workspace.directories)))
 
 
 GET_FILE_INFO: Final = Tool(

@@ -53,7 +53,7 @@ def read_media_file(call: Call[ReadMediaFile]) -> ToolResult:
     elif kind.startswith("audio/"):
         block = Audio(encoded, kind)
     else:
-        block = Blob("file://" + quote(os.fsencode(target.shown), safe=_PLAIN), kind, encoded)
+        block = Blob("file://" + quote(os.fsencode(target.resolved), safe=_PLAIN), kind, encoded)
     return ToolResult((block,))
 
 

@@ -37,7 +37,7 @@ class SearchFiles(Walked):
 def search_files(call: Call[SearchFiles]) -> ToolResult:
     wanted, target = call.arguments, call.targets["path"]
     search = _Search(call)
-    base = display(target.shown)
+    base = display(target.resolved)
     budget = text_budget(call.limits.result_bytes)
     found: list[str] = []
     last = ""
