@@ -60,6 +60,10 @@ def serve_stdio(policy: Policy, *, strict: bool) -> None:
             _LOG.warning("The kernel does not confine this server: %s", enforcement)
 
         # The SDK takes longer to load than everything above, so a mistake in the policy is told before.
+        from fsserver.server.lazy import put_off  # noqa: PLC0415
+
+        put_off("mcp", "mcp.server")
+
         from fsserver.paths.workspace import Workspace  # noqa: PLC0415
         from fsserver.server.files import FileServer  # noqa: PLC0415
         from fsserver.tools.catalog import file_tools  # noqa: PLC0415
