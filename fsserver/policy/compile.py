@@ -52,7 +52,8 @@ def compile_policy(
     located = locate(sections, here, problems)
     overlaps = check_overlaps(located, problems)
     audit = _audit(tree, here, problems)
-    check_exposure(located.values(), here, files, audit.directory or os.path.dirname(str(audit.file)), problems)
+    log = audit.directory or os.path.dirname(str(audit.file))
+    check_exposure(located, here, files, log, problems, sink=_file_sink(tree))
     roots = {root: _root(root, entry, tree, located.get(root), problems) for root, entry in entries.items()}
     for outer, inner, way in overlaps:
         roots[outer], roots[inner] = share(roots[outer], roots[inner], way)
@@ -174,6 +175,15 @@ def _audit(tree: Node, here: Surroundings, problems: list[Problem]) -> AuditRule
                 )
     max_size = _number(tree, "audit", "max_size")
     return AuditRules(directory, file) if max_size is None else AuditRules(directory, file, max_size)
+
+
+def _file_sink(tree: Node) -> Place | None:
+    """Where the policy names the audit log's file, if it does."""
+    for sink in tree.items_at("audit", "sinks"):
+        for key, entry in sink.entries.items():
+            if key == "file":
+                return entry.node.place
+    return None
 
 
 def _can_continue(name: str) -> bool:

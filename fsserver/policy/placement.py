@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
-from fsserver.policy.problems import Code, LanguageError, Place, Problem
+from fsserver.policy.problems import Code, LanguageError, Place, Problem, nearest
 from fsserver.policy.surroundings import Surroundings
 from fsserver.policy.tree import Node
 
 Identity = tuple[int, int]
+
+MAX_SIBLINGS = 1000
+"""How many names beside a missing directory are looked at for one that is spelt like it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,8 @@ def _located(node: Node, writable: bool, here: Surroundings) -> Located:
     try:
         found = os.stat(real)
     except OSError as error:
-        raise LanguageError(Code.PLACE, f"{path}: {(error.strerror or 'cannot be reached').lower()}") from None
+        message = f"{path}: {(error.strerror or 'cannot be reached').lower()}"
+        raise LanguageError(Code.PLACE, message, _help(error, node.text, path)) from None
     except ValueError:
         raise LanguageError(Code.PLACE, "not a path") from None
     if not stat.S_ISDIR(found.st_mode):
@@ -77,7 +82,54 @@ def _located(node: Node, writable: bool, here: Surroundings) -> Located:
     if _identity(here.home) == ancestry[0]:
         message = "the home directory itself cannot be served"
         raise LanguageError(Code.PLACE, message, "name a directory in it, such as ~/Documents")
+    _require_access(path, real)
     return Located(path, writable, node.place, ancestry, tuple(reversed(real.split("/")[1:])))
+
+
+def _require_access(path: str, real: str) -> None:
+    """Raise `LanguageError` unless this user may list and enter the directory: otherwise every call would fail.
+
+    The kernel is asked by doing it, so that access lists, capabilities and what a file server thinks count too. A
+    writable root need not be writable at its top: a tree that is so in part is a fine root.
+    """
+    try:
+        os.close(os.open(real, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+        os.stat(real + "/.")  # a name is looked up in it, the one that every directory has
+    except OSError as error:
+        message = f"{path} cannot be listed and entered: {(error.strerror or 'it cannot be opened').lower()}"
+        raise LanguageError(Code.PLACE, message, _NO_ACCESS if isinstance(error, PermissionError) else None) from None
+
+
+_NO_ACCESS = "the user who runs the server needs the right to read and to enter it: chmod u+rx, or name another"
+
+
+def _help(error: OSError, written: str, path: str) -> str | None:
+    """What to do about a root's path that does not lead anywhere."""
+    if isinstance(error, PermissionError):
+        return "the user who runs the server may not enter a directory above it"
+    if not isinstance(error, FileNotFoundError):
+        return None
+    if os.path.islink(path):
+        return "it is a link, and what it leads to is not there"
+    import shlex  # noqa: PLC0415 - only after a mistake
+
+    make_it = f"make it (mkdir -p {shlex.quote(path)}), or name another directory"
+    near = _similar(path)
+    if near is None:
+        return make_it
+    return f'did you mean "{os.path.dirname(written.rstrip("/"))}/{near}"? Otherwise {make_it}'
+
+
+def _similar(path: str) -> str | None:
+    """The name of a directory beside the missing ``path`` that is spelt like it. Never from ``ssh`` to ``.ssh``."""
+    parent, name = os.path.split(path)
+    try:
+        with os.scandir(parent) as entries:
+            beside = [entry.name for entry in islice(entries, MAX_SIBLINGS) if entry.is_dir()]
+    except OSError:
+        return None
+    hidden = name.startswith(".")
+    return nearest(name, (other for other in beside if other.isprintable() and other.startswith(".") == hidden))
 
 
 def absolute(text: str, here: Surroundings) -> str:
@@ -138,7 +190,13 @@ def check_overlaps(located: Mapping[str, Located], problems: list[Problem]) -> l
 
 
 def check_exposure(
-    located: Iterable[Located], here: Surroundings, files: Sequence[str], audit: str, problems: list[Problem]
+    located: Mapping[str, Located],
+    here: Surroundings,
+    files: Sequence[str],
+    audit: str,
+    problems: list[Problem],
+    *,
+    sink: Place | None,
 ) -> None:
     """Report roots that hold what no client may change or read: policy, audit log, state, fsserver itself.
 
@@ -146,13 +204,14 @@ def check_exposure(
         files: the policy files, absolute.
         audit: the directory that the audit log is in, absolute; it need not exist. The server may make and rename
             files anywhere in it, so a file sink takes its directory for itself.
+        sink: where the policy names the log's file, if it names one: to be changed when a root lies beside it.
     """
     outside = [("the policy file", name) for file in files for name in _hops(file)]
     apart = [("the audit log", audit), ("fsserver's state directory", here.state), *here.own]
     above = [(what, path, _all_above(path)) for what, path in (*outside, *apart)]
     above_imports = [("a directory that Python imports from", path, _all_above(path)) for path in here.imports]
     inside = [(what, path, _identity(path)) for what, path in apart]
-    for root in located:
+    for name, root in located.items():
         for what, path, identities in (*above, *above_imports) if root.writable else above:
             if root.identity in identities:
                 message = f"{what} is in this root: {path}"
@@ -161,6 +220,11 @@ def check_exposure(
                 break
         for what, path, identity in inside:
             if identity in root.ancestry[1:]:
+                if path == audit and sink is not None:
+                    message = f'the directory of the audit log holds the root "{name}": {path}'
+                    help_text = "the server may write anywhere beside the log: give it a directory of its own"
+                    problems.append(Problem(Code.EXPOSED, sink, message, help_text))
+                    break
                 message = f"this root lies in {what}: {path}"
                 problems.append(Problem(Code.EXPOSED, root.place, message, "serve another directory"))
                 break

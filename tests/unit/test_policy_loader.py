@@ -409,5 +409,6 @@ def test_a_mistake_on_the_command_line_is_shown_with_a_caret(desk: Desk) -> None
         "command line:2:8: error[E030]: /nowhere: no such file or directory\n"
         "  |\n"
         "2 | --root /nowhere\n"
-        "  |        ^^^^^^^^"
+        "  |        ^^^^^^^^\n"
+        "  = help: make it (mkdir -p /nowhere), or name another directory"
     )

@@ -187,6 +187,97 @@ def test_a_file_for_the_audit_log_takes_its_directory_for_itself(desk: Desk, sin
     assert any("the audit log" in problem or 'holds no ".."' in problem for problem in problems)
 
 
+@pytest.mark.parametrize(
+    ("roots", "problems"),
+    [
+        pytest.param("{app: {path: ~/app}}", ["app"], id="one"),
+        pytest.param("{app: {path: ~/app, mode: rw}, notes: {path: ~/notes}}", ["app", "notes"], id="two"),
+        pytest.param("{src: {path: ~/app/src}}", ["src"], id="deeper"),
+    ],
+)
+def test_roots_beside_the_file_of_the_audit_log_are_told_at_the_file(
+    desk: Desk, roots: str, problems: list[str]
+) -> None:
+    """It is the log that has to go elsewhere, not every root."""
+    text = f"version: 1\nroots: {roots}\naudit: {{sinks: [{{file: ~/log.jsonl}}]}}\n"
+    with pytest.raises(PolicyErrors) as caught:
+        desk.load(text)
+    told = [(p.code, p.line, p.column, p.message, p.help) for p in caught.value.problems]
+    help_text = "the server may write anywhere beside the log: give it a directory of its own"
+    assert told == [
+        ("E032", 3, 24, f'the directory of the audit log holds the root "{name}": {desk.home}', help_text)
+        for name in problems
+    ]
+
+
+@pytest.mark.parametrize(
+    ("missing", "make", "help_text"),
+    [
+        pytest.param("~/note", "home/notes", 'did you mean "~/notes"? Otherwise {make_it}', id="spelt like another"),
+        pytest.param("{base}/home/note/", "home/notes", 'did you mean "{base}/home/notes"? Otherwise', id="absolute"),
+        pytest.param("~/gone", "home/notes", "{make_it}", id="like no other"),
+        pytest.param("~/gone/far", "home/notes", "{make_it}", id="with its parent"),
+        pytest.param("~/two words", "home/notes", "make it (mkdir -p '{base}/home/two words'), or", id="for a shell"),
+        pytest.param("~/ssh", "home/.ssh", "{make_it}", id="never to a hidden directory"),
+        pytest.param("~/.confg", "home/.config", 'did you mean "~/.config"?', id="from one hidden to another"),
+        pytest.param("~/fild", None, "{make_it}", id="never to a file"),
+        pytest.param("~/dangling", None, "it is a link, and what it leads to is not there", id="dangling link"),
+    ],
+)
+def test_a_missing_root_comes_with_what_to_do(desk: Desk, missing: str, make: str | None, help_text: str) -> None:
+    (desk.home / "file").touch()
+    (desk.home / "dangling").symlink_to("nowhere")
+    if make is not None:
+        (desk.base / make).mkdir(exist_ok=True)
+    written = missing.format(base=desk.base)
+    with pytest.raises(PolicyErrors) as caught:
+        desk.load(one_root(written))
+    (problem,) = caught.value.problems
+    make_it = f"make it (mkdir -p {written.replace('~', str(desk.home))}), or name another directory"
+    assert str(problem.help).startswith(help_text.format(base=desk.base, make_it=make_it))
+
+
+NOT_ENTERED = "the user who runs the server may not enter a directory above it"
+NO_ACCESS = "the user who runs the server needs the right to read and to enter it: chmod u+rx, or name another"
+
+
+@pytest.mark.parametrize("mode", ["ro", "rw"])
+@pytest.mark.parametrize(
+    ("bits", "path", "message", "help_text"),
+    [
+        pytest.param(0o000, "closed", "cannot be listed and entered: permission denied", NO_ACCESS, id="nothing"),
+        pytest.param(0o444, "closed", "cannot be listed and entered: permission denied", NO_ACCESS, id="not entered"),
+        pytest.param(0o111, "closed", "cannot be listed and entered: permission denied", NO_ACCESS, id="not listed"),
+        pytest.param(0o000, "closed/inner", ": permission denied", NOT_ENTERED, id="below such a directory"),
+        pytest.param(0o555, "closed", None, None, id="not written to, which a root need not be at its top"),
+        pytest.param(0o755, "closed", None, None, id="as usual"),
+    ],
+)
+def test_a_root_that_the_user_may_not_use_is_refused_with_its_place(
+    open_tmp_path: Path, mode: str, bits: int, path: str, message: str | None, help_text: str | None
+) -> None:
+    (open_tmp_path / "closed/inner").mkdir(parents=True)
+
+    def told() -> list[tuple[str, int, int, str, str | None]]:
+        own = open_tmp_path / "own"
+        own.mkdir()
+        desk = desk_in(own)
+        try:
+            desk.load(one_root(str(open_tmp_path / path), mode))
+        except PolicyErrors as error:
+            return [(p.code, p.line, p.column, p.message, p.help) for p in error.problems]
+        return []
+
+    (open_tmp_path / "closed").chmod(bits)
+    try:
+        found = in_child(told, unprivileged=True)
+    finally:
+        (open_tmp_path / "closed").chmod(0o755)
+    shown = open_tmp_path / path
+    separator = "" if str(message).startswith(":") else " "
+    assert found == ([] if message is None else [("E030", 2, 21, f"{shown}{separator}{message}", help_text)])
+
+
 @pytest.mark.parametrize("name", [".audit.jsonl", "a" * 201, "\u00e9" * 101])
 def test_a_file_for_the_audit_log_whose_next_file_could_not_be_found_is_refused(desk: Desk, name: str) -> None:
     (problem,) = desk.problems(one_root("~/app") + f'audit: {{sinks: [{{file: "~/log/{name}"}}]}}\n')
