@@ -12,6 +12,7 @@ from fsserver.policy.globs import GlobError, refuse_traps, regex_source
 from fsserver.policy.problems import Code, LanguageError
 from fsserver.policy.rules import comparable
 from fsserver.policy.schema import (
+    NAME_PATTERN,
     Count,
     Flag,
     Key,
@@ -94,7 +95,8 @@ ROOT = Section(
             ),
             "Examples. One that does not hold stops the server.",
         ),
-    }
+    },
+    main="path",
 )
 
 LIMITS = Section(
@@ -116,7 +118,8 @@ SANDBOX = Section(
         "require": Key(Word("layer", ("full", "landlock", "none")), "The weakest confinement that is accepted."),
         "accept_unprotected": Key(Flag(), "Commands may run where protected names cannot be hidden from them."),
         "accept_uid0": Key(Flag(), "Commands may run as user 0."),
-    }
+    },
+    main="require",
 )
 
 PROFILE = Section(
@@ -153,7 +156,7 @@ AUDIT = Section(
 POLICY: Final = Section(
     {
         "version": Key(Version(), "The language's version.", required=True),
-        "name": Key(Text(parse_name), "For logs. Default: the file's name."),
+        "name": Key(Text(parse_name, pattern=NAME_PATTERN), "For logs. Default: the file's name."),
         "extends": Key(ListOf(LINE), "preset:NAME, or another policy file relative to this one."),
         "protect": Key(Section({key: ROOT.keys[key] for key in ("deny", "read_only")}), "Rules for every root."),
         "roots": Key(MapOf(ROOT), "The directories, each by a name of your choice."),

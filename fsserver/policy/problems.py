@@ -120,7 +120,7 @@ _SYNONYMS = {
     "readwrite": ("rw",),
     "w": ("rw",),
     "rwx": ("rw",),
-    "write": ("rw", "edit"),
+    "write": ("rw",),
     "writable": ("rw",),
     "allowed": ("allow",),
     "yes": ("allow",),
@@ -170,9 +170,17 @@ def nearest(written: str, candidates: Iterable[str]) -> str | None:
     return known[close[0]] if close else None
 
 
+# One word for what the language keeps apart.
+_SEVERAL = {"write": ("create", "edit", "overwrite")}
+
+
 def did_you_mean(written: str, candidates: Iterable[str]) -> str | None:
-    """`nearest` as a help text, quoted as the candidate is to be written."""
-    found = nearest(written, candidates)
+    """`nearest` as a help text, quoted as the candidate is to be written; or all that the word stands for."""
+    known = tuple(candidates)
+    parts = _SEVERAL.get(_plain(written[:100]), ())
+    if parts and set(parts) <= set(known):
+        return f"{written} is {', '.join(parts[:-1])} and {parts[-1]}: write each of them"
+    found = nearest(written, known)
     return f'did you mean "{found}"?' if found else None
 
 

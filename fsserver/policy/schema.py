@@ -258,14 +258,15 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A map with known keys; any other is an error."""
+    """A map with known keys; any other is an error. ``main``: the key that a text in the map's place is meant for."""
 
     keys: Mapping[str, Key]
+    main: str | None = None
 
     def check(self, node: Node, where: Where, problems: list[Problem]) -> bool:
         if not isinstance(node.value, dict):
             help_text = (
-                f"write {{path: {shortened(node.text)}}}" if "path" in self.keys and _kind(node) == "text" else None
+                f"write {{{self.main}: {shortened(node.text)}}}" if self.main and _kind(node) == "text" else None
             )
             return _wrong_type(node, where, f"a map with the keys {', '.join(self.keys)}", problems, help_text)
         for name, entry in list(node.value.items()):

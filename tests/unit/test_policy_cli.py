@@ -80,9 +80,18 @@ def test_check_without_a_current_directory_exits_2_and_says_so(desk: Desk) -> No
     [
         ("[{path: ~/app}]", "put a name of your choice before each, as in notes: {path: ~/notes}"),
         ("{app: ~/app}", "write {path: ~/app}"),
+        ("{app: {path: ~/app}}\nsandbox: full", "write {require: full}"),
+        (
+            "{app: {path: ~/app, mode: rw, operations: {write: deny}}}",
+            "write is create, edit and overwrite: write each of them",
+        ),
+        (
+            '{app: {path: ~/app, tests: {accept: ["write a"]}}}',
+            "write is create, edit and overwrite: write each of them",
+        ),
     ],
 )
-def test_check_shows_how_roots_are_written(desk: Desk, roots: str, help_text: str) -> None:
+def test_check_shows_how_it_is_written(desk: Desk, roots: str, help_text: str) -> None:
     result = run("check", str(desk.write(f"version: 1\nroots: {roots}\n")))
     assert result.stderr.endswith(f"= help: {help_text}\n")
 
@@ -95,6 +104,15 @@ def test_the_schema_accepts_what_the_loader_accepts() -> None:
         validator.validate(yaml.safe_load(path.read_text()))
     for path in (REPOSITORY / "fsserver/policy/presets").glob("*.yaml"):
         validator.validate(yaml.safe_load(path.read_text()))
+
+
+@pytest.mark.parametrize("name", ["my policy", "", "-x", "a" * 65, "f\u00fcr"])
+def test_the_schema_and_the_loader_refuse_the_same_names(desk: Desk, name: str) -> None:
+    policy = {"version": 1, "name": name, "roots": {"app": {"path": "~/app"}}}
+    validator = jsonschema.Draft202012Validator(json.loads(run("schema").stdout))
+    assert not validator.is_valid(policy)
+    assert "error[E015]" in run("check", str(desk.write(json.dumps(policy)))).stderr
+    assert validator.is_valid(policy | {"name": "mine"})
 
 
 @pytest.mark.parametrize("name", ["wrong_mode", "unknown_key", "wrong_unit", "not_available_yet"])
