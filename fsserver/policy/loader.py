@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,12 +11,12 @@ from fsserver.errors import ConfigError
 from fsserver.policy.compile import COMMAND_LINE, compile_policy
 from fsserver.policy.compiled import Policy
 from fsserver.policy.merge import merge
-from fsserver.policy.model import POLICY
+from fsserver.policy.model import COMMAND_LINE_POLICY, POLICY
 from fsserver.policy.ownership import others_can_write
 from fsserver.policy.presets import NAMES, PREFIX, read_preset
 from fsserver.policy.problems import Code, LanguageError, Place, PolicyErrors, Problem, Source, did_you_mean
 from fsserver.policy.report import render
-from fsserver.policy.schema import Where, check
+from fsserver.policy.schema import Section, Where, check, given_name
 from fsserver.policy.source import parse
 from fsserver.policy.surroundings import Surroundings
 from fsserver.policy.text import MAX_BYTES, shortened
@@ -47,7 +46,7 @@ def policy_from_roots(dirs: Sequence[str], write: bool, here: Surroundings | Non
         ConfigError: this process has no home directory, or none that it works in and a directory is relative.
     """
     reading = _Reading(here or Surroundings.of_process())
-    tree = reading.extended(_tree_of_roots(dirs, write), "")
+    tree = reading.extended(_tree_of_roots(dirs, write), "", COMMAND_LINE_POLICY)
     return reading.finish(tree, "command-line", None)
 
 
@@ -109,9 +108,9 @@ class _Reading:
             self._done[identity] = tree
         return tree
 
-    def extended(self, root: Node, directory: str) -> Node | None:
+    def extended(self, root: Node, directory: str, spec: Section = POLICY) -> Node | None:
         """A file's tree, checked and together with what it extends."""
-        usable = check(POLICY, root, Where(), self._problems)
+        usable = check(spec, root, Where(), self._problems)
         _complete_roots(root, self._problems)
         bases = []
         for item in root.items_at("extends"):
@@ -215,8 +214,7 @@ def _from_here(path: str) -> str:
 
 
 def _free_name(directory: str, taken: dict[str, Entry]) -> str:
-    base = re.sub(r"[^A-Za-z0-9_.-]", "-", os.path.basename(_from_here(directory.replace("\0", ""))))
-    base = re.sub(r"^[^A-Za-z0-9]+", "", base)[:48] or "root"
+    base = given_name(os.path.basename(_from_here(directory.replace("\0", ""))))
     name, number = base, 1
     while name in taken:
         number += 1

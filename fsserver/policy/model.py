@@ -115,7 +115,9 @@ LIMITS = Section(
 
 SANDBOX = Section(
     {
-        "require": Key(Word("layer", ("full", "landlock", "none")), "The weakest confinement that is accepted."),
+        "require": Key(
+            Word("layer", ("full", "landlock", "none")), "The weakest confinement accepted. full is for commands."
+        ),
         "accept_unprotected": Key(Flag(), "Commands may run where protected names cannot be hidden from them."),
         "accept_uid0": Key(Flag(), "Commands may run as user 0."),
     },
@@ -170,6 +172,12 @@ POLICY: Final = Section(
         "audit": Key(AUDIT, "The record of every call."),
         "server": Key(Section({"transport": Key(Word("transport", ("stdio",)), "stdio.")}), "How clients connect."),
     }
+)
+
+
+# What the command line says with --root: the same, but the roots are named after their directories.
+COMMAND_LINE_POLICY: Final = Section(
+    {**POLICY.keys, "roots": Key(MapOf(ROOT, given=True), POLICY.keys["roots"].about)},
 )
 
 

@@ -8,6 +8,7 @@ start of the server, and the positions are the nodes' own.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -220,11 +221,27 @@ def parse_name(text: str) -> str:
     return text
 
 
+def given_name(directory: str) -> str:
+    """A name for a root, made from the base name of its directory; "root" if nothing of that can stand in one.
+
+    It keeps letters, marks and digits of every script: an author writes names in A to Z, so that no two look alike,
+    but a directory is called what it is called, and by that its name is known in refusals and in the audit log.
+    """
+    kept = (
+        c if c in "_.-" or unicodedata.category(c)[0] in "LMN" else "-" for c in unicodedata.normalize("NFC", directory)
+    )
+    return re.sub(r"^[\W_]+", "", "".join(kept))[:48] or "root"
+
+
 @dataclass(frozen=True, slots=True)
 class MapOf:
-    """A map from names of the author's choice to values of one kind."""
+    """A map from names of the author's choice to values of one kind.
+
+    ``given``: the names were made by `given_name`, so that they are not asked to be names as an author writes them.
+    """
 
     value: Spec
+    given: bool = False
 
     def check(self, node: Node, where: Where, problems: list[Problem]) -> bool:
         if not isinstance(node.value, dict):
@@ -233,7 +250,8 @@ class MapOf:
         for name, entry in list(node.value.items()):
             usable = True
             try:
-                parse_name(name)
+                if not self.given:
+                    parse_name(name)
             except LanguageError as error:
                 problems.append(Problem(error.code, entry.key, error.message, error.help))
                 usable = False

@@ -377,6 +377,43 @@ def test_directories_on_the_command_line_make_a_policy(desk: Desk, monkeypatch: 
     assert str(decide(root, "a", Action.CREATE).rule) == "command line"
 
 
+@pytest.mark.parametrize(
+    ("directory", "name"),
+    [
+        pytest.param("\u00fcn\u00ef", "\u00fcn\u00ef", id="accents"),
+        pytest.param("u\u0308ni\u0308", "\u00fcn\u00ef", id="accents, decomposed"),
+        pytest.param("\u65e5\u672c\u8a9e", "\u65e5\u672c\u8a9e", id="ideographs"),
+        pytest.param("\u0939\u093f\u0928\u094d\u0926\u0940", "\u0939\u093f\u0928\u094d\u0926\u0940", id="vowel signs"),
+        pytest.param("\u0663", "\u0663", id="digit"),
+        pytest.param("._\u00e9t\u00e9", "\u00e9t\u00e9", id="beginning"),
+        pytest.param("a \U0001f4c1 b", "a---b", id="symbol"),
+        pytest.param("\U0001f4c1", "root", id="nothing that can be kept"),
+        pytest.param("a\u202eb", None, id="direction"),
+        pytest.param("\u00e9" * 60, "\u00e9" * 48, id="long"),
+    ],
+)
+def test_a_directory_on_the_command_line_gives_its_name_whatever_its_script(
+    desk: Desk, directory: str, name: str | None
+) -> None:
+    """The name stands in refusals and in the audit log, so it must tell one directory from another."""
+    desk.directory(directory)
+    if name is None:
+        with pytest.raises(PolicyErrors, match="not one line that can be printed"):
+            policy_from_roots([str(desk.home / directory)], write=False, here=desk.here)
+    else:
+        (root,) = policy_from_roots([str(desk.home / directory)], write=False, here=desk.here).roots
+        assert root.name == name
+        assert f'the root "{name}"' in str(decide(root, "a", Action.CREATE).reason)
+
+
+def test_directories_whose_names_become_the_same_stay_apart(desk: Desk) -> None:
+    for name in ("\u00fc", "u\u0308", "\U0001f4c1", "\U0001f4c2"):
+        desk.directory(name)
+    roots = [str(desk.home / name) for name in ("\u00fc", "u\u0308", "\U0001f4c1", "\U0001f4c2")]
+    policy = policy_from_roots(roots, write=False, here=desk.here)
+    assert [root.name for root in policy.roots] == ["\u00fc", "\u00fc-2", "root", "root-2"]
+
+
 def test_write_makes_them_writable(desk: Desk) -> None:
     (root,) = policy_from_roots([str(desk.home / "notes")], write=True, here=desk.here).roots
     assert root.mode is Mode.RW
