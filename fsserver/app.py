@@ -1,7 +1,8 @@
 """The composition root: builds every part from the policy, in the order that safety asks for, and wires them.
 
-The order is: open the roots → open the audit log → confine this process → only then load the protocol's libraries and
-read what a client says. Nothing that a client sends is looked at before the process is confined.
+The order is: open the roots → open the audit log → confine this process → say that it serves → only then load the
+protocol's libraries and read what a client says. Nothing that a client sends is looked at before the process is
+confined, and nobody is told that it serves while the policy or the machine can still prevent it.
 """
 
 from __future__ import annotations
@@ -32,11 +33,13 @@ LOCAL_PRINCIPAL = "local"
 """Whoever started the process: over stdio there is nobody else."""
 
 
-def serve_stdio(policy: Policy, *, strict: bool) -> None:
+def serve_stdio(policy: Policy, *, strict: bool, confined: Callable[[], None]) -> None:
     """Serve one client over standard input and output until it leaves or a signal comes.
 
     Args:
         strict: refuse to serve with less confinement than the policy requires, instead of saying so and going on.
+        confined: called once roots and audit log are open and this process is confined. Standard input is the null
+            device by then, and what it writes to standard output goes to standard error.
 
     Raises:
         ConfigError: a root or the audit log's place is unsuitable.
@@ -58,6 +61,7 @@ def serve_stdio(policy: Policy, *, strict: bool) -> None:
         audit.append("run.confined", enforcement.as_record())
         if enforcement.layer is Layer.NONE:
             _LOG.warning("The kernel does not confine this server: %s", enforcement)
+        confined()
 
         # The SDK takes longer to load than everything above, so a mistake in the policy is told before.
         from fsserver.server.lazy import put_off  # noqa: PLC0415

@@ -16,7 +16,8 @@ from typing import Literal
 import click
 
 from fsserver import __version__
-from fsserver.audit.segment import directory_fault
+from fsserver.audit.segment import Segment, directory_fault
+from fsserver.cli.selection import Selection, refuse_what_is_no_option
 from fsserver.errors import ConfigError, FsserverError, KernelUnsupported, SandboxSetupError
 from fsserver.kernel import features as kernel
 from fsserver.kernel.features import Features
@@ -28,6 +29,8 @@ from fsserver.sandbox.selftest import run_selftest
 
 EXIT_CONFIG = 2
 EXIT_KERNEL = 3
+ANOTHER_PLACE = "XDG_STATE_HOME, or `audit: {sinks: [{dir: …}]}` in the policy, names another."
+NOT_CHECKED = "Policy, roots and audit log were not checked: give --policy FILE or --root DIR."
 PACKAGES = ("mcp", "pydantic", "PyYAML", "click")
 
 Verdict = Literal["ok", "note", "warning", "error"]
@@ -50,39 +53,65 @@ class Check:
     exit_code: int = 0
 
 
-@click.command()
+@click.command(short_help="Tell whether serving would work here.", context_settings={"allow_extra_args": True})
 @click.option("--policy", "policy_file", type=click.Path(path_type=Path), help="Check this policy and its directories.")
 @click.option("--root", "roots", multiple=True, metavar="DIR", help="Check this directory as a root. Repeatable.")
+@click.option("--write", is_flag=True, help="With --root: the directories are to be written to.")
+@click.option("--profile", metavar="NAME", help="With --policy: check one profile of it.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def doctor(policy_file: Path | None, roots: tuple[str, ...], as_json: bool) -> None:
-    """Report what this machine offers and whether serving would work: exit 0, or 2 (configuration), 3 (kernel)."""
-    if policy_file is not None and roots:
-        raise click.UsageError("Say what to check: either --policy FILE or --root DIR (repeatable).")
-    checks = list(_checks(policy_file, roots))
+@click.pass_context
+def doctor(
+    context: click.Context,
+    /,
+    *,
+    policy_file: Path | None,
+    roots: tuple[str, ...],
+    write: bool,
+    profile: str | None,
+    as_json: bool,
+) -> None:
+    """Report what this machine offers and whether serving would work: exit 0, or 2 (configuration), 3 (kernel).
+
+    --policy, --root, --write and --profile are as for `serve`. The sandbox layer `full` concerns commands, of which
+    there are none yet: the server itself needs `landlock`.
+    """
+    refuse_what_is_no_option(context.args)
+    selection = Selection(policy_file, roots, write, profile)
+    selection.check(needed=False)
+    checks = list(_checks(selection))
     status = max((check.exit_code for check in checks), default=0)
     if as_json:
         lines = [{key: value for key, value in asdict(check).items() if key != "exit_code"} for check in checks]
         click.echo(json.dumps({"version": __version__, "ok": status == 0, "checks": lines}, indent=2))
     else:
-        _print_table(checks, status)
+        _print_table(checks, status, whole=selection.given)
     sys.exit(status)
 
 
-def _checks(policy_file: Path | None, roots: tuple[str, ...]) -> Iterator[Check]:
+def _checks(selection: Selection) -> Iterator[Check]:
     features = kernel.probe()
     yield from _python_checks()
     yield from _kernel_checks(features)
     policy: Policy | None = None
     try:
-        policy = _load(policy_file, roots)
+        policy = selection.load() if selection.given else None
     except ConfigError as error:
         yield Check("policy", "policy", "error", error.message, EXIT_CONFIG)
+    if not selection.given:
+        yield Check("policy", "policy", "note", NOT_CHECKED)
     if policy is not None:
-        yield Check("policy", "policy", "ok", f"{policy.name}, sandbox layer required: {policy.sandbox.require}")
+        yield Check("policy", "policy", "ok", f"{policy.name}, sandbox layer required: {_layer(policy)}")
         for rules in policy.roots:
             yield _root_check(rules)
         yield _state_check(policy)
-    yield from _confinement_checks(features, policy.sandbox.require if policy is not None else Layer.NONE)
+    yield from _confinement_checks(features, policy)
+
+
+def _layer(policy: Policy) -> str:
+    """The layer that the policy requires, and what that means for a server."""
+    required = policy.sandbox.require
+    more = "; it concerns commands, of which there are none yet: the server itself needs landlock"
+    return f"{required}{more if required is Layer.FULL else ''}"
 
 
 def _python_checks() -> Iterator[Check]:
@@ -112,19 +141,6 @@ def _kernel_checks(features: Features) -> Iterator[Check]:
     namespaces = kernel.user_namespaces()
     yield Check("kernel", "user namespaces", "note", "yes" if namespaces else "no, or not for this user")
     yield Check("kernel", "control groups", "note", kernel.cgroup())
-
-
-def _load(policy_file: Path | None, roots: tuple[str, ...]) -> Policy | None:
-    """The policy to check, if one was named. Loading is the slow part, so it is imported here."""
-    if policy_file is not None:
-        from fsserver.policy.loader import load_policy  # noqa: PLC0415
-
-        return load_policy(policy_file)
-    if roots:
-        from fsserver.policy.loader import policy_from_roots  # noqa: PLC0415
-
-        return policy_from_roots(roots, write=False)
-    return None
 
 
 def _root_check(rules: RootRules) -> Check:
@@ -161,7 +177,7 @@ def _file_system(path: str) -> str:
 
 
 def _state_check(policy: Policy) -> Check:
-    """Who could change the audit log: its directory must be this user's and writable by nobody else."""
+    """Whether the audit log can be kept: its directory must be this user's and writable by nobody else."""
     file, directory = policy.audit.file, policy.audit.directory
     place = directory if directory is not None else os.path.dirname(str(file))
     try:
@@ -169,13 +185,33 @@ def _state_check(policy: Policy) -> Check:
     except FileNotFoundError:
         return _state_to_be_made(place)
     except OSError as error:
-        return Check("policy", "audit log", "error", f"{place}: {error.strerror}", EXIT_CONFIG)
+        return _no_log(f"{place}: {error.strerror}", ANOTHER_PLACE)
     fault = directory_fault(found)
     if fault is None and not os.access(place, os.W_OK | os.X_OK):
         fault = "is not writable for this user"
     if fault is not None:
-        return Check("policy", "audit log", "error", f"{place} {fault}", EXIT_CONFIG)
+        return _no_log(f"{place} {fault}", ANOTHER_PLACE)
+    fault = _file_fault(place, os.path.basename(file)) if file is not None else None
+    if fault is not None:
+        return _no_log(f"{place}: {fault}")
     return Check("policy", "audit log", "ok", f"{place} (mode {stat.S_IMODE(found.st_mode):04o})")
+
+
+def _file_fault(directory: str, name: str) -> str | None:
+    """Why a server could not go on with this file, or None. Its lock is tried as `serve` takes it, for an instant."""
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            Segment(descriptor, name).close()
+        finally:
+            os.close(descriptor)
+    except FileNotFoundError:
+        return None  # it will be made
+    except FsserverError as error:
+        return error.message
+    except OSError as error:
+        return f"{name} cannot be opened: {(error.strerror or 'no reason is known').lower()}"
+    return None
 
 
 def _state_to_be_made(place: str) -> Check:
@@ -184,11 +220,16 @@ def _state_to_be_made(place: str) -> Check:
         above = os.path.dirname(above)
     if os.access(above, os.W_OK | os.X_OK):
         return Check("policy", "audit log", "ok", f"{place} (will be made)")
-    return Check("policy", "audit log", "error", f"{place} cannot be made in {above}", EXIT_CONFIG)
+    return _no_log(f"{place} cannot be made in {above}", ANOTHER_PLACE)
 
 
-def _confinement_checks(features: Features, require: Layer) -> Iterator[Check]:
+def _no_log(*lines: str) -> Check:
+    return Check("policy", "audit log", "error", "\n".join(lines), EXIT_CONFIG)
+
+
+def _confinement_checks(features: Features, policy: Policy | None) -> Iterator[Check]:
     """What a confined child could do. What goes through is an error only where the layer promises to stop it."""
+    require = policy.sandbox.require if policy is not None else Layer.NONE
     layer = available_layer(features.landlock_abi, seccomp=features.seccomp)
     if layer is Layer.NONE and require is not Layer.NONE:
         text = f"the policy requires layer {require}; file tools are served without it, and not with --strict"
@@ -211,7 +252,8 @@ def _confinement_checks(features: Features, require: Layer) -> Iterator[Check]:
         yield Check("confinement", finding.attempt, verdict, outcome + detail, code)
 
 
-def _print_table(checks: list[Check], status: int) -> None:
+def _print_table(checks: list[Check], status: int, *, whole: bool) -> None:
+    """``whole``: something to serve was checked too."""
     width = max(len(check.name) for check in checks)
     group = ""
     for check in checks:
@@ -223,5 +265,6 @@ def _print_table(checks: list[Check], status: int) -> None:
         click.echo(f"  {click.style(f'{mark:<4}', fg=colour)}  {check.name:<{width}}  {first}")
         for line in more:
             click.echo(f"  {'':<4}  {'':<{width}}  {line}")
-    verdict = {0: "Serving would work.", EXIT_CONFIG: "The configuration stops serving."}
+    works = "Serving would work." if whole else f"This machine can serve. {NOT_CHECKED}"
+    verdict = {0: works, EXIT_CONFIG: "The configuration stops serving."}
     click.echo("\n" + verdict.get(status, "The kernel does not confine the server as it should."))

@@ -14,6 +14,7 @@ from typing import Final
 import click
 
 from fsserver import __version__
+from fsserver.cli.selection import Selection, refuse_what_is_no_option
 from fsserver.errors import AuditError, ConfigError, FsserverError, KernelUnsupported, SandboxSetupError
 from fsserver.policy.compiled import Policy
 
@@ -23,27 +24,54 @@ EXIT_KERNEL = 3
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-@click.command()
+@click.command(short_help="Serve file tools to one MCP client.", context_settings={"allow_extra_args": True})
 @click.option("--policy", "policy_file", type=click.Path(path_type=Path), help="The YAML policy to serve.")
 @click.option("--root", "roots", multiple=True, metavar="DIR", help="Serve this directory, read-only. Repeatable.")
 @click.option("--write", is_flag=True, help="With --root: the directories may be written to.")
 @click.option("--profile", metavar="NAME", help="With --policy: serve one profile of it.")
-@click.option("--strict", is_flag=True, help="Exit 3 rather than serve with less confinement than the policy requires.")
-def serve(policy_file: Path | None, roots: tuple[str, ...], write: bool, profile: str | None, strict: bool) -> None:
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="Exit 3 rather than serve with less confinement than the policy requires. Of the server itself, "
+    "`require: full` asks for Landlock and seccomp: the rest of it concerns commands, of which there are none yet.",
+)
+@click.pass_context
+def serve(
+    context: click.Context,
+    /,
+    *,
+    policy_file: Path | None,
+    roots: tuple[str, ...],
+    write: bool,
+    profile: str | None,
+    strict: bool,
+) -> None:
     """Serve file tools to one MCP client over standard input and output."""
+    refuse_what_is_no_option(context.args)
+    selection = Selection(policy_file, roots, write, profile)
+    selection.check(needed=True)
     _end_in_order()
     gc.disable()  # nearly all that is made until the first message stays; the transport turns collection on again
     try:
-        policy = _load(policy_file, roots, write, profile)
-        if sys.stdin.isatty():
-            click.echo(_introduction(policy, roots, write), err=True)
+        policy = selection.load()
+        introduction = _introduction(policy, selection, strict=strict) if _by_hand() else None
+
+        def introduce() -> None:
+            if introduction is not None:
+                click.echo(introduction, err=True)
+
         from fsserver.app import serve_stdio  # noqa: PLC0415  (opens roots and confines itself before it loads the SDK)
 
-        serve_stdio(policy, strict=strict)
+        serve_stdio(policy, strict=strict, confined=introduce)
     except (ConfigError, AuditError) as error:
         _fail(error, EXIT_CONFIG)
     except (KernelUnsupported, SandboxSetupError) as error:
         _fail(error, EXIT_KERNEL)
+
+
+def _by_hand() -> bool:
+    """Whether a person started this on a terminal. A closed standard input is none: Python has no `sys.stdin` then."""
+    return sys.stdin is not None and sys.stdin.isatty()
 
 
 def _end_in_order() -> None:
@@ -61,34 +89,12 @@ def _end_in_order() -> None:
             signal.signal(number, end)
 
 
-def _load(policy_file: Path | None, roots: tuple[str, ...], write: bool, profile: str | None) -> Policy:
-    if (policy_file is None) == (not roots):
-        raise click.UsageError("Say what to serve: either --policy FILE or --root DIR (repeatable).")
-    if policy_file is None:
-        if profile:
-            raise click.UsageError("--profile needs --policy: profiles are written in a policy file.")
-        from fsserver.policy.loader import policy_from_roots  # noqa: PLC0415
-
-        return policy_from_roots(roots, write=write)
-    if write:
-        raise click.UsageError("--write goes with --root; in a policy file, write `mode: rw` at the root.")
-    from fsserver.policy.decision import narrow  # noqa: PLC0415
-    from fsserver.policy.loader import load_policy  # noqa: PLC0415
-
-    policy = load_policy(policy_file)
-    return narrow(policy, profile) if profile else policy
-
-
-def _introduction(policy: Policy, roots: tuple[str, ...], write: bool) -> str:
+def _introduction(policy: Policy, selection: Selection, *, strict: bool) -> str:
     """What a person sees who starts the server by hand: what it is and how a client starts it."""
     program, *arguments = _own_command()
-    arguments.append("serve")
-    if policy.source:
-        arguments += ["--policy", policy.source]
-    for root in roots:
-        arguments += ["--root", str(Path(root).expanduser().absolute())]
-    if write:
-        arguments.append("--write")
+    arguments += ["serve", *selection.arguments(policy)]
+    if strict:
+        arguments.append("--strict")
     entry = json.dumps({"mcpServers": {"fsserver": {"command": program, "args": arguments}}}, indent=2)
     granted = "\n".join(f"  {root.mode}  {root.path}" for root in policy.roots)
     return (

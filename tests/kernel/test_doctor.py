@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from fsserver.cli.doctor import doctor as doctor_command
 from fsserver.kernel.features import probe
 from fsserver.policy.compiled import Layer
 from fsserver.sandbox.profile import available_layer
 from fsserver.sandbox.runtime import find_runtime
 from fsserver.sandbox.selftest import run_selftest
+from tests.audit_logs import open_file
 from tests.support import in_child, require_kernel
 
 FEATURES = probe()
@@ -93,6 +97,121 @@ def test_a_state_directory_that_is_a_link_exits_2_as_serving_would(tmp_path: Pat
     (tmp_path / "state/fsserver/audit").symlink_to(tmp_path / "real")
     found = doctor("--root", str(tmp_path / "root"))
     assert (found.returncode, "fsserver/audit is a link" in found.stdout) == (2, True), found.stdout
+
+
+def policy_file(directory: Path, more: str = "") -> str:
+    (directory / "root").mkdir()
+    path = directory / "policy.yaml"
+    path.write_text(f"version: 1\nroots: {{work: {{path: {directory}/root, mode: ro}}}}\n{more}")
+    path.chmod(0o600)
+    return str(path)
+
+
+def line_of(found: subprocess.CompletedProcess[str], name: str) -> str:
+    """The line about ``name``, with those that belong to it; one space between words."""
+    lines = found.stdout.splitlines()
+    start = next(number for number, line in enumerate(lines) if f"  {name}  " in line)
+    more = [line for line in lines[start + 1 : start + 3] if line.startswith(" " * 10)]
+    return " ".join(" ".join([lines[start], *more]).split())
+
+
+def test_a_log_that_another_server_writes_exits_2_as_serving_would(tmp_path: Path) -> None:
+    log = tmp_path / "logs" / "log.jsonl"
+    policy = policy_file(tmp_path, f"audit: {{sinks: [{{file: {log}}}]}}\n")
+    log.parent.mkdir(mode=0o700)
+    held = open_file(log)
+    found = doctor("--policy", policy)
+    assert found.returncode == 2, found.stdout
+    assert "Another server is writing the audit log log.jsonl." in line_of(found, "audit log")
+    held.append("run.confined", {})  # the lock is still its own
+    held.close()
+    assert doctor("--policy", policy).returncode == 0
+
+
+def test_a_log_that_has_a_second_name_exits_2_as_serving_would(tmp_path: Path) -> None:
+    log = tmp_path / "logs" / "log.jsonl"
+    policy = policy_file(tmp_path, f"audit: {{sinks: [{{file: {log}}}]}}\n")
+    log.parent.mkdir(mode=0o700)
+    assert doctor("--policy", policy).returncode == 0
+    assert not log.exists(), "looking makes nothing"
+    open_file(log).close()
+    (tmp_path / "second").hardlink_to(log)
+    found = doctor("--policy", policy)
+    assert (found.returncode, "has a second name" in line_of(found, "audit log")) == (2, True), found.stdout
+
+
+@pytest.mark.parametrize("mode", [0o777, None], ids=["writable by others", "no directory"])
+def test_a_state_directory_that_will_not_do_comes_with_another_place(tmp_path: Path, mode: int | None) -> None:
+    (tmp_path / "state/fsserver").mkdir(parents=True)
+    audit = tmp_path / "state/fsserver/audit"
+    if mode is None:
+        audit.touch()
+    else:
+        audit.mkdir()
+        audit.chmod(mode)
+    found = doctor("--policy", policy_file(tmp_path))
+    assert found.returncode == 2, found.stdout
+    assert line_of(found, "audit log").endswith(
+        "XDG_STATE_HOME, or `audit: {sinks: [{dir: …}]}` in the policy, names another."
+    )
+
+
+def test_without_anything_to_serve_it_says_what_was_not_checked() -> None:
+    not_checked = "Policy, roots and audit log were not checked: give --policy FILE or --root DIR."
+    found = doctor()
+    assert not_checked in line_of(found, "policy")
+    assert "Serving would work" not in found.stdout
+    if found.returncode == 0:
+        assert found.stdout.endswith(f"This machine can serve. {not_checked}\n")
+
+
+@pytest.mark.parametrize(
+    ("require", "said"),
+    [
+        ("full", "full; it concerns commands, of which there are none yet: the server itself needs landlock"),
+        ("landlock", "landlock"),
+        ("none", "none"),
+    ],
+)
+def test_the_required_layer_is_told_as_far_as_it_concerns_the_server(tmp_path: Path, require: str, said: str) -> None:
+    found = doctor("--policy", policy_file(tmp_path, f"sandbox: {{require: {require}}}\n"))
+    assert line_of(found, "policy").endswith(f"sandbox layer required: {said}")
+
+
+def test_a_profile_and_write_mean_what_they_mean_to_serve(tmp_path: Path) -> None:
+    policy = policy_file(tmp_path, "profiles: {reader: {roots: {}}}\n")
+    assert "root work" in doctor("--policy", policy).stdout
+    narrowed = doctor("--policy", policy, "--profile", "reader")
+    assert (narrowed.returncode, "root work" in narrowed.stdout) == (0, False)
+    missing = doctor("--policy", policy, "--profile", "writer")
+    assert missing.returncode == 2
+    assert 'the policy has no profile "writer"; it has: reader' in missing.stdout
+    root = str(tmp_path / "root")
+    assert "(ro," in line_of(doctor("--root", root), "root root")
+    assert "(rw," in line_of(doctor("--root", root, "--write"), "root root")
+
+
+@pytest.mark.parametrize(
+    ("bits", "refused"), [pytest.param(0o000, True, id="closed"), pytest.param(0o555, False, id="not written to")]
+)
+@pytest.mark.parametrize("write", [[], ["--write"]], ids=["ro", "rw"])
+def test_a_root_that_this_user_may_not_enter_exits_2_as_serving_would(
+    open_tmp_path: Path, bits: int, refused: bool, write: list[str]
+) -> None:
+    root = open_tmp_path / "root"
+    root.mkdir()
+    root.chmod(bits)
+
+    def check() -> tuple[int, str]:
+        os.environ["XDG_STATE_HOME"] = str(open_tmp_path / "state")
+        answer = CliRunner().invoke(doctor_command, ["--root", str(root), *write])
+        return answer.exit_code, answer.output
+
+    status, output = in_child(check, unprivileged=True)
+    root.chmod(0o755)
+    assert ("cannot be listed and entered" in output) == refused, output
+    assert ("FAIL  policy  " in output) == refused
+    assert status == 2 or not refused
 
 
 def test_it_never_loads_the_protocols_libraries() -> None:
