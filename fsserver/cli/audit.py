@@ -26,12 +26,12 @@ def _head(context: click.Context, parameter: click.Parameter, value: str | None)
     return text
 
 
-@click.group()
+@click.group(short_help="Verify the audit log.")
 def audit_group() -> None:
     """Work with the audit log."""
 
 
-@audit_group.command()
+@audit_group.command(short_help="Check that nobody changed a log.")
 @click.argument("path", metavar="FILE|DIR", type=click.Path())
 @click.option("--expect-head", callback=_head, metavar="HASH", help="A head noted earlier; it must be in the log.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")

@@ -31,6 +31,20 @@ class LazyGroup(click.Group):
         module, attribute = self.verbs[cmd_name].split(":")
         return cast("click.Command", getattr(importlib.import_module(module), attribute))
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click has it, with the nearest verb in the error: click looks for it among verbs that are loaded."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            import difflib  # noqa: PLC0415 - only after a mistake
+
+            near = difflib.get_close_matches(args[0].lower(), self.verbs, n=1)
+            if args[0].startswith("-") or not near:
+                raise
+            raise click.UsageError(f"{error.message} Did you mean {near[0]!r}?", ctx) from None
+
 
 @click.command(cls=LazyGroup, context_settings=CONTEXT)
 @click.version_option(__version__, prog_name="fsserver")

@@ -11,12 +11,12 @@ import click
 EXIT_CONFIG = 2
 
 
-@click.group()
+@click.group(short_help="Check a policy, or print the language's schema.")
 def policy_group() -> None:
     """Check policies, and print what the policy language consists of."""
 
 
-@policy_group.command()
+@policy_group.command(short_help="Load a policy; print what it grants or what is wrong.")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def check(file: Path, as_json: bool) -> None:
@@ -48,7 +48,7 @@ def check(file: Path, as_json: bool) -> None:
         click.echo(f"  {root.mode}  {root.name}  {root.path}  ({rules})")
 
 
-@policy_group.command()
+@policy_group.command(short_help="Print the policy language as JSON Schema.")
 def schema() -> None:
     """Print the policy language as JSON Schema, for editors."""
     from fsserver.policy.model import json_schema  # noqa: PLC0415

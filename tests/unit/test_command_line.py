@@ -1,0 +1,68 @@
+"""What the command line says to a word that it does not know, and what its lists of verbs show."""
+
+from __future__ import annotations
+
+import pytest
+from click.testing import CliRunner, Result
+
+from fsserver.cli.main import main
+
+ONE_WAY = "--policy and --root exclude each other: a policy file names its own roots."
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(main, arguments, prog_name="fsserver")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        pytest.param(["serv"], "No such command 'serv'. Did you mean 'serve'?", id="verb"),
+        pytest.param(["Doctor"], "No such command 'Doctor'. Did you mean 'doctor'?", id="capital"),
+        pytest.param(["xyzzy"], "No such command 'xyzzy'.", id="like no verb"),
+        pytest.param(["serve"], "Say what to serve: --policy FILE, or --root DIR (repeatable).", id="nothing"),
+        pytest.param(["serve", "--policy", "p.yaml", "--root", "."], ONE_WAY, id="both"),
+        pytest.param(["doctor", "--policy", "p.yaml", "--root", "."], ONE_WAY, id="both, doctor"),
+        pytest.param(["serve", "docs"], "Got an unexpected argument: docs. Did you mean --root docs?", id="directory"),
+        pytest.param(
+            ["serve", "--write", "--root", "a", "b"],
+            "Got an unexpected argument: b. Did you mean --root b?",
+            id="second directory",
+        ),
+        pytest.param(
+            ["serve", "my.yaml"], "Got an unexpected argument: my.yaml. Did you mean --policy my.yaml?", id="file"
+        ),
+        pytest.param(
+            ["doctor", "my.yml"], "Got an unexpected argument: my.yml. Did you mean --policy my.yml?", id="doctor"
+        ),
+        pytest.param(
+            ["serve", "--root", ".", "--profile", "x"],
+            "--profile needs --policy: profiles are written in a policy file.",
+            id="profile of directories",
+        ),
+        pytest.param(
+            ["doctor", "--write"],
+            "--write goes with --root; in a policy file, write `mode: rw` at the root.",
+            id="write without directories",
+        ),
+    ],
+)
+def test_a_wrong_command_line_exits_2_with_what_was_meant(arguments: list[str], said: str) -> None:
+    result = run(*arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.splitlines()[-1] == f"Error: {said}"
+
+
+@pytest.mark.parametrize("group", [[], ["policy"], ["audit"]], ids=["fsserver", "policy", "audit"])
+def test_a_list_of_verbs_shows_whole_sentences(group: list[str]) -> None:
+    listed = CliRunner().invoke(main, [*group, "--help"], terminal_width=80)
+    verbs = listed.stdout.split("Commands:\n")[1].splitlines()
+    assert verbs
+    assert all(line.endswith(".") and not line.endswith("...") for line in verbs), listed.stdout
+
+
+@pytest.mark.parametrize("verb", ["serve", "doctor"])
+def test_help_says_that_the_layer_full_concerns_commands(verb: str) -> None:
+    text = " ".join(run(verb, "--help").stdout.split())
+    assert "full` " in text
+    assert "concerns commands, of which there are none yet" in text
