@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import stat
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -39,6 +40,14 @@ class Status(IntEnum):
     CUT = 3
     TORN = 4
 
+
+# What every record holds, however the bytes around it were changed: so a file without it never was a log of ours.
+_LINK = re.compile(rb'"(?:prev|hash)"\s{0,8}:\s{0,8}"[0-9a-f]{64}"')
+_LONGEST_LINK = 128
+_BLOCK = 256 * 1024
+
+# How the first record of a file begins in canonical form: no key comes before ``event`` there.
+_BEGINNINGS = tuple(f'{{"event":"{event}",'.encode("ascii") for event in (RUN_START, LOG_CONTINUED))
 
 _WORST_FIRST = (Status.TAMPERED, Status.CUT, Status.UNREADABLE, Status.TORN, Status.WHOLE)
 
@@ -205,7 +214,7 @@ class _Walk:
         try:
             with _opened(os.path.join(self._directory, name)) as stream:
                 try:
-                    last = self._records(stream, previous)
+                    last = self._records_of_a_log(stream, previous)
                 finally:
                     self._chain.live |= _is_live(stream.fileno())
         except UnknownVersionError as error:
@@ -240,6 +249,16 @@ class _Walk:
                 Status.TORN, "is in a file that has no name yet: the writer was stopped while it changed files"
             )
         return _Stop(Status.CUT, "is in a file that the record before it names and that is not here: it was removed")
+
+    def _records_of_a_log(self, stream: BinaryIO, previous: str | None) -> Record:
+        """As `_records`. Raises _Stop too: the file that the chain should begin with never was a log."""
+        try:
+            return self._records(stream, previous)
+        except (ChainError, EOFError):
+            if previous is None and self._line == 1 and _never_was_a_log(stream.fileno()):
+                self._line = 0
+                raise _Stop(Status.UNREADABLE, "is not there: this is no fsserver audit log") from None
+            raise
 
     def _records(self, stream: BinaryIO, previous: str | None) -> Record:
         """Check every record that the file has now (a live server's next ones are for the next time); the last.
@@ -284,6 +303,22 @@ class _Walk:
             return follow(record, before_it)
         self._chain.first = 1
         return enter(record, START, None)
+
+
+def _never_was_a_log(descriptor: int) -> bool:
+    """Whether no byte of the file says that it was a log: not its beginning, and nowhere a link of the chain.
+
+    Whoever destroys the first line of a log leaves the links of the others, and who destroys them all leaves no log.
+    Reads up to the end that the file has now.
+    """
+    start = os.pread(descriptor, max(map(len, _BEGINNINGS)), 0)
+    if any(start.startswith(beginning) or beginning.startswith(start) for beginning in _BEGINNINGS):
+        return False
+    size = os.fstat(descriptor).st_size
+    for offset in range(0, size, _BLOCK):
+        if _LINK.search(os.pread(descriptor, _BLOCK + _LONGEST_LINK, offset)):
+            return False
+    return True
 
 
 def _is_live(descriptor: int) -> bool:

@@ -38,8 +38,9 @@ def audit_group() -> None:
 def verify(path: str, expect_head: str | None, as_json: bool) -> None:
     """Check that no record of a log was changed, removed, added or moved.
 
-    Exit code: 0 whole; 1 tampered; 2 unreadable or empty; 3 cut: the expected head, or a file that the log names, is
-    not there; 4 torn: the last line has no end, as after a crash. A cut tail shows only with --expect-head.
+    Exit code: 0 whole; 1 tampered; 2 unreadable, empty or no audit log; 3 cut: the expected head, or a file that the
+    log names, is not there; 4 torn: the last line has no end, as after a crash. A cut tail shows only with
+    --expect-head.
     """
     from fsserver.audit.verify import verify as verify_log  # noqa: PLC0415  (loaded when used)
 

@@ -121,6 +121,70 @@ def test_what_is_no_log_is_unreadable(tmp_path: Path, arrange: object) -> None:
     assert verify(str(tmp_path / "log.jsonl")).status is Status.UNREADABLE
 
 
+NO_LOG = "log.jsonl: record 1 is not there: this is no fsserver audit log."
+HEADER = sealed([{"event": "run.start", "run": "r"}])
+CALLS = sealed([{"event": "run.start"}, {"event": "call.outcome"}, {"event": "run.end"}]).splitlines(keepends=True)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(b"hello\nworld\n", id="text"),
+        pytest.param(b"hello", id="text without a line end"),
+        pytest.param(b"version: 1\nroots: {a: {path: ~/a}}\n", id="a policy"),
+        pytest.param(b'{"event":"start","seq":1}\n{"event":"stop","seq":2}\n', id="another program's JSON"),
+        pytest.param(b'{\n  "a": 1\n}\n', id="JSON in several lines"),
+        pytest.param(b"[1]\n", id="a list"),
+        pytest.param(b"\n" + b"x" * 100, id="an empty line first"),
+        pytest.param(bytes(range(11, 256)) * 40, id="bytes without a line end"),
+        pytest.param(b"\0" * 5000, id="zeros"),
+        pytest.param(b"x" * 5_000_000, id="more without a line end than a record can hold"),
+    ],
+)
+def test_a_file_that_never_was_a_log_is_called_none(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "log.jsonl").write_bytes(data)
+    result = run(str(tmp_path / "log.jsonl"))
+    assert (result.exit_code, result.stdout.splitlines()[1].strip()) == (2, NO_LOG)
+    assert verify(str(tmp_path)).status is Status.UNREADABLE
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        pytest.param(HEADER.replace(b'"r"', b'"s"'), Status.TAMPERED, id="a first record with a wrong hash"),
+        pytest.param(HEADER.replace(b'"event":', b'"Event":'), Status.TAMPERED, id="a first record with a wrong key"),
+        pytest.param(b" " + HEADER, Status.TAMPERED, id="a space before the first record"),
+        pytest.param(b"{" + HEADER, Status.TAMPERED, id="a first record that is no JSON"),
+        pytest.param(b"x\n" + b"".join(CALLS[1:]), Status.TAMPERED, id="the first line exchanged"),
+        pytest.param(b"\n" + b"".join(CALLS[1:]), Status.TAMPERED, id="the first line emptied"),
+        pytest.param(b"\0" * len(CALLS[0]) + b"".join(CALLS[1:]), Status.TAMPERED, id="the first line zeroed"),
+        pytest.param(b"x\n" * 3 + CALLS[2], Status.TAMPERED, id="one record left"),
+        pytest.param(b"x\n" * 131_040 + CALLS[2], Status.TAMPERED, id="one record left, far behind"),
+        pytest.param(b"x\n" + CALLS[2].replace(b":", b" : "), Status.TAMPERED, id="one record left, written otherwise"),
+        pytest.param(b"x\n" + CALLS[2][:-30], Status.TAMPERED, id="a part of one record left"),
+        pytest.param(b"{", Status.TORN, id="one byte of the first record"),
+        pytest.param(HEADER[:15], Status.TORN, id="a part of its first key"),
+        pytest.param(HEADER[:60], Status.TORN, id="half of the first record"),
+        pytest.param(HEADER[:-1], Status.TORN, id="the first record without its line end"),
+        pytest.param(HEADER + b"hello", Status.TORN, id="other bytes after a sound record"),
+        pytest.param(HEADER + b"hello\n", Status.TAMPERED, id="another line after a sound record"),
+    ],
+)
+def test_what_was_a_log_is_never_called_none(tmp_path: Path, data: bytes, status: Status) -> None:
+    (tmp_path / "log.jsonl").write_bytes(data)
+    assert verify(str(tmp_path / "log.jsonl")).status is status
+    assert verify(str(tmp_path)).status is status
+
+
+def test_a_file_of_a_chain_that_was_exchanged_for_another_is_tampered(tmp_path: Path) -> None:
+    log = open_file(tmp_path / "audit/log.jsonl", max_size=3000)
+    for _ in range(30):
+        log.append("call.outcome", CALL)
+    log.close()
+    (tmp_path / "audit/log.0002.jsonl").write_bytes(b"hello\n")
+    assert verify(str(tmp_path / "audit/log.jsonl")).status is Status.TAMPERED
+
+
 def test_memory_does_not_grow_with_the_log(tmp_path: Path) -> None:
     path = private(tmp_path / "audit") / "log.jsonl"
     written(path, 20_000)
