@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import shutil
+import tomllib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +19,9 @@ from tests.support import REPOSITORY
 
 DOCUMENTS = [*sorted(REPOSITORY.glob("*.md")), *sorted((REPOSITORY / "docs").glob("*.md"))]
 MAKE_TARGETS = set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
+
+# Set-up puts the program there and nowhere else.
+INSTALLED = ".venv/bin/fsserver"
 
 
 class Block(NamedTuple):
@@ -67,6 +71,7 @@ def test_the_readme_opens_with_the_two_commands() -> None:
 @pytest.mark.parametrize("line", typed_lines())
 def test_every_command_in_the_documents_exists(line: str) -> None:
     program, *arguments = shlex.split(line, comments=True)
+    assert program != "fsserver", f"a shell finds it as {INSTALLED} only"
     if program == "make":
         assert {word for word in arguments if "=" not in word} <= MAKE_TARGETS
     elif program == "claude":
@@ -74,12 +79,20 @@ def test_every_command_in_the_documents_exists(line: str) -> None:
         served = arguments[arguments.index("--") + 1 :]
         assert Path(served[0]).name == "fsserver"
         expect_fsserver_accepts(served[1:])
-    elif program == "fsserver":
+    elif program == INSTALLED:
         expect_fsserver_accepts(arguments)
     elif "/" in program:
         assert (REPOSITORY / program).stat().st_mode & 0o111, f"{program} cannot be executed"
     else:
         assert shutil.which(program), f"{program} is no command of every system"
+
+
+def test_set_up_makes_the_program_that_the_documents_type() -> None:
+    declared = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["scripts"]
+    assert Path(INSTALLED).name in declared
+    assert any(line.startswith(INSTALLED) for line in typed_lines())
+    configured = {entry[0] for block in blocks_of_readme("json") for entry in server_entries(json.loads(block.text))}
+    assert all(program.endswith("/" + INSTALLED) for program in configured)
 
 
 def test_every_client_configuration_in_the_readme_starts_the_server() -> None:
