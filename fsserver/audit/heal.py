@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from fsserver.audit.chain import START, ChainError, Position, before, enter, follow, unseal
 from fsserver.audit.record import LOG_ROTATED, MAX_RECORD_BYTES, Json, Record
-from fsserver.audit.segment import Segment, leads_out
+from fsserver.audit.segment import Segment, hidden_name, leads_out
 from fsserver.errors import AuditBroken, AuditLocked, ConfigError
 
 RECENT_FILES = 64  # of a directory, by name, so by start: an older torn file was healed by a start before this one
@@ -28,14 +28,13 @@ class Found:
     Attributes:
         segment: its last file, open, freed of torn bytes.
         index: how many files the chain has.
-        rotated_to: the name of the next file, if the last was ended and the next is not there.
-        torn: ``cut_bytes`` and ``cut_sha256`` of what was removed, empty if nothing was.
+        repaired: what the ``log.healed`` record says: ``cut_bytes`` and ``cut_sha256`` of what was removed, ``named``
+            if the last file got its name only now; empty if nothing was done.
     """
 
     segment: Segment
     index: int
-    rotated_to: str | None
-    torn: Mapping[str, Json]
+    repaired: Mapping[str, Json]
 
 
 def next_name(directory: int, first: str, index: int) -> tuple[int, str]:
@@ -53,6 +52,7 @@ def next_name(directory: int, first: str, index: int) -> tuple[int, str]:
 def find_end(directory: int, first: Segment) -> Found:
     """Follow a chain from its first, open file to its end. Raises AuditBroken, ConfigError, AuditLocked, OSError."""
     segment, index = first, 1
+    named: dict[str, Json] = {}
     try:
         record, torn = _look(segment, START, None)
         while record is not None and record.get("event") == LOG_ROTATED:
@@ -60,16 +60,41 @@ def find_end(directory: int, first: Segment) -> Found:
             try:
                 following = Segment(directory, name)
             except FileNotFoundError:
-                return Found(segment, index, name, {})
+                following = _name_prepared(directory, name, segment)
+                named = {"named": name}
             ended, segment, index = segment, following, index + 1
             if ended is not first:
                 ended.close()
             record, torn = _look(segment, ended.position, ended.name)
-        return Found(segment, index, None, _cut(segment, torn))
+        return Found(segment, index, {**_cut(segment, torn), **named})
     except BaseException:
         if segment is not first:
             segment.close()
         raise
+
+
+def _name_prepared(directory: int, name: str, ended: Segment) -> Segment:
+    """The file after `ended`, which a killed writer had ready under its hidden name; here it gets its own.
+
+    Only a file that goes on where `ended` ends gets it. Without one there is nothing to tell a kill from a removal:
+    the writer makes that file before it ends the one before. So the log is refused, and `verify` goes on telling it.
+
+    Raises AuditBroken, ConfigError, AuditLocked, OSError.
+    """
+    try:
+        prepared = Segment(directory, hidden_name(name))
+    except FileNotFoundError:
+        raise AuditBroken(
+            f"The audit log {ended.name} goes on in {name!a}, which is not there: it was removed. Put it back, with "
+            "every file after it, or move the rest of the log away to start a new one."
+        ) from None
+    try:
+        _look(prepared, ended.position, ended.name)
+        prepared.rename(directory, name)
+    except BaseException:
+        prepared.close()
+        raise
+    return prepared
 
 
 def _named_by(record: Record, segment: Segment, torn: bytes) -> str:

@@ -31,7 +31,7 @@ from fsserver.audit.record import (
     Json,
     check_plain,
 )
-from fsserver.audit.segment import Segment, open_directory
+from fsserver.audit.segment import Segment, hidden_name, open_directory
 from fsserver.errors import AuditBroken, AuditError
 from fsserver.policy.compiled import AuditRules
 
@@ -81,7 +81,8 @@ class AuditLog:
         Raises:
             ConfigError: the place is unsuitable: not ours, writable by others, a link, not a regular file.
             AuditLocked: another server writes the file.
-            AuditBroken: the file's last record does not verify; it is left as it is.
+            AuditBroken: the file's last record does not verify, or a file that the log names is not there; the log is
+                left as it is.
             AuditError: the system refuses to open or write it.
         """
         path = rules.file or f"{rules.directory}/{_run_name(clock_ns())}"
@@ -222,15 +223,10 @@ class AuditLog:
         self._first = Segment(self._directory, name, os.O_CREAT)
         found = find_end(self._directory, self._first)
         self._segment, self._index = found.segment, found.index
-        if found.rotated_to is not None:  # killed between ending one file and naming the next
-            self._next = self._prepared(
-                found.rotated_to, LOG_CONTINUED, self._link(found.segment), found.segment.position
-            )
-            self._settle_rotation()
         line, after = self._line(RUN_START, start, self._current.position)
         self._write_or_take_back(line, after)
-        if found.torn:
-            line, after = self._healed_line(found.torn, after)
+        if found.repaired:
+            line, after = self._healed_line(found.repaired, after)
             self._write_or_take_back(line, after)
 
     def _write_or_take_back(self, line: bytes, after: Position) -> None:
@@ -240,8 +236,8 @@ class AuditLog:
             self._current.take_back()
             raise
 
-    def _healed_line(self, torn: Mapping[str, Json], after: Position) -> tuple[bytes, Position]:
-        return self._line(LOG_HEALED, {"at": "start", "run": self._run_id, **torn}, after)
+    def _healed_line(self, repaired: Mapping[str, Json], after: Position) -> tuple[bytes, Position]:
+        return self._line(LOG_HEALED, {"at": "start", "run": self._run_id, **repaired}, after)
 
     def _link(self, ended: Segment) -> dict[str, Json]:
         return {"previous": ended.name, "first": os.path.basename(self.path)}
@@ -258,7 +254,7 @@ class AuditLog:
 
     def _prepared(self, name: str, event: str, fields: Mapping[str, Json], after: Position) -> Segment:
         """A new file that will be `name`, under a hidden name, with its first record in it. Raises OSError."""
-        hidden = f".{name}.new"
+        hidden = hidden_name(name)
         with suppress(FileNotFoundError):  # of a server that was killed here: it holds this one record, unused
             os.unlink(hidden, dir_fd=self._directory)
         segment = Segment(self._directory, hidden, os.O_CREAT | os.O_EXCL)

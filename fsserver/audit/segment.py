@@ -63,6 +63,11 @@ def leads_out(name: str) -> bool:
     return not name or name.startswith(".") or "/" in name or "\0" in name or len(name) > 255
 
 
+def hidden_name(name: str) -> str:
+    """What a file is called that is made ready, until it may be `name`."""
+    return f".{name}.new"
+
+
 class Segment:
     """An open, locked log file.
 

@@ -28,7 +28,7 @@ from fsserver.audit.chain import (
     unseal,
 )
 from fsserver.audit.record import LOG_CONTINUED, LOG_HEALED, LOG_ROTATED, MAX_RECORD_BYTES, RUN_END, RUN_START, Record
-from fsserver.audit.segment import leads_out
+from fsserver.audit.segment import hidden_name, leads_out
 
 
 class Status(IntEnum):
@@ -244,7 +244,7 @@ class _Walk:
     def _missing(self, name: str) -> _Stop:
         """The chain says that it goes on in `name`, and there is no such file."""
         self._chain.files.pop()
-        if os.path.exists(os.path.join(self._directory, f".{name}.new")):
+        if os.path.exists(os.path.join(self._directory, hidden_name(name))):
             return _Stop(
                 Status.TORN, "is in a file that has no name yet: the writer was stopped while it changed files"
             )

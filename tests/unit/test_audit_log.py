@@ -194,20 +194,75 @@ def test_rotated_log_is_continued_in_its_last_file(tmp_path: Path) -> None:
     assert (chain.status, chain.runs, chain.last.head) == (Status.WHOLE, 3, log.head)
 
 
-def test_rotation_interrupted_before_the_next_file_had_its_name_is_finished(tmp_path: Path) -> None:
-    path = tmp_path / "audit/log.jsonl"
+def rotated_once(path: Path) -> bytes:
+    """A log at `path` that went on in ``log.0002.jsonl``, which is removed; what that file began with."""
     log = open_file(path, max_size=3000)
-    while len(os.listdir(tmp_path / "audit")) < 2:
+    while len(os.listdir(path.parent)) < 2:
         log.append("call.outcome", CALL)
     log.close()
-    following = tmp_path / "audit/log.0002.jsonl"
+    following = path.parent / "log.0002.jsonl"
     first_line = following.read_bytes().splitlines(keepends=True)[0]
     following.unlink()
+    return first_line
+
+
+def test_rotation_interrupted_before_the_next_file_had_its_name_is_finished_and_told(tmp_path: Path) -> None:
+    path = tmp_path / "audit/log.jsonl"
+    first_line = rotated_once(path)
     (tmp_path / "audit/.log.0002.jsonl.new").write_bytes(first_line)
     assert verify(str(path)).status is Status.TORN
-    open_file(path).close()
+    open_file(path, run_id="healer").close()
     assert sorted(os.listdir(tmp_path / "audit")) == ["log.0002.jsonl", "log.jsonl"]
-    assert verify(str(path)).status is Status.WHOLE
+    assert [record["event"] for record in records(tmp_path / "audit/log.0002.jsonl")] == [
+        "log.continued",
+        "run.start",
+        "log.healed",
+        "run.end",
+    ]
+    healed = records(tmp_path / "audit/log.0002.jsonl")[2]
+    assert healed.items() >= {"at": "start", "run": "healer", "named": "log.0002.jsonl"}.items()
+    (chain,) = verify(str(path)).chains
+    assert (chain.status, chain.healed) == (Status.WHOLE, 1)
+
+
+@pytest.mark.parametrize(
+    ("prepared", "says"),
+    [
+        pytest.param(b"", "is empty", id="empty"),
+        pytest.param(sealed([{"event": "run.start"}]), "does not verify", id="the beginning of another log"),
+        pytest.param(b"hello\n", "does not verify", id="not a log at all"),
+    ],
+)
+def test_prepared_file_that_does_not_come_next_gets_no_name(tmp_path: Path, prepared: bytes, says: str) -> None:
+    path = tmp_path / "audit/log.jsonl"
+    rotated_once(path)
+    (tmp_path / "audit/.log.0002.jsonl.new").write_bytes(prepared)
+    with pytest.raises(AuditBroken, match=says):
+        open_file(path)
+    assert sorted(os.listdir(tmp_path / "audit")) == [".log.0002.jsonl.new", "log.jsonl"]
+
+
+def test_log_whose_next_file_is_missing_is_refused_with_what_to_do_and_stays_a_cut(tmp_path: Path) -> None:
+    path = tmp_path / "audit/log.jsonl"
+    log = open_file(path, max_size=3000)
+    for _ in range(30):
+        log.append("call.outcome", CALL)
+    log.close()
+    taken = {file: file.read_bytes() for file in path.parent.glob("log.0*.jsonl")}
+    assert len(taken) > 2
+    for file in taken:
+        file.unlink()
+    before = path.read_bytes()
+    for _ in range(2):
+        with pytest.raises(AuditBroken, match=r"'log\.0002\.jsonl', which is not there.*Put it back, .* or move"):
+            open_file(path)
+        assert verify(str(path)).status is Status.CUT
+    assert os.listdir(path.parent) == ["log.jsonl"]
+    assert path.read_bytes() == before
+    for file, content in taken.items():
+        file.write_bytes(content)
+    open_file(path).close()
+    assert verify(str(path), log.head).status is Status.WHOLE
 
 
 def test_unfit_fields_are_refused_and_do_no_harm(tmp_path: Path) -> None:
