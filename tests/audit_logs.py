@@ -11,6 +11,15 @@ from fsserver.audit.record import Json
 from fsserver.policy.compiled import AuditRules
 
 UNLIMITED = 1024**3
+IMPOSSIBLE_NAMES = {  # of a next file, as JSON can spell them
+    "with half of a surrogate pair": "b\ud800",
+    "of more bytes than a name has": "\N{EURO SIGN}" * 86,
+    "of more letters than a name has": "b" * 256,
+    "with a NUL byte": "b\0",
+    "that is a path": "../b.jsonl",
+    "that is hidden": ".b.jsonl",
+    "that is empty": "",
+}
 CALL: dict[str, Json] = {"tool": "read_text_file", "call": 1, "arguments": {"path": "/notes/a.txt"}, "bytes": 12}
 
 

@@ -21,6 +21,7 @@ from fsserver.errors import AuditBroken, AuditLocked, ConfigError
 # O_NONBLOCK and O_NOCTTY: should the name be a FIFO or a terminal, opening it neither waits nor attaches.
 _FLAGS = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 _ANOTHER_PLACE = "XDG_STATE_HOME, or `audit: {sinks: [{dir: …}]}` in the policy, names another."
+NAME_MAX = 255  # bytes of one name (limits.h)
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -60,7 +61,11 @@ def directory_fault(found: os.stat_result) -> str | None:
 
 def leads_out(name: str) -> bool:
     """Whether `name`, read from a log, is anything but the plain name of a visible file in the log's directory."""
-    return not name or name.startswith(".") or "/" in name or "\0" in name or len(name) > 255
+    try:
+        encoded = os.fsencode(name)
+    except UnicodeEncodeError:  # JSON can spell half of a surrogate pair that stands for no byte
+        return True
+    return not name or name.startswith(".") or "/" in name or "\0" in name or len(encoded) > NAME_MAX
 
 
 def hidden_name(name: str) -> str:

@@ -15,7 +15,7 @@ from fsserver.audit.log import AuditLog
 from fsserver.audit.verify import Status, verify
 from fsserver.errors import AuditBroken, AuditError, AuditLocked, ConfigError
 from fsserver.policy.compiled import AuditRules
-from tests.audit_logs import CALL, open_directory, open_file, private, sealed, written
+from tests.audit_logs import CALL, IMPOSSIBLE_NAMES, open_directory, open_file, private, sealed, written
 
 
 def records(path: Path | str) -> list[dict[str, Any]]:
@@ -117,6 +117,13 @@ def test_live_file_in_the_directory_is_left_alone(tmp_path: Path) -> None:
         pytest.param(
             lambda _: [sealed([{"event": "run.start"}, {"event": "log.rotated", "next": "../x.jsonl"}])],
             id="leads out of the directory",
+        ),
+        *(
+            pytest.param(
+                lambda _, name=name: [sealed([{"event": "run.start"}, {"event": "log.rotated", "next": name}])],
+                id=f"next file {what}",
+            )
+            for what, name in IMPOSSIBLE_NAMES.items()
         ),
         pytest.param(
             lambda _: [sealed([{"event": "run.start"}, {"event": "log.rotated", "next": "log.jsonl"}])],

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from fsserver.audit.chain import unseal
 from fsserver.audit.verify import Status, verify
 from fsserver.cli.audit import audit_group
-from tests.audit_logs import CALL, open_directory, open_file, private, sealed, written
+from tests.audit_logs import CALL, IMPOSSIBLE_NAMES, open_directory, open_file, private, sealed, written
 
 
 def run(*arguments: str) -> Result:
@@ -81,6 +81,15 @@ def test_middle_of_a_rotated_log_is_verified_by_itself_when_it_is_named(tmp_path
 def test_unknown_version_is_unreadable_and_not_called_tampered(tmp_path: Path) -> None:
     (tmp_path / "log.jsonl").write_bytes(sealed([{"event": "run.start", "v": 2}]))
     assert verify(str(tmp_path / "log.jsonl")).status is Status.UNREADABLE
+
+
+@pytest.mark.parametrize("name", IMPOSSIBLE_NAMES.values(), ids=IMPOSSIBLE_NAMES)
+def test_next_file_that_cannot_be_one_is_tampered_and_said_so(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(sealed([{"event": "run.start"}, {"event": "log.rotated", "next": name}]))
+    result = run(str(path))
+    assert result.exit_code == Status.TAMPERED
+    assert "names a next file that is none" in result.stdout
 
 
 def test_verify_ends_though_the_log_grows_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
