@@ -17,6 +17,11 @@ PARSE_ERROR: Final = -32700
 INVALID_REQUEST: Final = -32600
 INVALID_PARAMS: Final = -32602
 
+MAX_VALUES: Final = 20_000
+"""Members and items of one message, at any depth. A value costs up to a hundred times its bytes once it is an object,
+and more where a model looks at it, so that 14 MB of them cost seconds and gigabytes. The largest that any tool takes,
+an edit of 1,000 places, has 5,000."""
+
 Id: TypeAlias = int | str
 
 
@@ -61,8 +66,10 @@ def parse(line: bytes) -> Message | None:
     """One line as a message; None for a blank line.
 
     Refused as not JSON: NaN and Infinity, invalid UTF-8, nesting deeper than 200 levels (the parser's own bound),
-    integers of more than 4,300 digits.
+    integers of more than 4,300 digits. Refused before it is read: more than `MAX_VALUES`.
     """
+    if len(line) > MAX_VALUES and _has_too_many(line):
+        return Malformed(None, INVALID_REQUEST, f"A message has at most {MAX_VALUES} members and items in all")
     try:
         message = from_json(line, allow_inf_nan=False)
     except ValueError:
@@ -72,6 +79,26 @@ def parse(line: bytes) -> Message | None:
     if type(message) is list:
         return Malformed(None, INVALID_REQUEST, "Batches are not supported: send one message a line")
     return Malformed(None, INVALID_REQUEST, "A message is a JSON object")
+
+
+def _has_too_many(line: bytes) -> bool:
+    """Whether `line` has more than `MAX_VALUES` values. Costs a few passes over the bytes and makes no object of any.
+
+    A value stands after a comma or is the first in its array or object, so these bytes outside strings are at least as
+    many as the values, and each is one byte of a line. Of a line that is no JSON the answer means nothing.
+    """
+    if _starts(line) <= MAX_VALUES:
+        return False
+    # Long texts are full of commas. In JSON a backslash stands only in a string: without the pairs of them, and then
+    # without the quotes that one escapes, every quote that is left begins or ends a string.
+    pieces = line.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"', 4 * MAX_VALUES)
+    if len(pieces) > 4 * MAX_VALUES:  # two quotes a string, and at most two strings a value, its name and itself
+        return True
+    return _starts(b"".join(pieces[::2])) > MAX_VALUES
+
+
+def _starts(data: bytes) -> int:
+    return data.count(b",") + data.count(b"[") + data.count(b"{")
 
 
 def _classify(message: dict[str, Any], size: int) -> Message:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 from typing import NamedTuple
 
 import psutil
@@ -27,6 +28,10 @@ def request(**fields: object) -> bytes:
     return json.dumps({"jsonrpc": "2.0", "id": 99, "method": "tools/call", **fields}).encode()
 
 
+def members(number: int) -> dict[str, int]:
+    return {f"k{each}": each for each in range(number)}
+
+
 CALL = {"name": "echo", "arguments": {"text": "x"}}
 
 ROWS = (
@@ -39,8 +44,11 @@ ROWS = (
     Row("NUL bytes", b"\0" * 100, PARSE_ERROR),
     Row("NaN", b'{"jsonrpc":"2.0","id":99,"method":"tools/call","params":{"name":"echo","x":NaN}}', PARSE_ERROR),
     Row("Infinity", b'{"jsonrpc":"2.0","id":99,"method":"ping","params":{"x":-Infinity}}', PARSE_ERROR),
-    Row("100,000 levels of arrays", b"[" * 100_000, PARSE_ERROR),
-    Row("100,000 levels of objects", b'{"a":' * 100_000 + b"1" + b"}" * 100_000, PARSE_ERROR),
+    Row("15,000 levels of arrays", b"[" * 15_000, PARSE_ERROR),
+    Row("15,000 levels of objects", b'{"a":' * 15_000 + b"1" + b"}" * 15_000, PARSE_ERROR),
+    Row("100,000 levels of arrays", b"[" * 100_000, INVALID_REQUEST),
+    Row("100,000 levels of objects", b'{"a":' * 100_000 + b"1" + b"}" * 100_000, INVALID_REQUEST),
+    Row("100,000 members", request(method="ping", params={"_meta": members(100_000)}), INVALID_REQUEST),
     Row("deep arguments", request(params={**CALL, "a": json.loads("[" * 300 + "]" * 300)}), PARSE_ERROR),
     Row("an integer of a million digits", b'{"jsonrpc":"2.0","id":' + b"9" * 1_000_000 + b"}", PARSE_ERROR),
     Row(
@@ -142,6 +150,28 @@ def test_a_line_of_100_mb_is_refused_once_and_without_holding_it(client: Client)
     assert text_of(client.call("echo", {"text": "next"})) == "next"
     assert client.unexpected == []
     assert server.memory_info().rss - before < 3 * MAX_LINE_BYTES
+
+
+@pytest.mark.claim("C5")
+def test_a_million_members_are_refused_without_making_them(client: Client) -> None:
+    before = peak_memory(client)
+    line = request(params={"name": "echo", "arguments": members(800_000)}) + b"\n"
+    assert 14_000_000 < len(line) < MAX_LINE_BYTES
+    client.raw_in_background(line, line)
+    for _ in range(2):
+        error = client.message()["error"]
+        assert (error["code"], error["message"]) == (
+            INVALID_REQUEST,
+            "A message has at most 20000 members and items in all",
+        )
+    assert text_of(client.call("echo", {"text": "next"})) == "next"
+    assert peak_memory(client) - before < 6 * MAX_LINE_BYTES
+
+
+def peak_memory(client: Client) -> int:
+    """The most bytes that the server ever held, by proc(5)."""
+    status = Path(f"/proc/{client.process.pid}/status").read_text()
+    return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) * 1024
 
 
 @pytest.mark.parametrize(("over", "fits"), [(0, True), (1, False)])

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fsserver.transport import jsonrpc
-from fsserver.transport.jsonrpc import Malformed, Message, Notification, Request, Response, parse
+from fsserver.transport.jsonrpc import MAX_VALUES, Malformed, Message, Notification, Request, Response, parse
 
 ROWS: tuple[tuple[bytes, Message | None], ...] = (
     (b'{"jsonrpc":"2.0","id":1,"method":"m"}', Request(1, "m", None, 37)),
@@ -29,6 +29,45 @@ ROWS: tuple[tuple[bytes, Message | None], ...] = (
 @pytest.mark.parametrize(("line", "message"), ROWS)
 def test_a_line_is_read_as(line: bytes, message: Message | None) -> None:
     assert parse(line) == message
+
+
+def call(**arguments: object) -> bytes:
+    return json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"arguments": arguments}}).encode()
+
+
+FRAME = 6  # values of a call around the argument x: jsonrpc, id, method, params, arguments, x
+LONG = 100_000
+
+
+@pytest.mark.parametrize(
+    ("argument", "fits"),
+    [
+        pytest.param(list(range(MAX_VALUES - FRAME - 2)), True, id="as many items as there may be"),
+        pytest.param(list(range(MAX_VALUES)), False, id="one item too many"),
+        pytest.param({str(each): 1 for each in range(MAX_VALUES)}, False, id="members"),
+        pytest.param([[]] * MAX_VALUES, False, id="empty arrays"),
+        pytest.param([{}] * MAX_VALUES, False, id="empty objects"),
+        pytest.param([[[[{"a": [1]}]]]] * (MAX_VALUES // 5), False, id="few commas and many levels"),
+        pytest.param([""] * 10 * MAX_VALUES, False, id="many strings"),
+        pytest.param(["\\"] * MAX_VALUES, False, id="strings that end in a backslash"),
+        pytest.param(['\\"'] * MAX_VALUES, False, id="strings that end in a quote"),
+        pytest.param("," * LONG, True, id="a text of commas"),
+        pytest.param('{"a": [1, 2], "b": {}},\n' * LONG, True, id="a text of JSON"),
+        pytest.param("\\" * LONG + "," * LONG, True, id="a text of backslashes"),
+        pytest.param('\\",' * LONG, True, id="a text of backslashes and quotes"),
+        pytest.param('"\\,' * LONG, True, id="a text of quotes and backslashes"),
+        pytest.param({",[{" * LONG: 1}, True, id="a long name"),
+        pytest.param([{"oldText": "{,}" * 99, "newText": "[,]", "replaceAll": True}] * 999, True, id="999 edits"),
+        pytest.param([f"src/[{each}],{{}}.txt" for each in range(9_000)], True, id="9,000 paths"),
+    ],
+)
+def test_message_of_more_values_than_any_tool_takes_is_refused(argument: object, fits: bool) -> None:
+    read = parse(call(x=argument))
+    if fits:
+        assert isinstance(read, Request)
+        assert read.params == {"arguments": {"x": argument}}
+    else:
+        assert read == Malformed(None, -32600, "A message has at most 20000 members and items in all")
 
 
 @given(st.binary())
