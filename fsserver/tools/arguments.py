@@ -7,7 +7,7 @@ working; unknown arguments, which it ignores, are refused here.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Final, TypeVar, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -17,6 +17,10 @@ from fsserver.errors import BadArguments
 
 SHOWN_PROBLEMS: Final = 8
 SHOWN_NAME: Final = 60
+MAX_MEMBERS: Final = 64
+"""Of one object. No model has half as many, and for each member that a model does not know an error is made."""
+MAX_PROBLEMS: Final = 1_000
+"""Beyond these the problems are only counted. An honest mistake makes one for each of a thousand edits."""
 MAX_NUMBER: Final = 2**53 - 1  # the largest whole number that every JSON implementation keeps exact
 
 A = TypeVar("A", bound="Arguments")
@@ -44,6 +48,9 @@ def parse(tool: str, model: type[A], arguments: Mapping[str, Any]) -> A:
     Raises:
         BadArguments: names every argument that is wrong, up to a few.
     """
+    crowded = _crowded(arguments)
+    if crowded is not None:
+        raise _bad(tool, f"Too big: expected object to have <={MAX_MEMBERS} members" + (crowded and f" at {crowded}"))
     fields = model.model_fields
     if None in arguments.values():
         required = {field.alias or name for name, field in fields.items() if field.is_required()}
@@ -51,18 +58,46 @@ def parse(tool: str, model: type[A], arguments: Mapping[str, Any]) -> A:
     try:
         parsed = model.model_validate(arguments)
     except ValidationError as error:
-        problems = error.errors(include_url=False, include_context=True)
-        known = [field.alias or name for name, field in fields.items()]
-        lines = [_wording(problem, model, known) for problem in problems[:SHOWN_PROBLEMS]]
-        if len(problems) > SHOWN_PROBLEMS:
-            lines.append(f"and {len(problems) - SHOWN_PROBLEMS} more")
-        message = f"Invalid arguments for tool {tool}: " + "\n".join(lines)
+        raise _bad(tool, "\n".join(_problems(error, model))) from None
+    place = _not_unicode(parsed)
+    if place is not None:
+        raise _bad(tool, f"{HALF_PAIR} at {place.removeprefix('.')}")
+    return parsed
+
+
+def _bad(tool: str, problems: str) -> BadArguments:
+    return BadArguments(f"MCP error -32602: Input validation error: Invalid arguments for tool {tool}: {problems}")
+
+
+def _crowded(value: object, place: tuple[str | int, ...] = ()) -> str | None:
+    """Where an object has more than `MAX_MEMBERS`; "" is the arguments themselves. The parser bounds the depth."""
+    if isinstance(value, Mapping):
+        if len(value) > MAX_MEMBERS:
+            return _place(place)
+        items: Iterable[tuple[str | int, object]] = value.items()
+    elif isinstance(value, list):
+        items = enumerate(value)
     else:
-        place = _not_unicode(parsed)
-        if place is None:
-            return parsed
-        message = f"Invalid arguments for tool {tool}: {HALF_PAIR} at {place.removeprefix('.')}"
-    raise BadArguments("MCP error -32602: Input validation error: " + message)
+        return None
+    for key, item in items:
+        if isinstance(item, dict | list):
+            found = _crowded(item, (*place, key))
+            if found is not None:
+                return found
+    return None
+
+
+def _problems(error: ValidationError, model: type[Arguments]) -> list[str]:
+    """The first few in words, and how many there are."""
+    count = error.error_count()
+    if count > MAX_PROBLEMS:
+        return [f"{count} of them are wrong or unknown"]
+    known = [field.alias or name for name, field in model.model_fields.items()]
+    problems = error.errors(include_url=False, include_context=True)
+    lines = [_wording(problem, model, known) for problem in problems[:SHOWN_PROBLEMS]]
+    if count > SHOWN_PROBLEMS:
+        lines.append(f"and {count - SHOWN_PROBLEMS} more")
+    return lines
 
 
 def _not_unicode(value: object) -> str | None:

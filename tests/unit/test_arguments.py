@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -64,6 +65,49 @@ def test_every_problem_is_told_up_to_a_few() -> None:
     said = refusal("write_file", {f"x{number}": 0 for number in range(30)})
     assert said.count("\n") == 8
     assert said.endswith("and 24 more")
+
+
+CROWD = dict.fromkeys(map(str, range(65)), 1)
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "says"),
+    [
+        pytest.param("read_text_file", {"path": "x", **CROWD}, "", id="arguments"),
+        pytest.param("edit_file", {"path": "x", "edits": [{}, CROWD]}, " at edits[1]", id="an_edit"),
+        pytest.param("edit_file", {"path": "x", "edits": [{"oldText": CROWD}]}, " at edits[0].oldText", id="a_text"),
+        pytest.param("read_text_file", {"path": "x", "y": [[{"z": CROWD}]]}, " at y[0][0].z", id="an_unknown_argument"),
+    ],
+)
+def test_object_of_more_members_than_any_has_is_refused_as_a_whole(
+    tool: str, arguments: dict[str, Any], says: str
+) -> None:
+    assert refusal(tool, arguments) == f"Too big: expected object to have <=64 members{says}"
+
+
+def test_more_problems_than_an_honest_mistake_makes_are_counted() -> None:
+    edit = {"oldText": "a", "newText": "b"}
+    some = refusal("edit_file", {"path": "x", "edits": [{**edit, "old": 1}] * 999})
+    assert some.endswith("and 991 more")
+    many = refusal("edit_file", {"path": "x", "edits": [{**edit, "old": 1, "new": 2}] * 999})
+    assert many == "1998 of them are wrong or unknown"
+
+
+def test_a_million_unknown_arguments_are_refused_in_little_memory() -> None:
+    arguments = dict.fromkeys(map(str, range(1_000_000)), 1)
+    tracemalloc.start()
+    try:
+        refusal("read_text_file", arguments)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_as_many_edits_as_there_may_be_fit() -> None:
+    tool = file_tools().get("edit_file")
+    assert tool is not None
+    parsed = parse("edit_file", tool.arguments, {"path": "x", "edits": [{"oldText": "a", "newText": "b"}] * 1000})
+    assert len(parsed.model_dump()["edits"]) == 1000
 
 
 @pytest.mark.parametrize("value", [5, 5.0])
