@@ -46,28 +46,29 @@ class Trail:
         )
 
     def intent(self) -> dict[str, Any]:
-        return {
-            "call": self.call,
-            "tool": self.tool,
-            "session": self.session,
-            "principal": self.principal,
-            "arguments": self.arguments,
-            "paths": self.paths,
-        }
+        return {**self._who(), "arguments": self.arguments, "paths": self.paths}
 
     def done(self, facts: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         """The event and the fields of a success."""
         return "call.outcome", self._end({"ok": True, **facts})
 
     def failed(self, error: FsserverError, path: str | None = None) -> tuple[str, dict[str, Any]]:
-        """The event and the fields of a failure; with ``path``, of one path of a call that goes on."""
+        """The event and the fields of a failure; with ``path``, of one path of a call that goes on.
+
+        That one repeats neither the arguments nor the other paths, or a list of paths would be written once for each:
+        the record that ends the call has them.
+        """
         fields: dict[str, Any] = {"ok": False, "error": error.code, "rule": error.rule}
         if isinstance(error, Denied):
             fields["reason"] = error.message  # the messages of other errors may quote contents
-        if path is not None:
-            fields["path"] = path[:MAX_PATH]
         refused = not self.intended and not isinstance(error, ResourceError | InternalError)
-        return "call.refused" if refused else "call.outcome", self._end(fields)
+        event = "call.refused" if refused else "call.outcome"
+        if path is not None:
+            return event, {**self._who(), "path": path[:MAX_PATH], **fields}
+        return event, self._end(fields)
+
+    def _who(self) -> dict[str, Any]:
+        return {"call": self.call, "tool": self.tool, "session": self.session, "principal": self.principal}
 
     def _end(self, fields: dict[str, Any]) -> dict[str, Any]:
         fields["duration_us"] = (time.perf_counter_ns() - self.started_ns) // 1000

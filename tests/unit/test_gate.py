@@ -361,6 +361,20 @@ def test_one_path_of_a_list_is_refused_and_recorded_alone(gate: Served) -> None:
     assert [path["name"] for path in outcome["paths"]] == ["a.txt", "d/b.txt"]
 
 
+@pytest.mark.parametrize("name", ["none", ".env", "/etc/passwd"])
+def test_failures_of_a_list_repeat_neither_its_arguments_nor_its_other_paths(gate: Served, name: str) -> None:
+    before = Path(gate.log.path).stat().st_size
+    gate.call("read_multiple_files", paths=["a.txt", *[name] * 254, "d/b.txt"])
+    *failures, outcome = gate.records()
+    assert len(failures) == 254
+    of_any_record = {"v", "seq", "time", "up_us", "event", "prev", "hash"}
+    told = {"call", "tool", "session", "principal", "path", "ok", "error", "rule"}
+    assert {frozenset(failure) - of_any_record - {"reason"} for failure in failures} == {frozenset(told)}
+    assert len(outcome["arguments"]["paths"]) == 65
+    assert [path["name"] for path in outcome["paths"]] == ["a.txt", "d/b.txt"]
+    assert Path(gate.log.path).stat().st_size - before < 256 * 1024
+
+
 def test_many_threads_share_a_gate_and_the_log_verifies(gate: Served) -> None:
     failures: list[str] = []
 
