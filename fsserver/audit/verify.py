@@ -12,6 +12,7 @@ import fcntl
 import os
 import re
 import stat
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import BinaryIO
@@ -133,15 +134,23 @@ def _chains(directory: str, names: list[str], expect_head: str | None) -> list[C
     beginnings = [name for name in names if not _continues(directory, name)]
     chains = [_checked(directory, name, there, expect_head) for name in beginnings]
     seen = {name for chain in chains for name in chain.files}
+    read = {name for chain in chains for name in _read(chain)}
     for name in names:
         if name not in seen:
-            chain = _checked(directory, name, there, expect_head)
+            chain = _checked(directory, name, there, expect_head, read)
             seen.update(chain.files)
+            read.update(_read(chain))
             if chain.status is not Status.TAMPERED:
                 reason = "continues a file that is not here or does not lead to it"
                 chain.status, chain.problem = Status.TAMPERED, Problem(name, 1, chain.first, reason)
             chains.append(chain)
     return chains
+
+
+def _read(chain: Chain) -> list[str]:
+    """The files of which more than the first record was looked at: a second look finds nothing else in them."""
+    stopped = chain.problem is not None and chain.problem.file == chain.files[-1] and chain.problem.line <= 1
+    return chain.files[:-1] if stopped else chain.files
 
 
 def _continues(directory: str, name: str) -> bool:
@@ -153,12 +162,14 @@ def _continues(directory: str, name: str) -> bool:
         return False
 
 
-def _checked(directory: str, name: str, there: frozenset[str], expect_head: str | None) -> Chain:
+def _checked(
+    directory: str, name: str, there: frozenset[str], expect_head: str | None, read: AbstractSet[str] = frozenset()
+) -> Chain:
     """One chain. A live one is read a second time before it is called anything bad: while a writer takes back half a
     record, or names its next file, a reader can see what never was in the log."""
-    chain = _Walk(directory, there, expect_head).walk(name)
+    chain = _Walk(directory, there, expect_head, read).walk(name)
     if chain.live and chain.status is not Status.WHOLE:
-        chain = _Walk(directory, there, expect_head).walk(name)
+        chain = _Walk(directory, there, expect_head, read).walk(name)
     return chain
 
 
@@ -183,13 +194,15 @@ class _Stop(Exception):  # noqa: N818 - a place, not an error
 class _Walk:
     """One pass over one chain: the files that were there when `verify` began, each as long as when it is opened.
 
-    A server that writes faster than this reads would otherwise keep it reading for ever.
+    A server that writes faster than this reads would otherwise keep it reading for ever. ``read``: files that another
+    pass read; this one stops there, or files that continue one another would all be read once for each before them.
     """
 
-    def __init__(self, directory: str, there: frozenset[str], expect_head: str | None) -> None:
+    def __init__(self, directory: str, there: frozenset[str], expect_head: str | None, read: AbstractSet[str]) -> None:
         self._directory = directory
         self._there = there
         self._expect = expect_head
+        self._read = read
         self._chain = Chain()
         self._line = 0
 
@@ -197,7 +210,7 @@ class _Walk:
         """Check `name` and what it continues in."""
         previous: str | None = None
         following: str | None = name
-        while following is not None:
+        while following is not None and following not in self._read:
             name = following
             self._chain.files.append(name)
             self._line = 0

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from fsserver.audit.chain import unseal
+from fsserver.audit.chain import Position, unseal
 from fsserver.audit.verify import Status, verify
 from fsserver.cli.audit import audit_group
 from tests.audit_logs import CALL, IMPOSSIBLE_NAMES, open_directory, open_file, private, sealed, written
@@ -90,6 +90,48 @@ def test_next_file_that_cannot_be_one_is_tampered_and_said_so(tmp_path: Path, na
     result = run(str(path))
     assert result.exit_code == Status.TAMPERED
     assert "names a next file that is none" in result.stdout
+
+
+def test_each_file_of_a_directory_is_read_about_once_however_they_hang_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files that lead to one another against the order of their names, and whose beginning is not there."""
+    files = 60
+    names = [f"{files - number:04d}.jsonl" for number in range(files)]
+    after = Position(1, "a" * 64)
+    for previous, name, following in zip(["gone.jsonl", *names], names, [*names[1:], "end.jsonl"], strict=False):
+        events = [{"event": "log.continued", "previous": previous}, {"event": "log.rotated", "next": following}]
+        content = sealed(events, after)
+        (tmp_path / name).write_bytes(content)
+        after = Position(after.seq + 2, unseal(content.splitlines(keepends=True)[-1])["hash"])
+    looked_at = 0
+
+    def unseal_and_count(line: bytes) -> dict[str, object]:
+        nonlocal looked_at
+        looked_at += 1
+        return unseal(line)
+
+    monkeypatch.setattr("fsserver.audit.verify.unseal", unseal_and_count)
+    verdict = verify(str(tmp_path), after.head)
+    assert looked_at <= 3 * files + 2
+    assert verdict.status is Status.TAMPERED
+    assert sorted(name for chain in verdict.chains for name in chain.files) == sorted(names)
+    assert {chain.expected for chain in verdict.chains} == {None, after.seq}
+
+
+def test_file_that_others_lead_to_is_read_by_the_one_that_it_continues(tmp_path: Path) -> None:
+    """The middle of a chain is found through its own file, though another one names it too."""
+    log = open_file(tmp_path / "audit/log.jsonl", max_size=3000)
+    for _ in range(30):
+        log.append("call.outcome", CALL)
+    log.close()
+    (tmp_path / "audit/a.jsonl").write_bytes(
+        sealed([{"event": "run.start"}, {"event": "log.rotated", "next": "log.0003.jsonl"}])
+    )
+    (tmp_path / "audit/log.jsonl").unlink()
+    verdict = verify(str(tmp_path / "audit"), log.head)
+    assert verdict.status is Status.TAMPERED
+    assert any(chain.expected for chain in verdict.chains)
 
 
 def test_verify_ends_though_the_log_grows_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
