@@ -490,6 +490,28 @@ def test_without_any_layer_the_rest_is_applied_and_said(place: Place) -> None:
     assert reading == "ok"
 
 
+METADATA: dict[str, Callable[[int], None]] = {
+    "fchmod": lambda file: os.fchmod(file, 0o600),
+    "fchown": lambda file: os.fchown(file, os.geteuid(), os.getegid()),
+    "futimens": lambda file: os.utime(file, ns=(1, 2)),
+    "fsetxattr": lambda file: os.setxattr(file, "user.x", b"1"),
+}
+
+
+@pytest.mark.claim("C8")
+@pytest.mark.parametrize("call", METADATA)
+def test_metadata_of_what_may_only_be_read_is_as_open_as_the_gaps_say(place: Place, call: str) -> None:
+    def confined() -> tuple[list[str], str, str]:
+        enforcement = confine(plan(place))
+        file = os.open(place.reference / "file", os.O_RDONLY)
+        writing = outcome(lambda: os.open(place.reference / "file", os.O_WRONLY))
+        return [gap.code for gap in enforcement.gaps], writing, outcome(lambda: METADATA[call](file))
+
+    gaps, writing, changing = in_child(confined)
+    assert writing == "EACCES"
+    assert ("metadata" in gaps) == (changing == "ok")
+
+
 # What an older kernel gives: read outside, truncate outside through a descriptor opened to read, move a file to
 # another directory.
 ABIS = [

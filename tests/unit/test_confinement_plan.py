@@ -40,15 +40,23 @@ NO_NET, NO_SCOPE = AccessNet(0), Scope(0)
 # --- Downgrade: kernel ABI → rights, and what is left open with and without seccomp.
 
 DOWNGRADES = [
-    (0, 0, AccessFs(0), NO_NET, NO_SCOPE, ["landlock", "stat"], ["landlock", "seccomp", "stat"]),
+    (
+        0,
+        0,
+        AccessFs(0),
+        NO_NET,
+        NO_SCOPE,
+        ["landlock", "metadata", "stat"],
+        ["landlock", "seccomp", "metadata", "stat"],
+    ),
     (
         1,
         1,
         ABI_1,
         NO_NET,
         NO_SCOPE,
-        ["refer", "truncate", "ioctl_dev", "stat"],
-        ["refer", "truncate", "tcp", "ioctl_dev", "signals", "seccomp", "stat"],
+        ["refer", "truncate", "ioctl_dev", "metadata", "stat"],
+        ["refer", "truncate", "tcp", "ioctl_dev", "signals", "seccomp", "metadata", "stat"],
     ),
     (
         2,
@@ -56,17 +64,33 @@ DOWNGRADES = [
         ABI_2,
         NO_NET,
         NO_SCOPE,
-        ["truncate", "ioctl_dev", "stat"],
-        ["truncate", "tcp", "ioctl_dev", "signals", "seccomp", "stat"],
+        ["truncate", "ioctl_dev", "metadata", "stat"],
+        ["truncate", "tcp", "ioctl_dev", "signals", "seccomp", "metadata", "stat"],
     ),
-    (3, 3, ABI_3, NO_NET, NO_SCOPE, ["ioctl_dev", "stat"], ["tcp", "ioctl_dev", "signals", "seccomp", "stat"]),
-    (4, 4, ABI_3, TCP, NO_SCOPE, ["ioctl_dev", "stat"], ["ioctl_dev", "signals", "seccomp", "stat"]),
-    (5, 5, ABI_5, TCP, NO_SCOPE, ["stat"], ["signals", "seccomp", "stat"]),
-    (6, 6, ABI_5, TCP, SCOPED, ["stat"], ["seccomp", "stat"]),
-    (7, 7, ABI_5, TCP, SCOPED, ["stat"], ["seccomp", "stat"]),
-    (8, 8, ABI_5, TCP, SCOPED, ["stat"], ["seccomp", "stat"]),
-    (9, 9, ABI_9, TCP, SCOPED, ["stat"], ["seccomp", "stat"]),
-    (42, 9, ABI_9, TCP, SCOPED, ["stat"], ["seccomp", "stat"]),
+    (
+        3,
+        3,
+        ABI_3,
+        NO_NET,
+        NO_SCOPE,
+        ["ioctl_dev", "metadata", "stat"],
+        ["tcp", "ioctl_dev", "signals", "seccomp", "metadata", "stat"],
+    ),
+    (
+        4,
+        4,
+        ABI_3,
+        TCP,
+        NO_SCOPE,
+        ["ioctl_dev", "metadata", "stat"],
+        ["ioctl_dev", "signals", "seccomp", "metadata", "stat"],
+    ),
+    (5, 5, ABI_5, TCP, NO_SCOPE, ["metadata", "stat"], ["signals", "seccomp", "metadata", "stat"]),
+    (6, 6, ABI_5, TCP, SCOPED, ["metadata", "stat"], ["seccomp", "metadata", "stat"]),
+    (7, 7, ABI_5, TCP, SCOPED, ["metadata", "stat"], ["seccomp", "metadata", "stat"]),
+    (8, 8, ABI_5, TCP, SCOPED, ["metadata", "stat"], ["seccomp", "metadata", "stat"]),
+    (9, 9, ABI_9, TCP, SCOPED, ["metadata", "stat"], ["seccomp", "metadata", "stat"]),
+    (42, 9, ABI_9, TCP, SCOPED, ["metadata", "stat"], ["seccomp", "metadata", "stat"]),
 ]
 
 
@@ -245,7 +269,7 @@ def test_what_is_in_force_reads_as_one_line_and_as_a_record() -> None:
         "seccomp": True,
         "no_new_privs": True,
         "dumpable": False,
-        "not_enforced": ["truncate", "ioctl_dev", "stat"],
+        "not_enforced": ["truncate", "ioctl_dev", "metadata", "stat"],
     }
 
 
