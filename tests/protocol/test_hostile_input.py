@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -223,6 +224,32 @@ def test_an_exception_tells_the_client_nothing_but_a_word_to_quote(one_server: C
 def test_a_result_that_cannot_be_sent_is_an_internal_error(one_server: Client) -> None:
     assert one_server.error("tools/call", {"name": "half_a_pair"})["code"] == -32603
     assert text_of(one_server.call("echo", {"text": "next"})) == "next"
+
+
+@pytest.mark.claim("C6")
+def test_what_is_no_call_is_not_in_the_log_and_a_refused_call_is(
+    serve: Callable[..., Client], root: Path, tmp_path: Path
+) -> None:
+    client = serve("--root", root)
+    early = client.error("tools/call", {"name": "read_text_file", "arguments": {"path": "a.txt"}})
+    client.open()
+    wrong: tuple[dict[str, object], ...] = (
+        {"name": "read_text_file", "arguments": [1]},
+        {"name": 5},
+        {"arguments": {}},
+    )
+    misuse = [client.error("tools/call", params) for params in wrong]
+    assert {error["code"] for error in (early, *misuse)} <= {INVALID_PARAMS, INVALID_REQUEST}
+    assert client.call("read_text_file", {"path": 5})["isError"]
+    assert client.call("no_such_tool")["isError"]
+    client.close_input()
+    assert client.wait() == 0
+    (log,) = (tmp_path / "state").rglob("*.jsonl")
+    records = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [(record["event"], record["error"]) for record in records if not record["event"].startswith("run.")] == [
+        ("call.refused", "request.arguments"),
+        ("call.refused", "request.unknown_tool"),
+    ]
 
 
 def test_every_byte_value_as_a_line_is_survived(start: StartFixture) -> None:
