@@ -84,8 +84,12 @@ class Segment:
     """
 
     def __init__(self, directory: int, name: str, flags: int = 0) -> None:
-        """Open `name` and lock it. Raises ConfigError, AuditLocked, or OSError (FileExistsError with O_EXCL)."""
+        """Open `name` and lock it. Raises ConfigError, AuditLocked, or OSError (FileExistsError with O_EXCL).
+
+        `directory` stays the caller's, who closes it after this.
+        """
         self.name = name
+        self._directory = directory
         try:
             self._fd = os.open(name, _FLAGS | flags, 0o600, dir_fd=directory)
         except OSError as error:
@@ -94,7 +98,7 @@ class Segment:
             raise
         try:
             self._require_own_file()
-            self._lock(directory)
+            self._lock()
             self._state = (os.fstat(self._fd).st_size, START)
         except BaseException:
             os.close(self._fd)
@@ -113,7 +117,7 @@ class Segment:
                 f"The audit log {self.name} has a second name (hard link) through which it can be changed."
             )
 
-    def _lock(self, directory: int) -> None:
+    def _lock(self) -> None:
         """flock(2), held until close. `verify` takes a shared lock for an instant, hence the few tries."""
         for attempt in range(5):
             try:
@@ -126,9 +130,16 @@ class Segment:
                         "or a directory, where each run gets one."
                     ) from error
                 time.sleep(0.01)
-        there, here = os.stat(self.name, dir_fd=directory, follow_symlinks=False), os.fstat(self._fd)
-        if (there.st_dev, there.st_ino) != (here.st_dev, here.st_ino):
+        if not self._is_in_place(os.fstat(self._fd)):
             raise AuditBroken(f"The audit log {self.name} was replaced while it was opened.")
+
+    def _is_in_place(self, found: os.stat_result) -> bool:
+        """Whether the file, whose fstat(2) is `found`, still has its name. Raises OSError if that cannot be seen."""
+        try:
+            there = os.stat(self.name, dir_fd=self._directory, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return (there.st_dev, there.st_ino) == (found.st_dev, found.st_ino)
 
     @property
     def size(self) -> int:
@@ -172,11 +183,12 @@ class Segment:
         """Append one whole line with one write(2).
 
         Raises OSError, then the segment is `dirty`; or AuditBroken, with nothing written, if the file is not as it was
-        left: somebody deleted it, cut it or wrote to it, and what is added now would be lost or never verify.
+        left: somebody deleted it, moved it, cut it or wrote to it, and what is added now would be lost, never be found
+        or never verify.
         """
         found = os.fstat(self._fd)
-        if found.st_size != self.size or not found.st_nlink:
-            raise AuditBroken("The audit log was changed or deleted by something else, so the call was refused.")
+        if found.st_size != self.size or not self._is_in_place(found):
+            raise AuditBroken("The audit log was changed, moved or deleted by something else, so the call was refused.")
         self._attempt = line
         if os.write(self._fd, line) != len(line):
             raise OSError(errno.ENOSPC, "short write")

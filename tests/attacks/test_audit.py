@@ -226,6 +226,8 @@ def test_arguments_that_imitate_the_chain_change_nothing(tmp_path: Path, number:
 
 MEDDLING = {
     "deleted": lambda path: path.unlink(),
+    "moved away": lambda path: path.rename(path.parent / "elsewhere.jsonl"),
+    "moved away and begun anew": lambda path: (path.rename(path.parent / "elsewhere.jsonl"), path.touch()),
     "emptied": lambda path: path.write_bytes(b""),
     "cut": lambda path: os.truncate(path, path.stat().st_size - 10),
     "appended to": append_valid,
