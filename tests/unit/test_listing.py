@@ -44,6 +44,16 @@ def test_names_are_sorted_by_bytes_and_marked(gate: Served) -> None:
     assert gate.text("list_directory", path="a") == ""
 
 
+def test_name_that_turns_the_direction_of_writing_is_shown_escaped_and_reads_back(gate: Served) -> None:
+    build(gate.top, ["file photo\u202egpj.sh x"])
+    shown = r"photo\xe2\x80\xaegpj.sh"
+    assert gate.text("list_directory", path=".") == f"[FILE] {shown}"
+    assert gate.text("list_directory_with_sizes", path=".").startswith(f"[FILE] {shown} ")
+    assert json.loads(gate.text("directory_tree", path="."))[0]["name"] == shown
+    assert gate.text("search_files", path=".", pattern="*") == f"{gate.top}/{shown}"
+    assert gate.text("read_text_file", path=shown) == "x"
+
+
 def test_sizes_in_the_references_columns(gate: Served) -> None:
     build(gate.top, ["file big " + "x" * 2048, "file a 123", "dir d"])
     expected = (

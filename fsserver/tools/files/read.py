@@ -10,6 +10,7 @@ from typing import Any, Final
 from pydantic import Field
 
 from fsserver.errors import BadArguments
+from fsserver.paths.names import display
 from fsserver.paths.reading import OpenFile, open_file
 from fsserver.paths.workspace import Access
 from fsserver.policy.compiled import Action
@@ -187,7 +188,7 @@ def read_text_file(call: Call[ReadTextFile]) -> ToolResult:
     target = call.targets["path"]
     budget = text_budget(call.limits.result_bytes)
     with open_file(target) as file:
-        source = Source(file, wanted.encoding, target.shown, budget, call.control)
+        source = Source(file, wanted.encoding, display(target.shown), budget, call.control)
         selection = select(source, wanted)
         whole = not selection.more and not selection.inside and selection.first_line == 1
         whole = whole and wanted.head is None and wanted.tail is None
