@@ -142,14 +142,21 @@ def read_all(target: Target, max_bytes: int) -> tuple[bytes, os.stat_result]:
         return data, file.stat
 
 
-def too_large(target: Target, allowed: int) -> FileTooLarge:
-    """The error for a file over the limit that holds here."""
+def too_large(
+    target: Target, allowed: int, *, would_be: bool = False, allowed_instead: str | None = None
+) -> FileTooLarge:
+    """The error for a file over the limit that holds here.
+
+    Args:
+        would_be: it is not so large, but what is to be written there is.
+    """
     rules = target.root.rules
     of_root = rules.max_file is not None and rules.max_file <= allowed
     return FileTooLarge(
-        f"The file is larger than the {allowed} bytes that are allowed: {display(target.shown)}",
+        f"The file {'would be' if would_be else 'is'} larger than the {allowed} bytes that are allowed: "
+        f"{display(target.shown)}",
         rule=str(rules.origin) if of_root else None,
-        allowed_instead="read a part of it: head, tail, or offset and limit" if target.exists else None,
+        allowed_instead=allowed_instead,
     )
 
 

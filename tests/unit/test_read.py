@@ -175,6 +175,50 @@ def test_sparse_terabyte_is_read_from_both_ends(gate: Served) -> None:
 
 
 @pytest.mark.parametrize(
+    ("tool", "arguments", "gives"),
+    [
+        ("read_text_file", {"path": "f"}, None),
+        ("read_text_file", {"path": "f", "lineNumbers": True}, None),
+        ("read_text_file", {"path": "f", "head": 1, "includeSha256": True}, None),
+        ("read_text_file", {"path": "f", "head": 1}, "0123456789"),
+        ("read_text_file", {"path": "f", "tail": 2}, "0123456789\n"),
+        ("read_text_file", {"path": "f", "offset": 2, "limit": 1}, "0123456789\n"),
+        ("read_text_file", {"path": "f", "limit": 99}, "0123456789\n" * 15),
+        ("read_text_file", {"path": "small"}, "x" * 100),
+        ("read_media_file", {"path": "f"}, None),
+    ],
+)
+def test_file_over_the_roots_limit_is_not_read_whole(
+    tmp_path: Path, tool: str, arguments: dict[str, Any], gives: str | None
+) -> None:
+    (tmp_path / "f").write_text("0123456789\n" * 15)
+    (tmp_path / "small").write_text("x" * 100)
+    with served(tmp_path, [rules(tmp_path, max_file=100)]) as gate:
+        if gives is not None:
+            result = gate.call(tool, **arguments)
+            assert texts(result)[0] == gives
+            assert bool(result.meta) is (arguments == {"path": "small"})
+            return
+        error = gate.error(tool, **arguments)
+    assert error["code"] == "limit.file_size"
+    assert error["rule"] == "policy.yaml:7"
+    assert error["message"] == f"The file is larger than the 100 bytes that are allowed: {tmp_path}/f"
+    assert error.get("allowedInstead", "").startswith("read a part of it: head, tail") is (tool == "read_text_file")
+
+
+def test_file_over_the_roots_limit_is_left_out_among_several_and_the_note_says_how_to_read_it(tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("x" * 101)
+    (tmp_path / "small").write_text("x")
+    with served(tmp_path, [rules(tmp_path, max_file=100)]) as gate:
+        text, note = texts(gate.call("read_multiple_files", paths=["f", "small"]))
+    assert text == (
+        f"f: Error - The file is larger than the 100 bytes that are allowed: {tmp_path}/f (rule: policy.yaml:7)"
+        "\n---\nsmall:\nx\n"
+    )
+    assert note == "Not read: f (read_text_file reads a part of it: head, tail, or offset and limit)"
+
+
+@pytest.mark.parametrize(
     ("arguments", "says"),
     [
         ({"head": 1, "tail": 1}, "Cannot specify both head and tail parameters simultaneously"),

@@ -11,7 +11,8 @@ from pydantic import Field
 
 from fsserver.errors import BadArguments
 from fsserver.paths.names import display
-from fsserver.paths.reading import OpenFile, open_file
+from fsserver.paths.reading import OpenFile, open_file, too_large
+from fsserver.paths.target import Target
 from fsserver.paths.workspace import Access
 from fsserver.policy.compiled import Action
 from fsserver.tools.arguments import Arguments, WholeNumber
@@ -26,6 +27,7 @@ from fsserver.tools.text.lines import ReadAt, count_line_ends, first_lines_lengt
 NOTES_BYTES: Final = 512  # kept free in a result for the block that says what was cut
 WHOLE_BYTES: Final = 128 * 1024  # a file of no more is read once, whatever is asked for
 HASH_CHUNK_BYTES: Final = 1024 * 1024
+A_PART: Final = "a part of it: head, tail, or offset and limit"
 
 
 class ReadTextFile(Arguments):
@@ -187,11 +189,15 @@ def read_text_file(call: Call[ReadTextFile]) -> ToolResult:
     wanted = call.arguments
     target = call.targets["path"]
     budget = text_budget(call.limits.result_bytes)
+    limit = target.root.rules.max_file
     with open_file(target) as file:
         source = Source(file, wanted.encoding, display(target.shown), budget, call.control)
+        if _takes_all(wanted):
+            instead = f"{A_PART}, without includeSha256" if wanted.include_sha256 else A_PART
+            require_readable_whole(target, source, f"read {instead}")
         selection = select(source, wanted)
         whole = not selection.more and not selection.inside and selection.first_line == 1
-        whole = whole and wanted.head is None and wanted.tail is None
+        whole = whole and wanted.head is None and wanted.tail is None and (limit is None or source.size <= limit)
         sha256 = source.sha256() if whole or wanted.include_sha256 else None
     text = selection.text
     if wanted.line_numbers:
@@ -205,6 +211,19 @@ def read_text_file(call: Call[ReadTextFile]) -> ToolResult:
         if wanted.include_sha256:
             notes.append(f"sha256: {sha256}")
     return text_result(text, *(["\n".join(notes)] if notes else []), meta=meta or None)
+
+
+def require_readable_whole(target: Target, source: Source, allowed_instead: str) -> None:
+    """Raises `FileTooLarge` if the root's ``max_file`` is less than the file."""
+    limit = target.root.rules.max_file
+    if limit is not None and source.size > limit:
+        raise too_large(target, limit, allowed_instead=allowed_instead)
+
+
+def _takes_all(wanted: ReadTextFile) -> bool:
+    """Whether the whole file is asked for, or has to be read for its digest."""
+    part = wanted.head or wanted.tail or wanted.offset or wanted.limit
+    return part is None or wanted.include_sha256
 
 
 def text_budget(result_bytes: int) -> int:

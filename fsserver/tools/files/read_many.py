@@ -7,7 +7,7 @@ from typing import Final
 
 from pydantic import Field
 
-from fsserver.errors import FsserverError
+from fsserver.errors import FileTooLarge, FsserverError
 from fsserver.paths.names import display
 from fsserver.paths.reading import open_file
 from fsserver.paths.target import Target
@@ -15,7 +15,7 @@ from fsserver.paths.workspace import Access, ClientPath
 from fsserver.policy.compiled import Action
 from fsserver.tools.arguments import Arguments
 from fsserver.tools.call import Call
-from fsserver.tools.files.read import Source, text_budget
+from fsserver.tools.files.read import A_PART, Source, require_readable_whole, text_budget
 from fsserver.tools.registry import READS, Tool
 from fsserver.tools.result import ToolResult, text_result
 from fsserver.tools.text.cutting import cut, cut_lines
@@ -74,6 +74,7 @@ def _piece(call: Call[ReadMultipleFiles], path: str, budget: _Budget) -> str:
         room = max(budget.left - LEAST_BYTES * (budget.files - 1), budget.share())
         with open_file(target) as file:
             source = Source(file, None, display(target.shown), room, call.control)
+            require_readable_whole(target, source, f"read_text_file reads {A_PART}")
             selection = source.everything()
         if not selection.more:
             return selection.text
@@ -85,6 +86,8 @@ def _piece(call: Call[ReadMultipleFiles], path: str, budget: _Budget) -> str:
     try:
         return f"{path}:\n{call.each(ClientPath(path), Access.READ, read)}\n"
     except FsserverError as error:
+        if isinstance(error, FileTooLarge):
+            budget.notes.append(f"Not read: {path:.200} ({error.allowed_instead})")
         rule = "" if error.rule is None else f" (rule: {error.rule})"
         return f"{path}: Error - {error.message}{rule}"
 
