@@ -19,6 +19,8 @@ from fsserver.paths.descent import Descent
 from fsserver.paths.entry import Checkpoint, Directory, go_on
 from fsserver.paths.target import Target
 from fsserver.paths.usage import Usage
+from fsserver.policy.compiled import Action
+from fsserver.policy.decision import granted_actions
 
 REMEMBERED_S = 60.0
 
@@ -73,7 +75,7 @@ class Room:
         raise QuotaExceeded(
             f"The root {rules.name} may hold {rules.quota} bytes; it holds {used}, and {more} more do not fit.",
             rule=str(rules.origin),
-            allowed_instead="delete files, or write less",
+            allowed_instead="delete files, or write less" if Action.DELETE in granted_actions(rules) else "write less",
         )
 
     def settle(self, change: int) -> None:

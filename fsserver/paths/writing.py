@@ -56,7 +56,7 @@ def write_file(target: Target, data: bytes, *, expected: Identity | None = None)
     """
     limit = target.root.rules.max_file
     if limit is not None and len(data) > limit:
-        raise too_large(target, limit)
+        raise too_large(target, limit, would_be=True)
     with Room(target) as room:
         room.grow(len(data))
         if target.exists:

@@ -109,6 +109,24 @@ def test_pages_of_a_listing_are_the_listing(small: Served, tool: str, arguments:
     assert r"name-050\xff" in seen
 
 
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        ("list_directory", {}),
+        ("list_directory_with_sizes", {}),
+        ("directory_tree", {}),
+        ("search_files", {"pattern": "*"}),
+    ],
+)
+def test_file_that_is_listed_is_refused_and_the_refusal_says_what_reads_it(
+    gate: Served, tool: str, arguments: dict[str, Any]
+) -> None:
+    build(gate.top, ["file f x"])
+    error = gate.error(tool, path="f", **arguments)
+    assert error["message"] == f"ENOTDIR: not a directory, scandir '{gate.top}/f'"
+    assert error["allowedInstead"] == "read_text_file reads it"
+
+
 def test_cursor_of_an_entry_that_is_gone_is_refused_or_goes_on(gate: Served) -> None:
     build(gate.top, ["file a x", "file c x"])
     assert gate.text("list_directory", path=".", cursor="b") == "[FILE] c"

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from fsserver.policy.compiled import Limits
+from fsserver.policy.compiled import Action, Effect, Limits
 from fsserver.tools.control import Control
 from fsserver.tools.files.edit_file import LARGE_BYTES
 from fsserver.tools.gate import LARGE_AT_ONCE
@@ -159,6 +159,43 @@ def test_edit_of_a_file_that_grows_over_the_roots_limit_is_refused(tmp_path: Pat
         assert gate.error("write_file", path="f", content="b" * 101)["code"] == "limit.file_size"
         assert gate.error("write_file", path="f", content="b" * 100, mode="append")["code"] == "limit.file_size"
     assert (top / "f").read_text() == "a"
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("write_file", {"path": "f", "content": "b" * 101}, "The file would be larger than the 100 bytes"),
+        ("write_file", {"path": "new", "content": "b" * 101}, "The file would be larger than the 100 bytes"),
+        ("write_file", {"path": "f", "content": "b" * 51, "mode": "append"}, "The file would be larger than the 100 "),
+        ("write_file", {"path": "big", "content": "b", "mode": "append"}, "The file would be larger than the 100 "),
+        ("edit_file", {"path": "f", "edits": edit("a" * 50, "b" * 101)}, None),
+        ("edit_file", {"path": "big", "edits": edit("a", "b")}, "The file is larger than the 100 bytes"),
+        ("copy_file", {"source": "big", "destination": "new"}, "The file is larger than the 100 bytes"),
+    ],
+)
+def test_change_over_the_roots_limit_says_which_file_is_too_large_and_not_to_read_a_part(
+    tmp_path: Path, name: str, arguments: dict[str, Any], message: str | None
+) -> None:
+    top = tmp_path / "work"
+    build(top, ["file f " + "a" * 50, "file big " + "a" * 150])
+    before = snapshot(top)
+    with served(tmp_path, [rules(top, max_file=100)]) as gate:
+        error = gate.error(name, **arguments)
+    assert error["code"] == "limit.file_size"
+    assert message is None or error["message"].startswith(message)
+    assert "read a part" not in error.get("allowedInstead", "")
+    assert snapshot(top) == before
+
+
+@pytest.mark.parametrize(
+    ("effect", "says"), [(Effect.ALLOW, "delete files, or write less"), (Effect.DENY, "write less")]
+)
+def test_full_quota_says_to_delete_only_where_that_is_granted(tmp_path: Path, effect: Effect, says: str) -> None:
+    top = tmp_path / "work"
+    top.mkdir()
+    with served(tmp_path, [rules(top, quota=10, operations={Action.DELETE: effect})]) as gate:
+        error = gate.error("write_file", path="f", content="x" * 11)
+    assert (error["code"], error["allowedInstead"]) == ("limit.quota", says)
 
 
 def test_quota_is_asked_before_the_intent(tmp_path: Path) -> None:

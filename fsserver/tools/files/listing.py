@@ -16,7 +16,7 @@ from fsserver.paths.workspace import Access, ClientPath, Workspace
 from fsserver.policy.compiled import Action
 from fsserver.tools.arguments import WholeNumber
 from fsserver.tools.call import Call
-from fsserver.tools.files.paging import MAX_ENTRIES, Paged, fitting, paged
+from fsserver.tools.files.paging import MAX_ENTRIES, Paged, check_directory, fitting, paged
 from fsserver.tools.files.read import text_budget
 from fsserver.tools.registry import READS, Tool
 from fsserver.tools.result import ToolResult
@@ -124,6 +124,7 @@ LIST_DIRECTORY: Final = Tool(
     annotations=READS,
     needs=frozenset({Action.LIST}),
     paths={"path": Access.LIST},
+    check=check_directory,
     body=list_directory,
 )
 LIST_DIRECTORY_WITH_SIZES: Final = Tool(
@@ -134,5 +135,6 @@ LIST_DIRECTORY_WITH_SIZES: Final = Tool(
     annotations=READS,
     needs=frozenset({Action.LIST}),
     paths={"path": Access.LIST},
+    check=check_directory,
     body=list_directory_with_sizes,
 )

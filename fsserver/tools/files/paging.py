@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Sequence
 from typing import Any, Final
 
 from pydantic import Field
 
+from fsserver.errors import NotADirectory
 from fsserver.paths.entry import Entry
 from fsserver.paths.names import components, display, undisplay
 from fsserver.tools.arguments import Arguments, WholeNumber
+from fsserver.tools.call import Call
 from fsserver.tools.result import ToolResult, text_result
 from fsserver.tools.text.cutting import cut_lines
 
@@ -85,6 +88,15 @@ class Relative:
 
     def __call__(self, entry: Entry) -> str:
         return entry.path[self._skip :]
+
+
+def check_directory(call: Call[Any]) -> None:
+    """Refuses a file as the reference server does, and says what reads it."""
+    target = call.targets["path"]
+    if target.stat is not None and stat.S_ISREG(target.stat.st_mode):
+        raise NotADirectory(
+            f"ENOTDIR: not a directory, scandir '{display(target.shown)}'", allowed_instead="read_text_file reads it"
+        )
 
 
 def unreadable_note(count: int) -> list[str]:

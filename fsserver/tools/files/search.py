@@ -15,7 +15,7 @@ from fsserver.paths.workspace import Access
 from fsserver.policy.compiled import Action
 from fsserver.tools.arguments import WholeNumber
 from fsserver.tools.call import Call
-from fsserver.tools.files.paging import Relative, Resumption, Walked, paged, unreadable_note
+from fsserver.tools.files.paging import Relative, Resumption, Walked, check_directory, paged, unreadable_note
 from fsserver.tools.files.read import text_budget
 from fsserver.tools.globbing.globs import compile_any, compile_glob
 from fsserver.tools.registry import READS, Tool
@@ -114,5 +114,6 @@ SEARCH_FILES: Final = Tool(
     annotations=READS,
     needs=frozenset({Action.LIST}),
     paths={"path": Access.LIST},
+    check=check_directory,
     body=search_files,
 )

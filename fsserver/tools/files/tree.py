@@ -15,7 +15,15 @@ from fsserver.paths.workspace import Access
 from fsserver.policy.compiled import Action
 from fsserver.tools.arguments import WholeNumber
 from fsserver.tools.call import Call
-from fsserver.tools.files.paging import MAX_ENTRIES, Relative, Resumption, Walked, paged, unreadable_note
+from fsserver.tools.files.paging import (
+    MAX_ENTRIES,
+    Relative,
+    Resumption,
+    Walked,
+    check_directory,
+    paged,
+    unreadable_note,
+)
 from fsserver.tools.files.read import text_budget
 from fsserver.tools.globbing.globs import Matcher, compile_any
 from fsserver.tools.registry import READS, Tool
@@ -168,5 +176,6 @@ DIRECTORY_TREE: Final = Tool(
     annotations=READS,
     needs=frozenset({Action.LIST}),
     paths={"path": Access.LIST},
+    check=check_directory,
     body=directory_tree,
 )

@@ -10,13 +10,14 @@ from pydantic import Field
 
 from fsserver.errors import AlreadyExists
 from fsserver.paths.names import display
-from fsserver.paths.reading import Identity
+from fsserver.paths.reading import Identity, too_large
+from fsserver.paths.target import Target
 from fsserver.paths.workspace import Access
 from fsserver.paths.writing import write_file
 from fsserver.policy.compiled import Action
 from fsserver.tools.arguments import Arguments
 from fsserver.tools.call import Call
-from fsserver.tools.files.whole import Sha256, read_version, require_existing
+from fsserver.tools.files.whole import MAX_WHOLE_BYTES, Sha256, read_version, require_existing
 from fsserver.tools.registry import Annotations, Tool
 from fsserver.tools.result import ToolResult, text_result
 from fsserver.tools.text.codec import HEAD_BYTES, codec_of
@@ -50,11 +51,21 @@ def check(call: Call[WriteFile]) -> None:
     require_existing(target, wanted.expected_sha256)
     data, version = wanted.content.encode("utf-8"), None
     if target.exists and (wanted.mode == "append" or wanted.expected_sha256 is not None):
+        if wanted.mode == "append":
+            _require_room(target)
         old, version = read_version(target, wanted.expected_sha256)
         if wanted.mode == "append":
             data = _appended(old, wanted.content, display(target.shown))
     call.plan = Plan(data, version)
     call.new_size = (target, len(data))
+
+
+def _require_room(target: Target) -> None:
+    """Raises `FileTooLarge` where nothing can be appended any more; said of the result and not of the old file."""
+    assert target.stat is not None
+    limit = min(target.root.rules.max_file or MAX_WHOLE_BYTES, MAX_WHOLE_BYTES)
+    if target.stat.st_size > limit:
+        raise too_large(target, limit, would_be=True)
 
 
 def _appended(old: bytes, content: str, shown: str) -> bytes:
