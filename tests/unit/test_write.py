@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -12,9 +13,11 @@ from typing import Any
 
 import pytest
 
+from fsserver.paths import metadata, writing
 from fsserver.policy.compiled import Action, Effect, Limits
 from fsserver.tools.control import Control
 from fsserver.tools.files.edit_file import LARGE_BYTES
+from fsserver.tools.files.write import ATTEMPTS
 from fsserver.tools.gate import LARGE_AT_ONCE
 from tests.gates import Served, served, texts
 from tests.trees import build, rules, snapshot
@@ -74,6 +77,97 @@ def test_stale_write_changes_nothing(gate: Served, mode: str) -> None:
     assert sha256(b"now") in error["message"]
     assert (gate.top / "f").read_text() == "now"
     gate.text("write_file", **arguments, expectedSha256=sha256(b"now").upper())
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_appends_at_the_same_time_are_all_there_and_whole(gate: Served, exists: bool) -> None:
+    if exists:
+        (gate.top / "f").write_text("first\n")
+    lines = [[f"{letter}{number:02} " + letter * 2000 + "\n" for number in range(12)] for letter in "abcdefgh"]
+    ready = threading.Barrier(len(lines))
+    failed: list[list[str]] = []
+
+    def append(mine: list[str]) -> None:
+        ready.wait(30)
+        for line in mine:
+            result = gate.call("write_file", path="f", content=line, mode="append")
+            if result.is_error:
+                failed.append(texts(result))
+
+    threads = [threading.Thread(target=append, args=(mine,)) for mine in lines]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not failed
+    found = (gate.top / "f").read_text().splitlines(keepends=True)
+    assert found[: int(exists)] == ["first\n"] * exists
+    assert sorted(found[int(exists) :]) == sorted(line for mine in lines for line in mine)
+    for mine in lines:  # each client's own order
+        assert [line for line in found if line in mine] == mine
+    assert os.listdir(gate.top) == ["f"]
+
+
+def replacing_at_each_write(monkeypatch: pytest.MonkeyPatch, path: Path, times: int) -> list[str]:
+    """Another program that replaces the file while a write is under way, so many times. Returns what it adds."""
+    written: list[str] = []
+    real = metadata.carry_over
+
+    def replace(old: int, status: os.stat_result, new: int, shown: str) -> None:
+        if len(written) < times:
+            written.append(f"theirs {len(written)}\n")
+            other = path.with_name("other")
+            other.write_text(path.read_text() + written[-1])
+            other.rename(path)
+        real(old, status, new, shown)
+
+    monkeypatch.setattr(writing, "carry_over", replace)
+    return written
+
+
+def test_append_goes_after_what_others_wrote_meanwhile_and_its_record_says_what_it_replaced(
+    gate: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = gate.top / "f"
+    path.write_text("first\n")
+    written = replacing_at_each_write(monkeypatch, path, 3)
+    said = gate.text("write_file", path="f", content="ours\n", mode="append")
+    assert path.read_text() == "first\n" + "".join(written) + "ours\n"
+    assert len(written) == 3
+    assert said.endswith(sha256(path.read_bytes()))
+    intent, outcome = gate.records()
+    assert (intent["event"], outcome["event"]) == ("call.intent", "call.outcome")
+    assert outcome["bytes"] == len(path.read_bytes())
+    assert outcome["action"] == "overwrite"
+    assert outcome["file"] != intent["paths"][0]["file"]
+
+
+@pytest.mark.parametrize(
+    ("rest", "code", "transient"),
+    [({"mode": "append"}, "denied.unstable", True), ({"mode": "append", "expected": True}, "request.stale", False)],
+)
+def test_append_that_others_spoil_each_time_is_refused_with_nothing_lost(
+    gate: Served, monkeypatch: pytest.MonkeyPatch, rest: dict[str, Any], code: str, transient: bool
+) -> None:
+    path = gate.top / "f"
+    path.write_text("first\n")
+    expected = {"expectedSha256": sha256(b"first\n")} if rest.pop("expected", False) else {}
+    written = replacing_at_each_write(monkeypatch, path, 1000)
+    error = gate.error("write_file", path="f", content="ours\n", **rest, **expected)
+    assert (error["code"], error["transient"]) == (code, transient)
+    assert path.read_text() == "first\n" + "".join(written)
+    assert len(written) == (1 if expected else 1 + ATTEMPTS)
+
+
+def test_append_that_begins_again_is_bounded_by_the_roots_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    top = tmp_path / "work"
+    build(top, ["file f " + "x" * 80])
+    with served(tmp_path, [rules(top, max_file=95)]) as gate:
+        replacing_at_each_write(monkeypatch, top / "f", 1)
+        assert gate.error("write_file", path="f", content="y" * 10, mode="append")["code"] == "limit.file_size"
+    assert (top / "f").read_text() == "x" * 80 + "theirs 0\n"
 
 
 def test_expected_version_of_an_absent_file_is_stale(gate: Served) -> None:

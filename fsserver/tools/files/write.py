@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from pydantic import Field
 
-from fsserver.errors import AlreadyExists
+from fsserver.errors import AlreadyExists, StaleWrite, UnstablePath
 from fsserver.paths.names import display
 from fsserver.paths.reading import Identity, too_large
 from fsserver.paths.target import Target
-from fsserver.paths.workspace import Access
+from fsserver.paths.workspace import Access, ClientPath
 from fsserver.paths.writing import write_file
 from fsserver.policy.compiled import Action
 from fsserver.tools.arguments import Arguments
@@ -21,6 +24,11 @@ from fsserver.tools.files.whole import MAX_WHOLE_BYTES, Sha256, read_version, re
 from fsserver.tools.registry import Annotations, Tool
 from fsserver.tools.result import ToolResult, text_result
 from fsserver.tools.text.codec import HEAD_BYTES, codec_of
+
+ATTEMPTS: Final = 8  # more of them than other programs can spoil by chance
+TURN_LOOK_S: Final = 0.05  # how often one that waits for its turn looks whether it was cancelled
+
+_TURNS: Final = tuple(threading.Lock() for _ in range(64))  # for appending; a file has always the same one
 
 
 class WriteFile(Arguments):
@@ -42,7 +50,12 @@ class Plan:
 
 def check(call: Call[WriteFile]) -> None:
     """Works out the bytes and compares versions. Changes nothing."""
-    wanted, target = call.arguments, call.targets["path"]
+    target = call.targets["path"]
+    call.plan = plan = _plan(call.arguments, target)
+    call.new_size = (target, len(plan.data))
+
+
+def _plan(wanted: WriteFile, target: Target) -> Plan:
     if wanted.mode == "create" and target.exists:
         raise AlreadyExists(
             f"File already exists: {display(target.shown)}",
@@ -56,8 +69,7 @@ def check(call: Call[WriteFile]) -> None:
         old, version = read_version(target, wanted.expected_sha256)
         if wanted.mode == "append":
             data = _appended(old, wanted.content, display(target.shown))
-    call.plan = Plan(data, version)
-    call.new_size = (target, len(data))
+    return Plan(data, version)
 
 
 def _require_room(target: Target) -> None:
@@ -77,11 +89,72 @@ def _appended(old: bytes, content: str, shown: str) -> bytes:
 
 
 def body(call: Call[WriteFile]) -> ToolResult:
-    plan: Plan = call.plan
-    write_file(call.targets["path"], plan.data, expected=plan.version)
+    wanted = call.arguments
+    if wanted.mode == "append" and wanted.expected_sha256 is None:
+        plan = _append(call)
+    else:
+        plan = call.plan
+        write_file(call.targets["path"], plan.data, expected=plan.version)
     sha256 = hashlib.sha256(plan.data).hexdigest()
     call.facts |= {"bytes": len(plan.data), "sha256": sha256}
     return text_result(f"Successfully wrote to {call.arguments.path}\nsha256: {sha256}")
+
+
+def _append(call: Call[WriteFile]) -> Plan:
+    """Adds to what the file holds now, however often others change it in between. What they wrote is kept.
+
+    The path is resolved and decided again for each version, so that a new attempt may do no more than a new call. Size
+    and quota are asked for what that attempt writes.
+
+    Returns:
+        What was written.
+
+    Raises:
+        UnstablePath: others were faster each time, or the path leads elsewhere now; nothing was written.
+    """
+    first = call.targets["path"]
+    plan: Plan = call.plan
+    with _turn(first, call):
+        try:
+            write_file(first, plan.data, expected=plan.version)
+        except (StaleWrite, AlreadyExists):
+            return _append_again(call)
+    return plan
+
+
+def _append_again(call: Call[WriteFile]) -> Plan:
+    first = call.targets["path"]
+    for _ in range(ATTEMPTS):
+        call.control.checkpoint()
+        with call.workspace.target(ClientPath(call.arguments.path), Access.WRITE) as target:
+            if (target.root.identity, target.name) != (first.root.identity, first.name):
+                break  # the intent names another file
+            plan = _plan(call.arguments, target)
+            try:
+                write_file(target, plan.data, expected=plan.version)
+            except (StaleWrite, AlreadyExists):
+                continue
+            # The intent told of the version before: here is the one that was replaced.
+            call.facts["action"] = target.action.value
+            if target.stat is not None:
+                call.facts["file"] = f"{target.stat.st_dev}:{target.stat.st_ino}"
+            return plan
+    raise UnstablePath(f"Others kept changing the file; nothing was written: {display(first.shown)}")
+
+
+@contextmanager
+def _turn(target: Target, call: Call[WriteFile]) -> Iterator[None]:
+    """Those who append to one file at the same time go one after the other, so that none of them begins again for long.
+
+    Two files can share a turn, which costs no more than waiting. Raises what `Control.checkpoint` raises.
+    """
+    turn = _TURNS[hash((target.root.identity, target.name)) % len(_TURNS)]
+    while not turn.acquire(timeout=TURN_LOOK_S):
+        call.control.checkpoint()
+    try:
+        yield
+    finally:
+        turn.release()
 
 
 def _changes(arguments: WriteFile) -> bool:  # noqa: ARG001 - always
