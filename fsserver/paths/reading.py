@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -79,6 +80,32 @@ class OpenFile:
         except OSError as error:
             raise outcome(error, "read", self._shown) from None
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def stretches(self) -> Iterator[tuple[int, int]]:
+        """Where the file holds data, in order, each as (begin, end); between them are holes, which read as zeros.
+
+        Nothing beyond the size that the file had when it was opened. Where the file system knows no holes (SEEK_DATA of
+        lseek(2)) it is one stretch. The file can have become shorter than a stretch says. Raises `InputOutputError`.
+        """
+        offset = 0
+        while offset < self.size:
+            try:
+                begin = os.lseek(self._descriptor, offset, os.SEEK_DATA)
+                end = min(os.lseek(self._descriptor, begin, os.SEEK_HOLE), self.size)
+            except OSError as error:
+                if error.errno == errno.ENXIO:  # what follows is a hole, or is gone
+                    return
+                if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+                    raise outcome(error, "read", self._shown) from None
+                begin, end = offset, self.size
+            if begin >= end:
+                return
+            yield begin, end
+            offset = end
+
+    def size_now(self) -> int:
+        """The size in bytes that it claims now, which may be another one than `size`."""
+        return os.fstat(self._descriptor).st_size
 
     def close(self) -> None:
         """Twice is harmless."""

@@ -13,7 +13,7 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from fsserver.errors import AlreadyExists, PermissionDenied, SpecialFile, StaleWrite, UnstablePath
@@ -23,7 +23,7 @@ from fsserver.paths.metadata import carry_over, drop_special_bits, take_parents_
 from fsserver.paths.names import display
 from fsserver.paths.outcomes import outcome
 from fsserver.paths.quota import Room, held
-from fsserver.paths.reading import Identity, open_file, too_large
+from fsserver.paths.reading import Identity, OpenFile, open_file, too_large
 from fsserver.paths.renaming import rename_no_replace
 from fsserver.paths.resolver import same_object
 from fsserver.paths.target import Target
@@ -63,30 +63,63 @@ def write_file(target: Target, data: bytes, *, expected: Identity | None = None)
             return _replace(target, data, expected, room)
         if expected is not None:
             raise StaleWrite(f"The file is no longer there: {display(target.shown)}")
-        return _create(target, iter((data,)), 0o666, room)
+        return _create(target, lambda descriptor: _write_all(descriptor, data), 0o666, room)
 
 
 def copy_file(source: Target, destination: Target, *, checkpoint: Checkpoint = go_on) -> os.stat_result:
     """Make ``destination``, which must be absent, with the contents and permission bits of the file ``source``.
 
+    Holes stay holes where the file system tells of them, so that a copy takes no more of the disk than the file. What
+    is added to the file while it is copied is left out.
+
     Raises:
         AlreadyExists, FileTooLarge, QuotaExceeded, IsADirectory, SpecialFile, HardLinkDenied, NoSpace, ...
     """
-    limits = [limit for limit in (source.root.rules.max_file, destination.root.rules.max_file) if limit is not None]
-    allowed = min(limits, default=None)
     with open_file(source) as file, Room(destination) as room:
 
-        def contents() -> Iterator[bytes]:
-            offset = 0
-            while chunk := file.read_at(offset, _CHUNK):
-                offset += len(chunk)
-                if allowed is not None and offset > allowed:
-                    raise too_large(source, allowed)
+        def fill(descriptor: int) -> None:
+            _require_copy_fits(source, destination, file.size)
+            offset = written = 0
+            for offset, chunk in _pieces(file):
                 checkpoint()
-                room.grow(offset)
-                yield chunk
+                written += len(chunk)
+                _require_copy_fits(source, destination, offset + len(chunk))
+                room.grow(written)
+                _write_all(descriptor, chunk, offset)
+            os.ftruncate(descriptor, offset)
 
-        return _create(destination, contents(), file.stat.st_mode & 0o777, room)
+        return _create(destination, fill, file.stat.st_mode & 0o777, room)
+
+
+def _pieces(file: OpenFile) -> Iterator[tuple[int, bytes]]:
+    """The data of the file as (offset, bytes), and last its end with no bytes."""
+    if file.size == 0:
+        # Files in /proc never claim a size: only reading tells what they hold. One that claims it now has grown.
+        offset = 0
+        while not file.size_now() and (chunk := file.read_at(offset, _CHUNK)):
+            yield offset, chunk
+            offset += len(chunk)
+        yield offset, b""
+        return
+    for begin, end in file.stretches():
+        offset = begin
+        while offset < end:
+            chunk = file.read_at(offset, min(_CHUNK, end - offset))
+            if not chunk:  # it was cut meanwhile, or claims more than it holds
+                yield offset, b""
+                return
+            yield offset, chunk
+            offset += len(chunk)
+    yield min(file.size, file.size_now()), b""
+
+
+def _require_copy_fits(source: Target, destination: Target, size: int) -> None:
+    limit = source.root.rules.max_file
+    if limit is not None and size > limit:
+        raise too_large(source, limit)
+    limit = destination.root.rules.max_file
+    if limit is not None and size > limit:
+        raise too_large(destination, limit, would_be=True)
 
 
 def make_directories(target: Target) -> None:
@@ -117,13 +150,12 @@ def make_directories(target: Target) -> None:
         os.close(here)
 
 
-def _create(target: Target, contents: Iterator[bytes], mode: int, room: Room) -> os.stat_result:
+def _create(target: Target, fill: Callable[[int], None], mode: int, room: Room) -> os.stat_result:
     # The kernel applies umask or the directory's default access list to `mode`; no process can do that as well.
     with _temporary(target, mode) as (descriptor, name):
         take_parents_owner(descriptor, target.parent)
         drop_special_bits(descriptor)
-        for chunk in contents:
-            _write_all(descriptor, chunk)
+        fill(descriptor)
         _flush(descriptor)
         target.verify()
         rename_no_replace(target.parent, name, target.parent, target.leaf)
@@ -268,10 +300,11 @@ def _remove_if_left(target: Target, descriptor: int, name: str) -> None:
         os.close(descriptor)
 
 
-def _write_all(descriptor: int, data: bytes) -> None:
+def _write_all(descriptor: int, data: bytes, offset: int = 0) -> None:
     view = memoryview(data)
     while view:
-        view = view[os.write(descriptor, view) :]
+        count = os.pwrite(descriptor, view, offset)
+        view, offset = view[count:], offset + count
 
 
 def _flush(descriptor: int) -> None:

@@ -404,6 +404,101 @@ def test_copy_keeps_bytes_and_executable_bit_and_not_setuid(tmp_path: Path) -> N
     assert stat.S_IMODE(status.st_mode) == 0o755
 
 
+MIB = 1024 * 1024
+
+
+def sparse(path: Path, size: int, data: dict[int, bytes]) -> None:
+    """A file of that size with data at these offsets and holes elsewhere."""
+    with open(path, "wb") as file:
+        file.truncate(size)
+        for offset, contents in data.items():
+            file.seek(offset)
+            file.write(contents)
+    if path.stat().st_blocks * 512 > sum(map(len, data.values())) + 4 * MIB:
+        require_kernel("a file system that keeps holes")
+
+
+def copied(
+    top: Path, *, checkpoint: Callable[[], None] = lambda: None, max_file: int | None = None, quota: int | None = None
+) -> os.stat_result:
+    """What `copy_file` made of ``f`` in ``copy``."""
+    with (
+        workspace(rules(top, max_file=max_file, quota=quota)) as work,
+        work.target(ClientPath("f"), Access.READ) as source,
+        work.target(ClientPath("copy"), Access.CREATE) as destination,
+    ):
+        return writing.copy_file(source, destination, checkpoint=checkpoint)
+
+
+@pytest.mark.parametrize(
+    ("size", "data"),
+    [
+        (64 * MIB, {}),
+        (64 * MIB, {0: b"begin"}),
+        (64 * MIB, {64 * MIB - 3: b"end"}),
+        (64 * MIB + 1, {5 * MIB: b"a" * (2 * MIB + 7), 40 * MIB + 3: b"b", 64 * MIB: b"c"}),
+        (2 * MIB + 3, {0: b"x" * (2 * MIB + 3)}),
+    ],
+    ids=["only a hole", "hole at the end", "hole at the beginning", "holes between", "no hole"],
+)
+def test_copy_keeps_holes_and_every_byte(tmp_path: Path, size: int, data: dict[int, bytes]) -> None:
+    sparse(tmp_path / "f", size, data)
+    status = copied(tmp_path)
+    assert status.st_size == size
+    assert status.st_blocks <= (tmp_path / "f").stat().st_blocks + 16
+    assert (tmp_path / "copy").read_bytes() == (tmp_path / "f").read_bytes()
+
+
+def test_copy_of_a_sparse_terabyte_takes_what_the_file_takes(tmp_path: Path) -> None:
+    sparse(tmp_path / "f", 1 << 40, {1 << 39: b"middle"})
+    with pytest.raises(FileTooLarge):
+        copied(tmp_path, max_file=(1 << 40) - 1)
+    with pytest.raises(QuotaExceeded):
+        copied(tmp_path, quota=(tmp_path / "f").stat().st_blocks * 512)
+    assert os.listdir(tmp_path) == ["f"]
+    status = copied(tmp_path, quota=MIB)
+    assert (status.st_size, status.st_blocks) == (1 << 40, (tmp_path / "f").stat().st_blocks)
+    with open(tmp_path / "copy", "rb") as copy:
+        assert os.pread(copy.fileno(), 6, 1 << 39) == b"middle"
+
+
+@pytest.mark.parametrize(
+    ("before", "then", "expected"),
+    [
+        (3 * MIB, 5 * MIB, 3 * MIB),
+        (3 * MIB, MIB + 5, MIB + 5),
+        (3 * MIB, 0, MIB),  # a piece that was read before is there
+    ],
+    ids=["grows", "shrinks", "is emptied"],
+)
+def test_copy_of_a_file_that_changes_meanwhile_is_bounded(
+    tmp_path: Path, before: int, then: int, expected: int
+) -> None:
+    (tmp_path / "f").write_bytes(b"x" * before)
+
+    def change() -> None:
+        with open(tmp_path / "f", "r+b") as file:
+            if file.seek(0, os.SEEK_END) == before:
+                file.truncate(then)
+                file.write(b"y" * max(0, then - before))
+
+    status = copied(tmp_path, checkpoint=change)
+    assert status.st_size == expected
+    assert set((tmp_path / "copy").read_bytes()) == {ord("x")}
+
+
+def test_copy_of_a_file_that_claims_no_size_holds_what_it_says(tmp_path: Path) -> None:
+    with (
+        workspace(rules("/proc/self"), rules(tmp_path, name="other")) as work,
+        work.target(ClientPath("/proc/self/cmdline"), Access.READ) as source,
+        work.target(ClientPath(f"{tmp_path}/copy"), Access.CREATE) as destination,
+    ):
+        assert source.stat is not None
+        assert source.stat.st_size == 0
+        writing.copy_file(source, destination)
+    assert (tmp_path / "copy").read_bytes() == Path("/proc/self/cmdline").read_bytes()
+
+
 def test_copy_of_a_directory_is_refused(tmp_path: Path) -> None:
     build(tmp_path, ["dir d"])
     with (

@@ -303,6 +303,16 @@ def test_quota_is_asked_before_the_intent(tmp_path: Path) -> None:
     assert not (top / "g").exists()
 
 
+def test_copy_of_a_sparse_file_counts_for_what_it_holds(tmp_path: Path) -> None:
+    top = tmp_path / "work"
+    top.mkdir()
+    with open(top / "sparse", "wb") as file:
+        file.truncate(1 << 40)
+    with served(tmp_path, [rules(top, quota=8192)]) as gate:
+        gate.text("copy_file", source="sparse", destination="copy")
+    assert (top / "copy").stat().st_size == 1 << 40
+
+
 def test_names_change_as_the_reference_says(gate: Served) -> None:
     build(gate.top, ["file a one"])
     assert gate.text("create_directory", path="x/y") == "Successfully created directory x/y"

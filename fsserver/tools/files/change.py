@@ -9,6 +9,7 @@ from pydantic import Field
 
 from fsserver.errors import IsADirectory
 from fsserver.paths.moving import check_move, delete, move
+from fsserver.paths.quota import held
 from fsserver.paths.tree import check_tree
 from fsserver.paths.workspace import Access
 from fsserver.paths.writing import copy_file, make_directories
@@ -60,7 +61,7 @@ def check_copy(call: Call[FromTo]) -> None:
         raise IsADirectory(
             "EISDIR: illegal operation on a directory, copyfile", allowed_instead="copy its files one by one"
         )
-    call.new_size = (call.targets["destination"], source.stat.st_size)
+    call.new_size = (call.targets["destination"], held(source.stat))
 
 
 def copy(call: Call[FromTo]) -> ToolResult:
