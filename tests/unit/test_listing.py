@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from fsserver.paths.names import display
 from fsserver.policy.compiled import Limits
 from fsserver.tools.files.info import js_date
 from fsserver.tools.files.tree import TreeText
@@ -215,6 +216,133 @@ def test_deep_tree_stays_in_its_budget_and_is_json() -> None:
     text = tree.finish()
     assert len(text) <= 5000
     assert len(list(flattened(json.loads(text)))) == depth - 1
+
+
+def pages(gate: Served, tool: str, **arguments: Any) -> list[list[str]]:
+    """The texts of each page, to the last one. No page is as the one before, and their number has a bound."""
+    found: list[list[str]] = []
+    cursors: set[str] = set()
+    cursor: str | None = None
+    while True:
+        result = gate.call(tool, path=".", cursor=cursor, **arguments)
+        assert not result.is_error
+        found.append(texts(result))
+        if result.meta is None:
+            return found
+        cursor = result.meta["fsserver/nextCursor"]
+        assert cursor
+        assert cursor not in cursors
+        cursors.add(cursor)
+        assert len(found) < 500
+
+
+TOO_DEEP = re.compile(r"^Too deep for one result: call directory_tree with path (.*)$", re.MULTILINE)
+TOO_LONG = re.compile(r"^(\d+) (?:name|path)s? (?:is|are) too long for a result and left out\.$", re.MULTILINE)
+
+SHAPES = {
+    "a chain": ["file " + "d/" * 110 + "f x", "file zzz x"],
+    "two chains": ["dir " + "a/" * 40, "file a/z x", "dir " + "b/" * 40, "file b/b/z x", "file zzz x"],
+    "a comb": [f"file {'d/' * depth}t{depth} x" for depth in range(40)],
+    "long names": [f"file {'n' * 200}{number}/{'m' * 200}/f x" for number in range(3)] + ["file a x", "file z x"],
+    "wide": [f"file d{number % 7}/e{number % 3}/f{number:03} x" for number in range(60)],
+    "names of bytes": ["file " + "\x01" * 60 + "/f x", "file " + "\x02" * 160 + " x", "file z x"],
+}
+
+
+@pytest.mark.parametrize("most", [None, 1, 5])
+@pytest.mark.parametrize("limit", [700, 1024, 2048, 5000, 64 * 1024])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_pages_of_any_tree_end_and_show_or_name_every_entry_once(
+    tmp_path: Path, top: Path, shape: str, limit: int, most: int | None
+) -> None:
+    build(top, SHAPES[shape])
+    with served(tmp_path, [rules(top)], limits=Limits(result_bytes=limit)) as gate:
+        shown = pages(gate, "directory_tree", maxEntries=most)
+    new: list[str] = []
+    below: list[str] = []
+    long = 0
+    for blocks in shown:
+        assert sum(len(block.encode()) for block in blocks) <= limit
+        entries = list(flattened(json.loads(blocks[0])))
+        again = set(entries) & set(new)
+        fresh = [entry for entry in entries if entry not in again]
+        assert all(f"{new[-1]}/".startswith(f"{above}/") for above in again)  # only what leads to where it goes on
+        new += fresh
+        notes = "\n".join(blocks[1:])
+        below += [path.removeprefix(f"{top}/") for path in TOO_DEEP.findall(notes)]
+        long += sum(int(number) for number in TOO_LONG.findall(notes))
+    assert len(new) == len(set(new))
+    missing = [entry for entry in map(display, flattened(expected_tree(top))) if entry not in set(new)]
+    unnamed = [entry for entry in missing if not any(entry.startswith(f"{each}/") for each in below)]
+    if "too long to name it" not in str(shown):
+        assert len([entry for entry in unnamed if os.path.dirname(entry) not in unnamed]) == long
+    if limit == 64 * 1024 and shape != "a chain":
+        assert not missing
+
+
+def test_deep_chain_does_not_hide_what_comes_after_it(gate: Served) -> None:
+    build(gate.top, SHAPES["a chain"])
+    first, second = pages(gate, "directory_tree")
+    assert "zzz" not in first[0]
+    assert json.loads(second[0]) == [{"name": "zzz", "type": "file"}]
+    (deep,) = TOO_DEEP.findall(second[1])
+    assert '"f"' in gate.text("directory_tree", path=deep)
+
+
+def test_tree_goes_on_after_a_directory_that_was_left_out_whole(gate: Served) -> None:
+    build(gate.top, ["file a/b/c x", "file a/d x", "file e x"])
+    text = gate.text("directory_tree", path=".", cursor="a/b/")
+    assert list(flattened(json.loads(text))) == ["a", "a/d", "e"]
+
+
+def test_search_leaves_out_a_path_that_no_result_holds_and_finds_the_others(small: Served) -> None:
+    build(small.top, ["file aa.txt x", "file " + "/".join(["n" * 200] * 9) + "/f.txt x", "file zz.txt x"])
+    ((text, note),) = pages(small, "search_files", pattern="**/*.txt")
+    assert text == f"{small.top}/aa.txt\n{small.top}/zz.txt"
+    assert note == "1 path is too long for a result and left out."
+    ((text, note),) = pages(small, "search_files", pattern="**/f.txt")
+    assert (text, note) == ("", "1 path is too long for a result and left out.")
+
+
+@pytest.mark.parametrize("most", [None, 1, 4])
+@pytest.mark.parametrize("limit", [1, 600, 1024, 3000])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_pages_of_any_search_end_and_hold_or_count_every_match_once(
+    tmp_path: Path, top: Path, shape: str, limit: int, most: int | None
+) -> None:
+    build(top, SHAPES[shape])
+    with served(tmp_path, [rules(top)], limits=Limits(result_bytes=limit)) as gate:
+        shown = pages(gate, "search_files", pattern="**", maxResults=most)
+    found = [path for text, *_ in shown if text.startswith("/") for path in text.split("\n")]
+    assert len(found) == len(set(found))
+    everything = {f"{top}/{display(entry)}" for entry in flattened(expected_tree(top))}
+    assert set(found) <= everything
+    if limit == 3000:
+        assert set(found) == everything
+    if limit > 1 and len(found) < len(everything):
+        assert any(TOO_LONG.search(note) for _, *notes in shown for note in notes)
+
+
+@pytest.mark.parametrize("tool", ["list_directory", "list_directory_with_sizes"])
+@pytest.mark.parametrize("limit", [1, 600, 1024, 2048, 4096])
+def test_pages_of_a_listing_with_names_that_no_result_holds_end_and_count_them(
+    tmp_path: Path, top: Path, tool: str, limit: int
+) -> None:
+    for number in range(8):
+        (top / os.fsdecode(bytes([0x80 + number]) * 250)).write_text("x")
+        (top / f"{number}{'n' * 150}").write_text("x")
+        (top / f"z{number}").write_text("x")
+    with served(tmp_path, [rules(top)], limits=Limits(result_bytes=limit)) as gate:
+        shown = pages(gate, tool)
+    lines = [line for text, *_ in shown for line in text.split("\n") if line.startswith("[FILE] ")]
+    found = [line.split(" ")[1] for line in lines]
+    assert len(found) == len(set(found))
+    if limit == 1:
+        return
+    assert all(sum(len(block.encode()) for block in blocks) <= limit for blocks in shown)
+    left_out = max(sum(int(number) for number in TOO_LONG.findall("\n".join(notes))) for _, *notes in shown)
+    assert len(found) + left_out == 24
+    assert left_out == (8 if limit < 4096 else 0)
 
 
 def test_search_gives_full_paths_in_the_walks_order(gate: Served) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
-from typing import Final, Literal, NamedTuple
+from collections.abc import Sequence
+from typing import Any, Final, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -16,7 +17,7 @@ from fsserver.paths.workspace import Access, ClientPath, Workspace
 from fsserver.policy.compiled import Action
 from fsserver.tools.arguments import WholeNumber
 from fsserver.tools.call import Call
-from fsserver.tools.files.paging import MAX_ENTRIES, Paged, check_directory, fitting, paged
+from fsserver.tools.files.paging import MAX_ENTRIES, Paged, check_directory, fitting, paged, without_long
 from fsserver.tools.files.read import text_budget
 from fsserver.tools.registry import READS, Tool
 from fsserver.tools.result import ToolResult
@@ -54,15 +55,11 @@ def list_directory(call: Call[ListDirectory]) -> ToolResult:
     names, directories = list_names(call.targets["path"])
     if wanted.cursor is not None:
         del names[: bisect_right(names, os.fsencode(undisplay(wanted.cursor)), key=os.fsencode)]
-    lines = [
-        ("[DIR] " if name in directories else "[FILE] ") + shown
-        for name, shown in zip(names, displayed(names), strict=True)
+    shown = displayed(names)
+    lines: Sequence[str] = [
+        ("[DIR] " if name in directories else "[FILE] ") + each for name, each in zip(names, shown, strict=True)
     ]
-    text, count = fitting(lines, text_budget(call.limits.result_bytes), wanted.max_entries)
-    call.facts["entries"] = count
-    if count == len(lines):
-        return paged(text, None)
-    return paged(text, display(names[count - 1]), [f"{len(lines) - count} more entries follow."])
+    return _page(call, lines, shown, text_budget(call.limits.result_bytes))
 
 
 def list_directory_with_sizes(call: Call[ListDirectoryWithSizes]) -> ToolResult:
@@ -84,14 +81,23 @@ def list_directory_with_sizes(call: Call[ListDirectoryWithSizes]) -> ToolResult:
         f"\nTotal: {len(files)} files, {len(rows) - len(files)} directories\n"
         f"Combined size: {format_size(sum(row.size or 0 for row in files))}"
     )
-    lines = [row.line() for row in rows[start:]]
+    rows = rows[start:]
     budget = text_budget(call.limits.result_bytes) - SUMMARY_BYTES
-    text, count = fitting(lines, budget, wanted.max_entries)
+    return _page(call, [row.line() for row in rows], [row.name for row in rows], budget, summary)
+
+
+def _page(
+    call: Call[Any], lines: Sequence[str], cursors: Sequence[str], budget: int, summary: str | None = None
+) -> ToolResult:
+    """The lines that fit, the summary below them, and where the rest is."""
+    lines, cursors, notes = without_long(lines, cursors, budget)
+    text, count = fitting(lines, cursors, budget, call.arguments.max_entries)
     call.facts["entries"] = count
-    text = f"{text}\n{summary}" if lines else summary
+    if summary is not None:
+        text = f"{text}\n{summary}" if lines else summary
     if count == len(lines):
-        return paged(text, None)
-    return paged(text, rows[start + count - 1].name, [f"{len(lines) - count} more entries follow."])
+        return paged(text, None, notes)
+    return paged(text, cursors[count - 1], [f"{len(lines) - count} more entries follow.", *notes])
 
 
 def _start(rows: list[Row], cursor: str | None) -> int:

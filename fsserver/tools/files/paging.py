@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Sequence
+from itertools import compress
 from typing import Any, Final
 
 from pydantic import Field
@@ -14,6 +15,7 @@ from fsserver.paths.entry import Entry
 from fsserver.paths.names import components, display, undisplay
 from fsserver.tools.arguments import Arguments, WholeNumber
 from fsserver.tools.call import Call
+from fsserver.tools.files.read import NOTES_BYTES
 from fsserver.tools.result import ToolResult, text_result
 from fsserver.tools.text.cutting import cut_lines
 
@@ -35,14 +37,52 @@ class Walked(Paged):
 MAX_ENTRIES: Final = "At most so many entries."
 
 
-def fitting(lines: Sequence[str], budget: int, most: int | None) -> tuple[str, int]:
-    """As many of the lines as fit, joined, and how many that is. Always at least one if there is one."""
+OTHER_NOTES_BYTES: Final = 320  # of those that a result keeps free for notes: for all that is said beside a cursor
+LONGEST_BYTES: Final = 8192  # more than a line of a listing and its cursor take; names have at most 765 bytes
+
+
+def beyond_notes(cursor: str) -> int:
+    """Bytes of a cursor that the room for notes does not hold, so that they are taken from the text's."""
+    return max(0, len(cursor.encode("utf-8")) + OTHER_NOTES_BYTES - NOTES_BYTES)
+
+
+def without_long(
+    lines: Sequence[str], cursors: Sequence[str], budget: int
+) -> tuple[Sequence[str], Sequence[str], list[str]]:
+    """The lines that fit a result at all, the cursors that stand for them, and a note that counts the other lines.
+
+    A result that ended before such a line would lead to one that ends there again.
+    """
+    if budget >= LONGEST_BYTES:
+        return lines, cursors, []
+    fits = [
+        len(line.encode("utf-8")) + beyond_notes(cursor) <= budget for line, cursor in zip(lines, cursors, strict=True)
+    ]
+    return list(compress(lines, fits)), list(compress(cursors, fits)), long_note(fits.count(False), "name")
+
+
+def fitting(lines: Sequence[str], cursors: Sequence[str], budget: int, most: int | None) -> tuple[str, int]:
+    """As many of the lines as fit, joined, and how many that is. At least one if there is one; see `without_long`."""
     chosen = lines if most is None else lines[:most]
     text = "\n".join(chosen)
     kept, count, _ = cut_lines(text, budget)
     if len(kept) == len(text):
-        return text, len(chosen)
-    return kept.removesuffix("\n"), count
+        count = len(chosen)
+    else:
+        text = kept.removesuffix("\n")
+    if count == len(lines):
+        return text, count
+    while count > 1 and len(text.encode("utf-8")) + beyond_notes(cursors[count - 1]) > budget:
+        count -= 1
+        text = text[: -len(lines[count]) - 1]
+    return text, count
+
+
+def long_note(count: int, what: str) -> list[str]:
+    """Says that something is missing because a result does not hold it."""
+    if not count:
+        return []
+    return [f"{count} {what}{' is' if count == 1 else 's are'} too long for a result and left out."]
 
 
 def paged(text: str, cursor: str | None, notes: Sequence[str] = ()) -> ToolResult:
@@ -64,11 +104,13 @@ class Resumption:
     """Which entries of a walk were already in an earlier page.
 
     Args:
-        cursor: the last path of that page, relative to where the walk begins; None is the first page.
+        cursor: the last path of that page, relative to where the walk begins; None is the first page. With a slash at
+            its end it stands for all that is in the directory too.
     """
 
     def __init__(self, cursor: str | None) -> None:
         self._last = None if cursor is None else key_of("/".join(components(undisplay(cursor))))
+        self._whole = cursor is not None and cursor.endswith("/")
 
     def seen(self, path: str) -> bool:
         """Whether the entry was shown, or comes before one that was."""
@@ -77,7 +119,9 @@ class Resumption:
     def leads_on(self, path: str) -> bool:
         """Whether a directory that was seen can hold entries that were not."""
         key = key_of(path)
-        return self._last is not None and self._last[: len(key)] == key
+        if self._last is None or (self._whole and len(key) >= len(self._last)):
+            return False
+        return self._last[: len(key)] == key
 
 
 class Relative:

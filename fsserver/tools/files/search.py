@@ -15,7 +15,16 @@ from fsserver.paths.workspace import Access
 from fsserver.policy.compiled import Action
 from fsserver.tools.arguments import WholeNumber
 from fsserver.tools.call import Call
-from fsserver.tools.files.paging import Relative, Resumption, Walked, check_directory, paged, unreadable_note
+from fsserver.tools.files.paging import (
+    Relative,
+    Resumption,
+    Walked,
+    beyond_notes,
+    check_directory,
+    long_note,
+    paged,
+    unreadable_note,
+)
 from fsserver.tools.files.read import text_budget
 from fsserver.tools.globbing.globs import compile_any, compile_glob
 from fsserver.tools.registry import READS, Tool
@@ -38,23 +47,33 @@ def search_files(call: Call[SearchFiles]) -> ToolResult:
     wanted, target = call.arguments, call.targets["path"]
     search = _Search(call)
     base = display(target.resolved)
-    budget = text_budget(call.limits.result_bytes)
+    whole = left = text_budget(call.limits.result_bytes)
     found: list[str] = []
-    last = ""
+    last = ""  # what was shown last: nothing is cut before something is shown
+    long = 0
     cut = False
     for path in search.matches():
-        line = f"{base}/{display(path)}"
-        budget -= len(line.encode("utf-8")) + 1
-        if budget < 0 or len(found) == wanted.max_results:
+        if len(found) == wanted.max_results:
             cut = True
             break
+        cursor = display(path)
+        line = f"{base}/{cursor}"
+        size = len(line.encode("utf-8")) + 1
+        needed = size + beyond_notes(cursor)
+        if needed > whole:
+            long += 1
+            continue
+        if needed > left:
+            cut = True
+            break
+        left -= size
         found.append(line)
-        last = path
+        last = cursor
     call.facts |= {"matches": len(found), "entries": search.entries}
-    notes = unreadable_note(search.unreadable)
+    notes = long_note(long, "path") + unreadable_note(search.unreadable)
     if cut:
         notes.insert(0, f"Cut after {len(found)} matches; there are more.")
-    return paged("\n".join(found) or "No matches found", display(last) if cut else None, notes)
+    return paged("\n".join(found) or ("" if long else "No matches found"), last if cut else None, notes)
 
 
 class _Search:

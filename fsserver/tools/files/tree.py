@@ -20,7 +20,9 @@ from fsserver.tools.files.paging import (
     Relative,
     Resumption,
     Walked,
+    beyond_notes,
     check_directory,
+    long_note,
     paged,
     unreadable_note,
 )
@@ -75,8 +77,20 @@ class TreeText:
         self._filled: list[bool] = [False]  # for the top and every open directory: whether it holds something
         self._closing = 0  # bytes that the open directories still need
 
-    def add(self, name: str, *, directory: bool, depth: int) -> bool:
-        """Adds an entry at ``depth`` (1 is the top); False if it does not fit any more."""
+    @property
+    def depth(self) -> int:
+        """How many directories are open: the last that was added, if it is one, and those that hold it."""
+        return len(self._filled) - 1
+
+    def reserve(self, size: int) -> bool:
+        """Keeps so many bytes free for good; False if they are not there."""
+        if size > self._budget - self._closing:
+            return False
+        self._budget -= size
+        return True
+
+    def add(self, name: str, *, directory: bool, depth: int, spare: int = 0) -> bool:
+        """Adds an entry at ``depth`` (1 is the top); False if it does not fit any more, with ``spare`` bytes left."""
         while len(self._filled) > depth:
             self._close()
         while len(self._levels) <= depth:
@@ -88,7 +102,7 @@ class TreeText:
         )
         closing = len(level.close) if directory else 0
         size = len(text) if quoted.isascii() else len(text.encode("utf-8"))
-        if size + closing > self._budget - self._closing:
+        if size + closing + spare > self._budget - self._closing:
             return False
         self._budget -= size
         self._parts.append(text)
@@ -112,17 +126,85 @@ class TreeText:
         self._closing -= len(level.close)
 
 
+class _Page:
+    """One result: what of the walk fits it, after the pages before.
+
+    Directories that hold what is new are shown again, and where they alone fill a result nothing new ever fits. Then
+    what is below the last of them is left out with a note that says how to see it. So every page comes further.
+
+    Attributes:
+        count: entries that are new.
+        cursor: where the next page begins; empty while nothing was shown or left out.
+        full: the entry that was not added begins the next page.
+    """
+
+    def __init__(self, base: str, result_bytes: int) -> None:
+        self._base = base
+        self._budget = text_budget(result_bytes)
+        self._tree = TreeText(self._budget)
+        self._left_out: str | None = None  # a directory, with a slash at its end
+        self._too_deep: list[str] = []
+        self._too_long = 0
+        self.count = 0
+        self.cursor = ""
+        self.full = False
+
+    def leaves_out(self, path: str) -> bool:
+        return self._left_out is not None and path.startswith(self._left_out)
+
+    def add(self, path: str, *, directory: bool, new: bool) -> bool:
+        """Whether the entry is shown. If not, the page is full, or it is left out with all that is in it."""
+        *above, name = path.split("/")
+        cursor = display(path)
+        spare = beyond_notes(cursor) if new else 0
+        if self._open(above) and self._tree.add(display(name), directory=directory, depth=len(above) + 1, spare=spare):
+            if new:
+                self.count += 1
+                self.cursor = cursor
+            return True
+        if self.cursor:
+            self.full = True
+        elif above:
+            self._leave_out("/".join(above))
+        else:
+            self._too_long += 1
+        return False
+
+    def _open(self, above: list[str]) -> bool:
+        """Shows the directories that lead to an entry, where the page was begun anew below them."""
+        shown = self._tree.depth
+        return all(
+            self._tree.add(display(name), directory=True, depth=depth)
+            for depth, name in enumerate(above[shown:], shown + 1)
+        )
+
+    def _leave_out(self, directory: str) -> None:
+        """Begins the page anew after all that is in the directory. Nothing on it was new."""
+        self._left_out = f"{directory}/"
+        self.cursor = display(self._left_out)
+        self._tree = TreeText(self._budget)
+        note = f"Too deep for one result: call directory_tree with path {self._base}/{display(directory)}"
+        if not self._tree.reserve(len(note.encode("utf-8")) + beyond_notes(self.cursor)):
+            note = "A directory is too deep for one result, and its path is too long to name it."
+        self._too_deep.append(note)
+
+    def text(self) -> str:
+        return self._tree.finish() if self.count or not self.full else "[]"
+
+    def notes(self) -> list[str]:
+        cut = [f"Cut after {self.count} entries; there are more."] if self.full else []
+        return cut + self._too_deep + long_note(self._too_long, "name")
+
+
 def directory_tree(call: Call[DirectoryTree]) -> ToolResult:
     wanted, target = call.arguments, call.targets["path"]
     excluded = _excluded(wanted.exclude_patterns)
     resumption = Resumption(wanted.cursor)
     relative = Relative(target.name)
-    tree = TreeText(text_budget(call.limits.result_bytes))
+    page = _Page(display(target.shown), call.limits.result_bytes)
     skip: Entry | None = None
     unreadable: list[str] = []
-    count = unopened = 0
-    last = path = ""
-    cut = False
+    unopened = 0
 
     def enter(entry: Entry) -> bool:
         return entry is not skip
@@ -134,7 +216,7 @@ def directory_tree(call: Call[DirectoryTree]) -> ToolResult:
         target, max_depth=wanted.max_depth, checkpoint=call.control.checkpoint, enter=enter, unreadable=failed
     ):
         path = relative(entry)
-        if excluded is not None and excluded(path):
+        if page.leaves_out(path) or (excluded is not None and excluded(path)):
             skip = entry
             continue
         is_directory = entry.kind == "directory"
@@ -142,22 +224,20 @@ def directory_tree(call: Call[DirectoryTree]) -> ToolResult:
         if again and not (is_directory and resumption.leads_on(path)):
             skip = entry
             continue
-        if (not again and count == wanted.max_entries) or not tree.add(
-            display(entry.name), directory=is_directory, depth=entry.depth
-        ):
-            cut = True
+        if not again and page.count == wanted.max_entries:
+            page.full = True
             break
-        if not again:
-            count += 1
-            last = path
-        unopened += is_directory and entry.depth == wanted.max_depth
-    call.facts["entries"] = count
-    notes = unreadable_note(len(unreadable))
+        if page.add(path, directory=is_directory, new=not again):
+            unopened += is_directory and entry.depth == wanted.max_depth
+        elif page.full:
+            break
+        else:
+            skip = entry
+    call.facts["entries"] = page.count
+    notes = page.notes() + unreadable_note(len(unreadable))
     if unopened:
         notes.append(f"{unopened} directories at maxDepth are shown empty and may hold entries.")
-    if cut:
-        notes.insert(0, f"Cut after {count} entries; there are more.")
-    return paged(tree.finish(), display(last or path) if cut else None, notes)
+    return paged(page.text(), page.cursor if page.full else None, notes)
 
 
 def _excluded(patterns: list[str]) -> Matcher | None:
