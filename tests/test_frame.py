@@ -39,7 +39,8 @@ def test_that_leaves_a_process():
 @pytest.mark.parametrize("leak", LEAKS)
 def test_a_process_that_a_test_leaves_fails_the_run(tmp_path: Path, leak: str) -> None:
     (tmp_path / "test_leak.py").write_text(LEAKS[leak])
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.conftest", "-p", "no:cacheprovider", "test_leak.py"]
+    options = ["-q", "-p", "tests.conftest", "-p", "no:cacheprovider", f"--basetemp={tmp_path / 'tmp'}"]
+    command = [sys.executable, "-m", "pytest", *options, "test_leak.py"]
     output = tmp_path / "output"
     # Into a file: the process that is left behind would keep a pipe open.
     with output.open("wb") as stream:

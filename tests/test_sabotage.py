@@ -30,7 +30,8 @@ def _copy(destination: Path) -> Path:
 
 
 def _run(tree: Path, test: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pytest", "-x", "-rf", "-p", "no:cacheprovider", "-p", "no:xdist", test]
+    options = ["-x", "-rf", "-p", "no:cacheprovider", "-p", "no:xdist", f"--basetemp={tree.parent / 'tmp'}"]
+    command = [sys.executable, "-m", "pytest", *options, test]
     environment = os.environ | {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
     return subprocess.run(
         command, cwd=tree, env=environment, capture_output=True, text=True, timeout=RUN_LIMIT_S, check=False

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from fsserver.audit.chain import START, ChainError, Position, before, enter, follow, unseal
-from fsserver.audit.record import LOG_ROTATED, MAX_RECORD_BYTES, Json, Record
+from fsserver.audit.record import LOG_ROTATED, MAX_RECORD_BYTES, Json, Record, may_begin_a_log
 from fsserver.audit.segment import Segment, hidden_name, leads_out
 from fsserver.errors import AuditBroken, AuditLocked, ConfigError
 
@@ -147,6 +147,8 @@ def _look(segment: Segment, after: Position | None, previous: str | None) -> tup
         raise AuditBroken(f"The audit log {segment.name} ends in something that is no record.")
     if not last and previous is not None:
         raise AuditBroken(f"The audit log {segment.name} is empty, though {previous} ends by naming it.")
+    if not last and not may_begin_a_log(torn):
+        raise AuditBroken(f"The file {segment.name} is no fsserver audit log and is left as it is; name another file.")
     if not last:
         segment.begin(START)
         return None, torn

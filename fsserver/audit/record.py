@@ -28,6 +28,9 @@ LOG_HEALED = "log.healed"
 LOG_ROTATED = "log.rotated"
 LOG_CONTINUED = "log.continued"
 
+# How the first record of a file begins in canonical form: no key comes before ``event`` there.
+_BEGINNINGS = tuple(f'{{"event":"{event}",'.encode("ascii") for event in (RUN_START, LOG_CONTINUED))
+
 RESERVED = frozenset({"v", "seq", "time", "up_us", "event", "prev", "hash"})
 
 _SCALARS = frozenset({str, bool, type(None)})
@@ -36,6 +39,11 @@ _SCALARS = frozenset({str, bool, type(None)})
 canonical: Callable[[Record], str] = json.JSONEncoder(
     ensure_ascii=True, check_circular=False, allow_nan=False, sort_keys=True, separators=(",", ":")
 ).encode
+
+
+def may_begin_a_log(data: bytes) -> bool:
+    """Whether a file that begins with ``data``, which can be all of it, may be a log; it can be torn in there."""
+    return any(data.startswith(beginning) or beginning.startswith(data) for beginning in _BEGINNINGS)
 
 
 def _refuse_number(text: str) -> NoReturn:

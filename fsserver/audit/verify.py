@@ -28,7 +28,16 @@ from fsserver.audit.chain import (
     follow,
     unseal,
 )
-from fsserver.audit.record import LOG_CONTINUED, LOG_HEALED, LOG_ROTATED, MAX_RECORD_BYTES, RUN_END, RUN_START, Record
+from fsserver.audit.record import (
+    LOG_CONTINUED,
+    LOG_HEALED,
+    LOG_ROTATED,
+    MAX_RECORD_BYTES,
+    RUN_END,
+    RUN_START,
+    Record,
+    may_begin_a_log,
+)
 from fsserver.audit.segment import hidden_name, leads_out
 
 
@@ -46,9 +55,6 @@ class Status(IntEnum):
 _LINK = re.compile(rb'"(?:prev|hash)"\s{0,8}:\s{0,8}"[0-9a-f]{64}"')
 _LONGEST_LINK = 128
 _BLOCK = 256 * 1024
-
-# How the first record of a file begins in canonical form: no key comes before ``event`` there.
-_BEGINNINGS = tuple(f'{{"event":"{event}",'.encode("ascii") for event in (RUN_START, LOG_CONTINUED))
 
 _WORST_FIRST = (Status.TAMPERED, Status.CUT, Status.UNREADABLE, Status.TORN, Status.WHOLE)
 
@@ -324,8 +330,7 @@ def _never_was_a_log(descriptor: int) -> bool:
     Whoever destroys the first line of a log leaves the links of the others, and who destroys them all leaves no log.
     Reads up to the end that the file has now.
     """
-    start = os.pread(descriptor, max(map(len, _BEGINNINGS)), 0)
-    if any(start.startswith(beginning) or beginning.startswith(start) for beginning in _BEGINNINGS):
+    if may_begin_a_log(os.pread(descriptor, _LONGEST_LINK, 0)):
         return False
     size = os.fstat(descriptor).st_size
     for offset in range(0, size, _BLOCK):

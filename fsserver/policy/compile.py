@@ -53,7 +53,7 @@ def compile_policy(
     overlaps = check_overlaps(located, problems)
     audit = _audit(tree, here, problems)
     log = audit.directory or os.path.dirname(str(audit.file))
-    check_exposure(located, here, files, log, problems, sink=_file_sink(tree))
+    check_exposure(located, here, files, log, problems, sink=_file_sink(tree), policy=tree.place)
     roots = {root: _root(root, entry, tree, located.get(root), problems) for root, entry in entries.items()}
     for outer, inner, way in overlaps:
         roots[outer], roots[inner] = share(roots[outer], roots[inner], way)

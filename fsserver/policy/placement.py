@@ -19,6 +19,9 @@ from fsserver.policy.tree import Node
 
 Identity = tuple[int, int]
 
+MAX_LINKS = 40
+"""As many as the kernel follows in one path (path_resolution(7))."""
+
 MAX_SIBLINGS = 1000
 """How many names beside a missing directory are looked at for one that is spelt like it."""
 
@@ -197,20 +200,29 @@ def check_exposure(
     problems: list[Problem],
     *,
     sink: Place | None,
+    policy: Place,
 ) -> None:
-    """Report roots that hold what no client may change or read: policy, audit log, state, fsserver itself.
+    """Report roots that hold what no client may change or read: policy, audit log, state, fsserver itself; and policy
+    files that lie where the server itself may write.
 
     Args:
         files: the policy files, absolute.
         audit: the directory that the audit log is in, absolute; it need not exist. The server may make and rename
             files anywhere in it, so a file sink takes its directory for itself.
         sink: where the policy names the log's file, if it names one: to be changed when a root lies beside it.
+        policy: where to tell what is no root's fault.
     """
-    outside = [("the policy file", name) for file in files for name in _hops(file)]
     apart = [("the audit log", audit), ("fsserver's state directory", here.state), *here.own]
-    above = [(what, path, _all_above(path)) for what, path in (*outside, *apart)]
+    outside = [*(("the policy file", file) for file in files), *apart]
+    above = [(what, path, _all_above(path)) for what, path in outside]
     above_imports = [("a directory that Python imports from", path, _all_above(path)) for path in here.imports]
     inside = [(what, path, _identity(path)) for what, path in apart]
+    for path in files:
+        for what, directory in apart[:2]:
+            if _identity(directory) in _all_above(path):
+                message = f"the policy file lies in the directory of {what}, where the server may write: {path}"
+                problems.append(Problem(Code.EXPOSED, sink or policy, message, "keep the policy and the log apart"))
+                break
     for name, root in located.items():
         for what, path, identities in (*above, *above_imports) if root.writable else above:
             if root.identity in identities:
@@ -231,15 +243,38 @@ def check_exposure(
 
 
 def _all_above(path: str) -> frozenset[Identity]:
-    """``path`` itself and every directory above it, as it is written and where it really is."""
-    return frozenset(ancestors(path)) | frozenset(ancestors(os.path.realpath(path)))
+    """``path`` itself and every directory above it: where it is written, where it really is, and where each link on the
+    way lies. Whoever can write in one of them chooses what ``path`` leads to.
+    """
+    return frozenset(identity for hop in _hops(path) for identity in ancestors(hop))
 
 
 def _hops(path: str) -> Iterator[str]:
-    """``path``, and each name that it leads to if it is a link: whoever changes one of them changes what is read."""
-    for _ in range(40):
-        yield path
+    """``path`` as it is written, every link that is followed on the way, and last where it leads. A name that is not
+    there yet is taken for one that is no link.
+    """
+    yield path
+    links = 0
+    here = "/"
+    ahead = path.split("/")[::-1]
+    while ahead:
+        part = ahead.pop()
+        if part in ("", "."):
+            continue
+        if part == "..":
+            here = os.path.dirname(here)
+            continue
+        name = os.path.join(here, part)
         try:
-            path = os.path.join(os.path.dirname(path), os.readlink(path))
-        except OSError:
+            target = os.readlink(name)
+        except OSError:  # no link, or nothing
+            here = name
+            continue
+        yield name
+        links += 1
+        if links > MAX_LINKS:
             return
+        ahead.extend(target.split("/")[::-1])
+        if target.startswith("/"):
+            here = "/"
+    yield here

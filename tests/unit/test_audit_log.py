@@ -134,6 +134,9 @@ def test_live_file_in_the_directory_is_left_alone(tmp_path: Path) -> None:
             id="goes on after its end",
         ),
         pytest.param(lambda _: [sealed([{"event": "run.start", "v": 2}])], id="written by a newer version"),
+        pytest.param(lambda _: [b"my notes, one line without an end"], id="no log and no newline"),
+        pytest.param(lambda _: [b"my notes\nof two lines"], id="no log"),
+        pytest.param(lambda _: [b'{"event":"something else"'], id="another program's"),
     ],
 )
 def test_log_that_does_not_verify_is_refused_and_left_as_it_is(tmp_path: Path, spoil: Any) -> None:

@@ -311,6 +311,58 @@ def test_a_link_to_the_policy_must_stay_outside_too(desk: Desk) -> None:
         load_policy(link, desk.here)
 
 
+@pytest.mark.parametrize(
+    ("thing", "says"),
+    [
+        ("policy", "the policy file is in this root"),
+        ("extended", "the policy file is in this root"),
+        ("log", "the audit log is in this root"),
+        ("state", "the audit log is in this root"),  # whose place it is by default
+        ("code", "fsserver's own code is in this root"),
+    ],
+)
+def test_a_link_in_a_root_is_on_the_way_to_nothing_that_must_stay_outside(desk: Desk, thing: str, says: str) -> None:
+    """A client could replace the link: ``current`` leads through the root, though it begins and ends outside."""
+    for name in ("conf", "logs", "state"):
+        (desk.base / name).mkdir()
+    (desk.home / "app/settings").symlink_to(desk.base)
+    (desk.base / "current").symlink_to(desk.home / "app/settings")
+    text = one_root("~/app", "rw")
+    real = desk.write(text)
+    (desk.write("version: 1\n", "base.yaml")).rename(desk.base / "conf/base.yaml")
+    here, path = desk.here, real
+    if thing == "policy":
+        path = desk.base / "current/policies/policy.yaml"
+    elif thing == "extended":
+        desk.write(text.replace("version: 1\n", "version: 1\nextends: [../current/conf/base.yaml]\n"))
+    elif thing == "log":
+        desk.write(text + f"audit: {{sinks: [{{dir: {desk.base}/current/logs/x}}]}}\n")
+    elif thing == "state":
+        here = replace(here, state=str(desk.base / "current/state"))
+    else:
+        here = replace(here, own=(("fsserver's own code", str(desk.base / "current/code")),))
+    with pytest.raises(PolicyErrors, match=says):
+        load_policy(path, here)
+
+
+def test_links_that_go_round_end(desk: Desk) -> None:
+    (desk.base / "loop").symlink_to("loop/x")
+    text = one_root("~/app", "rw") + f"audit: {{sinks: [{{dir: {desk.base}/loop/logs}}]}}\n"
+    assert desk.load(text).audit.directory == f"{desk.base}/loop/logs"
+
+
+@pytest.mark.parametrize(
+    ("sink", "place"), [("{file: {base}/policies/log.jsonl}", "3:24"), ("{dir: {base}/policies}", "1:1")]
+)
+def test_the_policy_does_not_lie_where_the_server_may_write(desk: Desk, sink: str, place: str) -> None:
+    text = one_root("~/app") + f"audit: {{sinks: [{sink.replace('{base}', str(desk.base))}]}}\n"
+    (problem,) = desk.problems(text)
+    assert problem == (
+        f"E032 {place} the policy file lies in the directory of the audit log, where the server may write: "
+        f"{desk.base}/policies/policy.yaml"
+    )
+
+
 def test_an_extended_file_must_stay_outside_too(desk: Desk) -> None:
     base = desk.home / "app/base.yaml"
     base.write_text("version: 1\n")
