@@ -12,6 +12,7 @@ from fsserver.kernel import constants as c
 from fsserver.kernel.syscalls import descriptor_path, file_system
 from fsserver.paths.aliases import Aliases
 from fsserver.paths.names import components, display
+from fsserver.paths.turns import Turns
 from fsserver.paths.usage import Usage
 from fsserver.policy.compiled import RootRules
 
@@ -30,6 +31,7 @@ class Root:
         folds: whether names are compared without their case on this volume.
         aliases: the inodes of its protected names.
         usage: how many bytes it holds.
+        turns: for those who change a file from what it holds.
     """
 
     def __init__(self, rules: RootRules, fd: int, spellings: tuple[str, ...], seen_as: Root | None = None) -> None:
@@ -41,6 +43,7 @@ class Root:
         self.identity = (status.st_dev, status.st_ino)
         self.folds = _folds(fd)
         self.usage: Usage = Usage() if seen_as is None else seen_as.usage
+        self.turns: Turns = Turns() if seen_as is None else seen_as.turns
         self.aliases: Aliases = Aliases(fd, rules, folds=self.folds)
         if seen_as is not None and (seen_as.rules.deny, seen_as.rules.read_only) == (rules.deny, rules.read_only):
             self.aliases = seen_as.aliases

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,8 +26,6 @@ from fsserver.tools.text.codec import HEAD_BYTES, codec_of
 
 ATTEMPTS: Final = 8  # more of them than other programs can spoil by chance
 TURN_LOOK_S: Final = 0.05  # how often one that waits for its turn looks whether it was cancelled
-
-_TURNS: Final = tuple(threading.Lock() for _ in range(64))  # for appending; a file has always the same one
 
 
 class WriteFile(Arguments):
@@ -146,9 +143,9 @@ def _append_again(call: Call[WriteFile]) -> Plan:
 def _turn(target: Target, call: Call[WriteFile]) -> Iterator[None]:
     """Those who append to one file at the same time go one after the other, so that none of them begins again for long.
 
-    Two files can share a turn, which costs no more than waiting. Raises what `Control.checkpoint` raises.
+    Raises what `Control.checkpoint` raises.
     """
-    turn = _TURNS[hash((target.root.identity, target.name)) % len(_TURNS)]
+    turn = target.root.turns.of(target.name)
     while not turn.acquire(timeout=TURN_LOOK_S):
         call.control.checkpoint()
     try:
