@@ -20,7 +20,7 @@ from fsserver.errors import AuditBroken, AuditLocked, ConfigError
 
 # O_NONBLOCK and O_NOCTTY: should the name be a FIFO or a terminal, opening it neither waits nor attaches.
 _FLAGS = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
-_ANOTHER_PLACE = "XDG_STATE_HOME, or `audit: {sinks: [{dir: …}]}` in the policy, names another."
+ANOTHER_PLACE = "XDG_STATE_HOME, or `audit: {sinks: [{dir: …}]}` in the policy, names another."
 NAME_MAX = 255  # bytes of one name (limits.h)
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
@@ -38,7 +38,7 @@ def open_directory(path: str) -> int:
         directory = os.open(path.rstrip("/") or "/", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
         reason = "it is a link" if os.path.islink(path) else str(error.strerror).lower()
-        raise ConfigError(f"The audit directory {path} cannot be used: {reason}. {_ANOTHER_PLACE}") from error
+        raise ConfigError(f"The audit directory {path} cannot be used: {reason}. {ANOTHER_PLACE}") from error
     fault = directory_fault(os.fstat(directory))
     if fault is not None:
         os.close(directory)

@@ -16,7 +16,7 @@ from typing import Literal
 import click
 
 from fsserver import __version__
-from fsserver.audit.segment import Segment, directory_fault
+from fsserver.audit.segment import ANOTHER_PLACE, Segment, directory_fault
 from fsserver.cli.selection import Selection, refuse_what_is_no_option
 from fsserver.errors import ConfigError, FsserverError, KernelUnsupported, SandboxSetupError
 from fsserver.kernel import features as kernel
@@ -29,7 +29,6 @@ from fsserver.sandbox.selftest import run_selftest
 
 EXIT_CONFIG = 2
 EXIT_KERNEL = 3
-ANOTHER_PLACE = "XDG_STATE_HOME, or `audit: {sinks: [{dir: …}]}` in the policy, names another."
 NOT_CHECKED = "Policy, roots and audit log were not checked: give --policy FILE or --root DIR."
 PACKAGES = ("mcp", "pydantic", "PyYAML", "click")
 
