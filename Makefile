@@ -1,8 +1,8 @@
 # `make demo` shows fsserver at work, `make test` runs every test; both set up first. Everything lives in .venv.
 PYTHON_DIRS = fsserver tests benchmarks scripts
 BIN = .venv/bin
-# How many processes run the tests; JOBS=0 runs them in one, for a debugger.
-JOBS ?= logical
+# How many processes run the tests: one more than processors, since many tests wait. JOBS=0 runs them in one, for a debugger.
+JOBS ?= $(shell expr $$(nproc) + 1)
 PYTEST_ARGS ?=
 COMPAT_ARGS ?=
 
