@@ -50,10 +50,19 @@ def build(base: str | Path, lines: Sequence[str]) -> None:
         elif kind == "fifo":
             os.mkfifo(path)
         elif kind == "socket":
-            with socket.socket(socket.AF_UNIX) as unix:
-                unix.bind(path)
+            _bind_socket(path)
         else:
             raise ValueError(line)
+
+
+def _bind_socket(path: str) -> None:
+    """By a short name for the directory: the kernel takes at most 107 bytes (unix(7)), and TMPDIR can be longer."""
+    directory = os.open(os.path.dirname(path), os.O_PATH)
+    try:
+        with socket.socket(socket.AF_UNIX) as unix:
+            unix.bind(f"/proc/self/fd/{directory}/{os.path.basename(path)}")
+    finally:
+        os.close(directory)
 
 
 def snapshot(top: str | Path) -> dict[str, tuple[object, ...]]:
