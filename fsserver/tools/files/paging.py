@@ -46,6 +46,15 @@ def beyond_notes(cursor: str) -> int:
     return max(0, len(cursor.encode("utf-8")) + OTHER_NOTES_BYTES - NOTES_BYTES)
 
 
+def beyond_notes_of(path: str) -> int:
+    """`beyond_notes` of the cursor that stands for a path. Asked for every entry of a tree, so most paths only cost
+    a look at them: displayed they are as long as they are.
+    """
+    if len(path) <= NOTES_BYTES - OTHER_NOTES_BYTES and path.isascii() and path.isprintable() and "\\" not in path:
+        return 0
+    return beyond_notes(display(path))
+
+
 def without_long(
     lines: Sequence[str], cursors: Sequence[str], budget: int
 ) -> tuple[Sequence[str], Sequence[str], list[str]]:

@@ -20,7 +20,7 @@ from fsserver.tools.files.paging import (
     Relative,
     Resumption,
     Walked,
-    beyond_notes,
+    beyond_notes_of,
     check_directory,
     long_note,
     paged,
@@ -134,7 +134,7 @@ class _Page:
 
     Attributes:
         count: entries that are new.
-        cursor: where the next page begins; empty while nothing was shown or left out.
+        last: where the next page begins, not displayed; empty while nothing was shown or left out.
         full: the entry that was not added begins the next page.
     """
 
@@ -146,45 +146,46 @@ class _Page:
         self._too_deep: list[str] = []
         self._too_long = 0
         self.count = 0
-        self.cursor = ""
+        self.last = ""
         self.full = False
 
     def leaves_out(self, path: str) -> bool:
         return self._left_out is not None and path.startswith(self._left_out)
 
-    def add(self, path: str, *, directory: bool, new: bool) -> bool:
-        """Whether the entry is shown. If not, the page is full, or it is left out with all that is in it."""
-        *above, name = path.split("/")
-        cursor = display(path)
-        spare = beyond_notes(cursor) if new else 0
-        if self._open(above) and self._tree.add(display(name), directory=directory, depth=len(above) + 1, spare=spare):
+    def add(self, entry: Entry, path: str, *, directory: bool, new: bool) -> bool:
+        """Whether the entry at ``path`` is shown. If not, the page is full, or it is left out with what is in it."""
+        depth = entry.depth
+        spare = beyond_notes_of(path) if new else 0
+        if (self._tree.depth >= depth - 1 or self._open(path)) and self._tree.add(
+            display(entry.name), directory=directory, depth=depth, spare=spare
+        ):
             if new:
                 self.count += 1
-                self.cursor = cursor
+                self.last = path
             return True
-        if self.cursor:
+        if self.last:
             self.full = True
-        elif above:
-            self._leave_out("/".join(above))
+        elif depth > 1:
+            self._leave_out(path.rpartition("/")[0])
         else:
             self._too_long += 1
         return False
 
-    def _open(self, above: list[str]) -> bool:
+    def _open(self, path: str) -> bool:
         """Shows the directories that lead to an entry, where the page was begun anew below them."""
         shown = self._tree.depth
         return all(
             self._tree.add(display(name), directory=True, depth=depth)
-            for depth, name in enumerate(above[shown:], shown + 1)
+            for depth, name in enumerate(path.split("/")[shown:-1], shown + 1)
         )
 
     def _leave_out(self, directory: str) -> None:
         """Begins the page anew after all that is in the directory. Nothing on it was new."""
         self._left_out = f"{directory}/"
-        self.cursor = display(self._left_out)
+        self.last = self._left_out
         self._tree = TreeText(self._budget)
         note = f"Too deep for one result: call directory_tree with path {self._base}/{display(directory)}"
-        if not self._tree.reserve(len(note.encode("utf-8")) + beyond_notes(self.cursor)):
+        if not self._tree.reserve(len(note.encode("utf-8")) + beyond_notes_of(self.last)):
             note = "A directory is too deep for one result, and its path is too long to name it."
         self._too_deep.append(note)
 
@@ -227,7 +228,7 @@ def directory_tree(call: Call[DirectoryTree]) -> ToolResult:
         if not again and page.count == wanted.max_entries:
             page.full = True
             break
-        if page.add(path, directory=is_directory, new=not again):
+        if page.add(entry, path, directory=is_directory, new=not again):
             unopened += is_directory and entry.depth == wanted.max_depth
         elif page.full:
             break
@@ -237,7 +238,7 @@ def directory_tree(call: Call[DirectoryTree]) -> ToolResult:
     notes = page.notes() + unreadable_note(len(unreadable))
     if unopened:
         notes.append(f"{unopened} directories at maxDepth are shown empty and may hold entries.")
-    return paged(page.text(), page.cursor if page.full else None, notes)
+    return paged(page.text(), display(page.last) if page.full else None, notes)
 
 
 def _excluded(patterns: list[str]) -> Matcher | None:
