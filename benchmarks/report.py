@@ -114,8 +114,8 @@ def explained(outcomes: Sequence[Outcome], imports: Sequence[tuple[str, float]],
             "client whatever is used of it."
         )
     lines.append(
-        "- **Calls at once, and calls beside a slow one.** Python runs one thread at a time. A small call gives the "
-        "interpreter up at each of its system calls and gets it back when the slow one makes its next. The absolute "
+        "- **Calls at once, and calls beside a slow one.** Python runs one thread at a time. A slow call stops at its next "
+        "checkpoint while a small one is under way, but until then, and when it goes on, the two wake each other. The absolute "
         "times stay far below a millisecond; only a process of its own for slow walks would take the rest away. "
         "Written at once, calls are bound by the one core that Python uses."
     )
