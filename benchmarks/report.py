@@ -110,13 +110,14 @@ def explained(outcomes: Sequence[Outcome], imports: Sequence[tuple[str, float]],
         parts = ", ".join(f"{name} {shown(seconds, 's')}" for name, seconds in imports)
         lines.append(
             f"- **The cold start.** The interpreter alone needs {shown(interpreter, 's')}. Time in imports until "
-            f"tools/list is answered, by package, traced: {parts}. The protocol's library loads its HTTP parts and its "
-            "client whatever is used of it."
+            f"tools/list is answered, by package, traced: {parts}. The protocol's library loads its HTTP parts "
+            "whatever is used of it."
         )
     lines.append(
-        "- **Calls at once, and calls beside a slow one.** Python runs one thread at a time. A slow call stops at its next "
-        "checkpoint while a small one is under way, but until then, and when it goes on, the two wake each other. The absolute "
-        "times stay far below a millisecond; only a process of its own for slow walks would take the rest away. "
+        "- **Calls at once, and calls beside a slow one.** Python runs one thread at a time. A slow call stops at its "
+        "next checkpoint while a small one is under way, but until then, and when it goes on, the two wake each other. "
+        "The absolute times stay far below a millisecond; only a process of its own for slow walks would take the rest "
+        "away. "
         "Written at once, calls are bound by the one core that Python uses."
     )
     lines.append(f"- **Writes.** {DURABILITY}")
