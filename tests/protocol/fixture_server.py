@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from typing import Any, cast
 
 from fsserver.paths.workspace import Workspace
 from fsserver.policy.compiled import AuditRules, Limits, Policy
-from fsserver.server.files import FileServer
+from fsserver.server.lazy import put_off
 from fsserver.telemetry.logging import configure
 from fsserver.tools.control import Control
 from fsserver.tools.gate import Gate
@@ -22,7 +23,6 @@ from fsserver.tools.registry import Tool
 from fsserver.tools.result import Audio, Image, Text, ToolResult, text_result
 from fsserver.tools.session import Session
 from fsserver.transport.descriptors import StandardStreams
-from fsserver.transport.stdio import serve
 from fsserver.transport.workers import Workers
 
 SECRET = "a secret that no client may see"
@@ -105,6 +105,11 @@ class MisbehavingGate:
 
 def main() -> None:
     concurrency = int(sys.argv[1]) if len(sys.argv) > 1 else 16
+    gc.disable()  # as `fsserver serve` begins; the transport turns it on again
+    put_off("mcp", "mcp.server")
+    from fsserver.server.files import FileServer  # noqa: PLC0415
+    from fsserver.transport.stdio import serve  # noqa: PLC0415
+
     configure()
     policy = Policy(
         name="fixture",
