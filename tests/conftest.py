@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -37,6 +38,14 @@ def home() -> Iterator[Path]:
             patch.setenv(variable, str(directory / name))
         yield directory
     shutil.rmtree(directory)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def umask() -> Iterator[None]:
+    """The one that the modes in tests and in recorded answers are for; whoever runs them may have another."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -64,6 +64,11 @@ def test_home_is_a_temporary_directory() -> None:
     assert os.environ["XDG_STATE_HOME"].startswith(str(Path.home()))
 
 
+def test_modes_do_not_depend_on_who_runs_the_tests(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o644
+
+
 def test_a_child_hands_back_what_its_function_returns() -> None:
     assert in_child(os.getpid) != os.getpid()
 
