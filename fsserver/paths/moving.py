@@ -134,8 +134,10 @@ def delete(target: Target, *, recursive: bool = False, checkpoint: Checkpoint = 
     try:
         if is_directory:
             if recursive:
-                target.root.usage.forget()  # also where it ends half-way, nobody knows how much went
-                _empty(target, checkpoint)
+                try:
+                    _empty(target, checkpoint)
+                finally:
+                    target.root.usage.forget()  # nobody knows how much went, least of all where it ended half-way
             os.rmdir(target.leaf, dir_fd=target.parent)
         else:
             os.unlink(target.leaf, dir_fd=target.parent)

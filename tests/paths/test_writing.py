@@ -28,7 +28,7 @@ from fsserver.errors import (
     UnstablePath,
 )
 from fsserver.paths import metadata, moving, reading, renaming, writing
-from fsserver.paths.quota import Room
+from fsserver.paths.quota import Room, check_quota
 from fsserver.paths.target import Target
 from fsserver.paths.workspace import Access, ClientPath, Workspace
 from fsserver.policy.compiled import Action, Effect, Mode
@@ -336,6 +336,19 @@ def test_quota_has_room_again_after_a_recursive_delete(tmp_path: Path) -> None:
             put(work, "y", b"y" * 50)
         with work.target(ClientPath("d"), Access.DELETE) as target:
             moving.delete(target, recursive=True)
+        put(work, "y", b"y" * 50)
+
+
+def test_quota_measured_during_a_recursive_delete_is_measured_again_after_it(tmp_path: Path) -> None:
+    build(tmp_path, ["file d/a/big " + "x" * 90])
+
+    def measure() -> None:
+        with work.target(ClientPath("other"), Access.WRITE) as other:
+            check_quota(other, 1)
+
+    with workspace(rules(tmp_path, quota=100)) as work:
+        with work.target(ClientPath("d"), Access.DELETE) as target:
+            moving.delete(target, recursive=True, checkpoint=measure)
         put(work, "y", b"y" * 50)
 
 
