@@ -110,6 +110,24 @@ class UnstablePath(Denied):
     transient = True
 
 
+class CommandDenied(Denied):
+    """No such command in the policy, or its argument rules do not allow this call of it."""
+
+    code = "denied.command"
+
+
+class ConsentDenied(Denied):
+    """A rule says ``ask``, and the person said no, did not answer, or cannot be asked."""
+
+    code = "denied.consent"
+
+
+class CommandUnconfined(Denied):
+    """This machine cannot confine the command as strongly as the policy requires."""
+
+    code = "denied.unconfined"
+
+
 class ToolDenied(Denied):
     """The tool exists, but the policy does not grant it to this principal."""
 
@@ -232,6 +250,12 @@ class PermissionDenied(ResourceError):
 class NoSpace(ResourceError):
     code = "resource.no_space"
     transient = True
+
+
+class ProgramNotFound(ResourceError):
+    """The command's program is not there, cannot be executed, or is not the file that was pinned."""
+
+    code = "resource.program"
 
 
 class CrossDevice(ResourceError):

@@ -10,24 +10,47 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
+from typing import TypeAlias
 
 from fsserver.policy.rules import Matcher, Origin, PathRule
 
 __all__ = [
     "Action",
+    "AnyArguments",
     "ApprovalRules",
+    "ArgumentForm",
+    "ArgumentRules",
     "AuditRules",
     "ClientRoots",
+    "Command",
+    "CommandLimits",
     "Effect",
+    "Flag",
+    "Home",
+    "IntegerValue",
     "Layer",
     "Limits",
+    "MatchValue",
     "Mode",
+    "Network",
     "Origin",
+    "PathAccess",
     "PathRule",
+    "PathValue",
+    "PinnedProgram",
     "Policy",
+    "Positional",
     "Profile",
+    "Program",
     "RootRules",
     "SandboxRules",
+    "SoughtProgram",
+    "Subcommand",
+    "Subcommands",
+    "TextValue",
+    "UrlValue",
+    "Value",
+    "WordValue",
 ]
 
 
@@ -137,6 +160,209 @@ class AuditRules:
     max_size: int = 1024**3
 
 
+class PathAccess(StrEnum):
+    READ = "read"
+    WRITE = "write"
+
+
+@dataclass(frozen=True, slots=True)
+class IntegerValue:
+    """A whole number, written in decimal digits with at most a minus before them."""
+
+    low: int | None
+    high: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class WordValue:
+    """One of a few words."""
+
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MatchValue:
+    """A text that a regular expression matches as a whole."""
+
+    pattern: str
+
+
+@dataclass(frozen=True, slots=True)
+class PathValue:
+    """A path in ``root``, relative to where the command runs or absolute. Its name is decided by the root's rules."""
+
+    root: str
+    access: PathAccess
+    must_exist: bool
+
+
+@dataclass(frozen=True, slots=True)
+class UrlValue:
+    schemes: tuple[str, ...]
+    hosts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TextValue:
+    """Anything that does not look like a flag. May hold newlines."""
+
+
+Value: TypeAlias = IntegerValue | WordValue | MatchValue | PathValue | UrlValue | TextValue
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """One flag. ``value`` is None for a flag that stands alone."""
+
+    value: Value | None
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Positional:
+    """``least`` to ``most`` arguments that are no flags."""
+
+    value: Value
+    least: int
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
+class ArgumentForm:
+    """Flags in any order, positionals in this one. What is not listed is refused."""
+
+    flags: Mapping[str, Flag]
+    positionals: tuple[Positional, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Subcommand:
+    """One word that the arguments may begin with, and what may follow it."""
+
+    form: ArgumentForm
+    effect: Effect
+    reason: str | None
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Subcommands:
+    """The arguments begin with one of these words; nothing stands before it."""
+
+    by_name: Mapping[str, Subcommand]
+
+
+@dataclass(frozen=True, slots=True)
+class AnyArguments:
+    """Any arguments: the sandbox alone bounds what the program does."""
+
+
+ArgumentRules: TypeAlias = ArgumentForm | Subcommands | AnyArguments
+
+
+@dataclass(frozen=True, slots=True)
+class PinnedProgram:
+    """A program outside every writable root, known by its file and not by its name.
+
+    Attributes:
+        path: absolute, as the policy has it. It is what the command finds as its own name.
+        device, inode: of the file at the end of all links, when the policy was loaded.
+        sha256: of its contents, hex, if the policy names one; checked when the policy is loaded.
+        changed_ns: the file's change time then (st_ctime_ns), so that a checked sum stays true.
+        prefix: the installation that belongs to the program, absolute and without links, or None for system
+            directories and for programs of which only the file itself is granted.
+    """
+
+    path: str
+    device: int
+    inode: int
+    sha256: str | None
+    changed_ns: int
+    prefix: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SoughtProgram:
+    """A program that is content of a root: ``name``, a relative path, is looked for from the directory in which the
+    command runs up to the root. Nothing pins it, so it runs in a sandbox only.
+    """
+
+    root: str
+    name: str
+
+
+Program: TypeAlias = PinnedProgram | SoughtProgram
+
+
+class Network(StrEnum):
+    NONE = "none"
+    FULL = "full"
+
+
+class Home(StrEnum):
+    """PRIVATE is empty each time, KEPT is a directory of the command's own in the state directory."""
+
+    PRIVATE = "private"
+    KEPT = "kept"
+
+
+@dataclass(frozen=True, slots=True)
+class CommandLimits:
+    """Bounds of one run of one command. Times in seconds, sizes in bytes.
+
+    Attributes:
+        time_s: of the clock on the wall. A background process has none.
+        cpu_s: of all its processes together; None is no limit of its own.
+        memory_bytes: of all its processes together.
+        processes: processes and threads at the same time.
+        output_bytes: what is kept of standard output and of standard error, each.
+        file_bytes: the largest file that it may write; None is no limit.
+        open_files: of each process.
+    """
+
+    time_s: float = 120.0
+    cpu_s: float | None = None
+    memory_bytes: int = 2 * 1024**3
+    processes: int = 256
+    output_bytes: int = 4 * 1024**2
+    file_bytes: int | None = None
+    open_files: int = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One entry of ``commands``.
+
+    Attributes:
+        prepend: arguments that stand before the client's and are not judged.
+        roots: the roots that the command sees, in the policy's order, each at a mode no wider than the root's own.
+        arguments: what the client may pass.
+        effect, reason: ALLOW, or ASK with what the person is told; a subcommand may be stricter.
+        passed: names of environment variables taken over from the server's environment.
+        environment: variables that are set.
+        unix_sockets: whether it may make sockets of the family AF_UNIX.
+        background: whether `start_process` takes it.
+        runtime: further directories that it may read and execute in, absolute and without links.
+    """
+
+    name: str
+    origin: Origin
+    program: Program
+    prepend: tuple[str, ...]
+    roots: Mapping[str, Mode]
+    arguments: ArgumentRules
+    effect: Effect = Effect.ALLOW
+    reason: str | None = None
+    passed: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    network: Network = Network.NONE
+    unix_sockets: bool = False
+    background: bool = True
+    home: Home = Home.PRIVATE
+    runtime: tuple[str, ...] = ()
+    limits: CommandLimits = field(default_factory=CommandLimits)
+
+
 @dataclass(frozen=True, slots=True)
 class Profile:
     """A narrowing of the policy. None means: as the policy has it."""
@@ -145,6 +371,7 @@ class Profile:
     roots: Mapping[str, Mode] | None
     tools: frozenset[str] | None
     origin: Origin
+    commands: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +381,8 @@ class Policy:
     Attributes:
         source: absolute path of the YAML file, None for a policy from the command line.
         digest: SHA-256, hex, of the resolved policy; the audit header carries it.
+        commands: what may be run, by the name that clients use.
+        state: fsserver's directory for what it keeps between runs, absolute.
         tools: the names that may be called; None is every tool that the roots' rules allow.
     """
 
@@ -168,3 +397,5 @@ class Policy:
     approvals: ApprovalRules = field(default_factory=ApprovalRules)
     profiles: Mapping[str, Profile] = field(default_factory=lambda: MappingProxyType({}))
     tools: frozenset[str] | None = None
+    commands: Mapping[str, Command] = field(default_factory=lambda: MappingProxyType({}))
+    state: str = ""
