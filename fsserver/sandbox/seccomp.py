@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import errno
 import socket
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
+from typing import Final
 
 from fsserver.kernel import seccomp
 from fsserver.kernel.seccomp import Instruction
@@ -66,10 +68,10 @@ IOCTLS = (0x5401, 0x802C542A, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451, 0x80086601
 # socket(2): the type is in the low bits, SOCK_NONBLOCK and SOCK_CLOEXEC are above.
 SOCKET_TYPE_MASK = 0xF
 
-_ALLOW: Instruction = (seccomp.RETURN, 0, 0, seccomp.SECCOMP_RET_ALLOW)
+ALLOW: Instruction = (seccomp.RETURN, 0, 0, seccomp.SECCOMP_RET_ALLOW)
 _KILL: Instruction = (seccomp.RETURN, 0, 0, seccomp.SECCOMP_RET_KILL_PROCESS)
-_EPERM: Instruction = (seccomp.RETURN, 0, 0, seccomp.SECCOMP_RET_ERRNO | errno.EPERM)
-_ENOSYS: Instruction = (seccomp.RETURN, 0, 0, seccomp.SECCOMP_RET_ERRNO | errno.ENOSYS)
+EPERM: Instruction = (seccomp.RETURN, 0, 0, seccomp.SECCOMP_RET_ERRNO | errno.EPERM)
+ENOSYS: Instruction = (seccomp.RETURN, 0, 0, seccomp.SECCOMP_RET_ERRNO | errno.ENOSYS)
 
 
 def denied_calls() -> tuple[str, ...]:
@@ -78,7 +80,14 @@ def denied_calls() -> tuple[str, ...]:
 
 
 def server_filter(machine: str, pid: int) -> tuple[Instruction, ...]:
-    """The filter of a stdio server on ``machine``, whose process id is and stays ``pid``. KeyError: unknown machine.
+    """The filter of a stdio server on ``machine``, whose process id is and stays ``pid``. KeyError: unknown machine."""
+    return assemble(machine, _by_argument(pid), denied_calls())
+
+
+def assemble(
+    machine: str, by_argument: Mapping[str, Sequence[Instruction]], denied: Iterable[str]
+) -> tuple[Instruction, ...]:
+    """A filter that refuses ``denied`` with EPERM and asks a block of its own about each call of ``by_argument``.
 
     A call that Linux got after `NEWEST` is answered ENOSYS, as on a kernel that does not have it yet.
     """
@@ -89,76 +98,82 @@ def server_filter(machine: str, pid: int) -> tuple[Instruction, ...]:
         _KILL,  # another architecture's numbers mean other calls
         (seccomp.LOAD, 0, 0, seccomp.DATA_NR),
         (seccomp.JUMP_GREATER_OR_EQUAL, 0, 1, seccomp.X32_SYSCALL_BIT),
-        _EPERM,
+        EPERM,
     ]
-    for name, block in _by_argument(pid).items():
+    for name, block in by_argument.items():
         # Every block ends in a return on each of its paths, so the number is still loaded for whoever jumps over it.
         program += [(seccomp.JUMP_EQUAL, 0, len(block), table[name]), *block]
-    for name in denied_calls():
+    for name in denied:
         if name in table:
-            program += [(seccomp.JUMP_EQUAL, 0, 1, table[name]), _EPERM]
-    program += [(seccomp.JUMP_GREATER, 0, 1, NEWEST), _ENOSYS, _ALLOW]
+            program += [(seccomp.JUMP_EQUAL, 0, 1, table[name]), EPERM]
+    program += [(seccomp.JUMP_GREATER, 0, 1, NEWEST), ENOSYS, ALLOW]
     return tuple(program)
 
 
-def _by_argument(pid: int) -> dict[str, list[Instruction]]:
+def _by_argument(pid: int) -> dict[str, Sequence[Instruction]]:
     """Calls that are decided by an integer argument. `int` arguments are 32 bits wide: the kernel drops the rest."""
-    first, second = _low(0), _low(1)
+    first, second = low(0), low(1)
     return {
-        # glibc falls back to clone, whose flags are not behind a pointer.
-        "clone3": [_ENOSYS],
+        "clone3": CLONE3,
         "clone": [
             first,
             (seccomp.JUMP_ANY_BIT, 2, 0, CLONE_NAMESPACES),
             (seccomp.JUMP_ANY_BIT, 0, 1, CLONE_THREAD),
-            _ALLOW,
-            _EPERM,
+            ALLOW,
+            EPERM,
         ],
-        # A connected pair of streams reaches nobody else; a datagram socket could be sent from to any address.
-        "socketpair": [
-            first,
-            (seccomp.JUMP_EQUAL, 0, 4, socket.AF_UNIX),
-            second,
-            (seccomp.AND, 0, 0, SOCKET_TYPE_MASK),
-            (seccomp.JUMP_EQUAL, 0, 1, socket.SOCK_STREAM),
-            _ALLOW,
-            _EPERM,
-        ],
-        "ioctl": [second, *_only_if_in(IOCTLS)],
-        "fcntl": [second, *_unless_in(SIGNAL_OWNER)],
-        "kill": [first, *_only_if_in((pid,))],
-        "tgkill": [first, *_only_if_in((pid,))],
-        "prlimit64": [first, *_only_if_in((0, pid))],
+        "socketpair": STREAM_PAIRS_ONLY,
+        "ioctl": [second, *only_if_in(IOCTLS)],
+        "fcntl": [second, *unless_in(SIGNAL_OWNER)],
+        "kill": [first, *only_if_in((pid,))],
+        "tgkill": [first, *only_if_in((pid,))],
+        "prlimit64": [first, *only_if_in((0, pid))],
         # A null name: the times of the descriptor itself.
         "utimensat": [
             second,
             (seccomp.JUMP_EQUAL, 0, 3, 0),
             (seccomp.LOAD, 0, 0, seccomp.DATA_ARGS + 8 * 1 + 4),
             (seccomp.JUMP_EQUAL, 0, 1, 0),
-            _ALLOW,
-            _EPERM,
+            ALLOW,
+            EPERM,
         ],
     }
 
 
-def _low(index: int) -> Instruction:
+# glibc falls back to clone, whose flags are not behind a pointer.
+CLONE3: Final = [ENOSYS]
+
+
+def low(index: int) -> Instruction:
     """Load the low half of an argument."""
     return (seccomp.LOAD, 0, 0, seccomp.DATA_ARGS + 8 * index)
 
 
-def _only_if_in(values: tuple[int, ...]) -> list[Instruction]:
+# A connected pair of streams reaches nobody else; a datagram socket could be sent from to any address.
+STREAM_PAIRS_ONLY: Final = [
+    low(0),
+    (seccomp.JUMP_EQUAL, 0, 4, socket.AF_UNIX),
+    low(1),
+    (seccomp.AND, 0, 0, SOCKET_TYPE_MASK),
+    (seccomp.JUMP_EQUAL, 0, 1, socket.SOCK_STREAM),
+    ALLOW,
+    EPERM,
+]
+
+
+def only_if_in(values: tuple[int, ...]) -> list[Instruction]:
     last = len(values)
     return [
         *((seccomp.JUMP_EQUAL, last - position, 0, value) for position, value in enumerate(values)),
-        _EPERM,
-        _ALLOW,
+        EPERM,
+        ALLOW,
     ]
 
 
-def _unless_in(values: tuple[int, ...]) -> list[Instruction]:
+def unless_in(values: tuple[int, ...]) -> list[Instruction]:
     last = len(values)
     return [
         *((seccomp.JUMP_EQUAL, last - position, 0, value) for position, value in enumerate(values)),
-        _ALLOW,
-        _EPERM,
+        ALLOW,
+        EPERM,
     ]

@@ -1,0 +1,87 @@
+"""The system call filter of commands, as data. Pure.
+
+*Trust.* A command is hostile code. It makes any call with any arguments; see `fsserver.sandbox.seccomp`.
+
+*Invariant.* No namespace, mount or handle leads out of what was granted, no other process is traced or read, no socket
+reaches a process of the host by a path or an abstract name, and the kernel's wide surfaces stay closed.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Sequence
+from typing import Final
+
+from fsserver.kernel import seccomp
+from fsserver.kernel.seccomp import Instruction
+from fsserver.sandbox.seccomp import (
+    ALLOW,
+    CLONE3,
+    CLONE_NAMESPACES,
+    DENIED,
+    EPERM,
+    STREAM_PAIRS_ONLY,
+    assemble,
+    low,
+    unless_in,
+)
+
+# What a command has no use for, by the names of `DENIED`.
+_GROUPS: Final = ("memory of others", "mounts", "files by handle", "the kernel's wide surfaces", "the machine")
+# Single calls of the other groups: joining a namespace, a descriptor out of another process, watching whole mounts.
+_CALLS: Final = ("uselib", "setns", "unshare", "pidfd_getfd", "fanotify_init", "fanotify_mark")
+# System V objects and POSIX queues are shared by all of a user's processes where there is no namespace for them.
+_SHARED: Final = "shared memory and queues"
+# Of DENIED's groups, calls that ordinary programs make of themselves, and that reach nobody else in a cell.
+_NEEDED: Final = frozenset({"process_madvise"})
+
+# ioctl(2): TIOCSTI and TIOCLINUX put characters into a terminal's input.
+_TERMINAL_INPUT: Final = (0x5412, 0x541C)
+NETLINK_ROUTE: Final = 0  # <linux/netlink.h>; the resolver asks it which addresses there are
+
+_NO_FAMILY: Instruction = (seccomp.RETURN, 0, 0, seccomp.SECCOMP_RET_ERRNO | errno.EAFNOSUPPORT)
+
+
+def command_filter(
+    machine: str, *, internet: bool, unix_sockets: bool, own_namespaces: bool
+) -> tuple[Instruction, ...]:
+    """The filter of a command on ``machine``. KeyError: unknown machine.
+
+    Args:
+        internet: sockets of AF_INET and AF_INET6 may be made: the command has a network namespace of its own, or the
+            policy grants it the network.
+        own_namespaces: it has a namespace for System V objects and POSIX queues.
+    """
+    groups = _GROUPS if own_namespaces else (*_GROUPS, _SHARED)
+    denied = [name for group in groups for name in DENIED[group].split() if name not in _NEEDED]
+    by_argument: dict[str, Sequence[Instruction]] = {
+        "clone3": CLONE3,
+        "clone": [low(0), (seccomp.JUMP_ANY_BIT, 0, 1, CLONE_NAMESPACES), EPERM, ALLOW],
+        "ioctl": [low(1), *unless_in(_TERMINAL_INPUT)],
+        "socket": _sockets(internet=internet, unix_sockets=unix_sockets),
+    }
+    if not unix_sockets:
+        by_argument["socketpair"] = STREAM_PAIRS_ONLY
+    return assemble(machine, by_argument, (*denied, *_CALLS))
+
+
+def _sockets(*, internet: bool, unix_sockets: bool) -> list[Instruction]:
+    """By family. One that is not listed, such as AF_VSOCK, knows no network namespace or is a wide surface."""
+    families = [socket.AF_INET, socket.AF_INET6] if internet else []
+    if unix_sockets:
+        families.append(socket.AF_UNIX)
+    block: list[Instruction] = [low(0)]
+    for family in families:
+        block += [(seccomp.JUMP_EQUAL, 0, 1, family), ALLOW]
+    block += [(seccomp.JUMP_EQUAL, 0, 1, socket.AF_UNIX), EPERM]
+    if internet:
+        block += [
+            (seccomp.JUMP_EQUAL, 0, 3, socket.AF_NETLINK),
+            low(2),
+            (seccomp.JUMP_EQUAL, 0, 1, NETLINK_ROUTE),
+            ALLOW,
+        ]
+    else:
+        block += [(seccomp.JUMP_EQUAL, 0, 1, socket.AF_INET), EPERM, (seccomp.JUMP_EQUAL, 0, 1, socket.AF_INET6), EPERM]
+    return [*block, _NO_FAMILY]
