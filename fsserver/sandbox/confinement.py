@@ -33,7 +33,7 @@ def confine(profile: ServerProfile) -> Enforcement:
         process.set_no_new_privs()
         process.set_not_dumpable()
         if profile.ruleset is not None:
-            _restrict(profile.ruleset)
+            restrict(profile.ruleset)
         if profile.filter is not None:
             seccomp.install(profile.filter)
         return Enforcement(
@@ -54,7 +54,8 @@ def _require_single_thread() -> None:
         raise SandboxSetupError(f"The server must confine itself before any thread starts; it has {count} threads.")
 
 
-def _restrict(rules: Ruleset) -> None:
+def restrict(rules: Ruleset) -> None:
+    """Put this process under the ruleset for good. Raises ``OSError``; without a required directory too."""
     ruleset = landlock.create_ruleset(rules.handled_fs, rules.handled_net, rules.scoped)
     try:
         for rule in rules.descriptors:

@@ -51,6 +51,7 @@ class Ending:
         duration_s, cpu_s: of the clock, and of all its processes together.
         peak_memory_bytes: None if it was too short to be measured.
         quarantined: protected names that it made, as ``root/name``: moved out of the root, to the state directory.
+        not_moved: those of them that could not be moved, and are still where it made them.
         masked: protected names that it could not see, as ``root/name``; at most 20, only if it failed.
     """
 
@@ -62,6 +63,7 @@ class Ending:
     peak_memory_bytes: int | None
     layer: Layer
     quarantined: tuple[str, ...] = ()
+    not_moved: tuple[str, ...] = ()
     masked: tuple[str, ...] = ()
 
 

@@ -1,0 +1,338 @@
+"""A cell: the child of the launcher that becomes the sandbox of one command. The order of the steps is the module.
+
+*Trust.* The launcher, the profile and the command's rules are ours. What comes in a request was checked by the
+launcher. The roots are hostile from the start, the command from the moment it runs.
+
+*Invariant.* A cell says that it is ready only when every layer of its profile is in force; nothing of a request has
+been read by then. It runs one command and ends, and with it all that the command started.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import socket
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final, NoReturn
+
+from fsserver.kernel import capabilities, namespaces, process, seccomp
+from fsserver.kernel import constants as c
+from fsserver.kernel.landlock import AccessFs, AccessNet
+from fsserver.kernel.syscalls import open_how, openat2
+from fsserver.policy.compiled import Command, Layer, PinnedProgram
+from fsserver.sandbox import cell_mounts, messages
+from fsserver.sandbox.cell_plan import CHANGE
+from fsserver.sandbox.cell_profile import HOME, TEMPORARY, CellProfile
+from fsserver.sandbox.confinement import restrict
+from fsserver.sandbox.messages import PeerGoneError
+from fsserver.sandbox.processes import Processes
+from fsserver.sandbox.profile import NamedRule, Ruleset
+from fsserver.sandbox.protected import ProtectedIndex
+from fsserver.sandbox.supervisor import Start, Supervisor, bound_self
+
+_DIRECTORY: Final = open_how(c.O_PATH | c.O_DIRECTORY, c.RESOLVE_BENEATH | c.RESOLVE_NO_MAGICLINKS)
+
+
+@dataclass(frozen=True, slots=True)
+class Scratch:
+    """Directories that were made for one cell where there is no mount namespace to make them in; absolute."""
+
+    home: str
+    temporary: str
+
+
+@dataclass(frozen=True, slots=True)
+class Blueprint:
+    """Everything that a cell needs and that it finds in its own memory, since it is a copy of the launcher.
+
+    Attributes:
+        commands: those that it may be asked to run, by name.
+        environments: what is in each one's environment, without HOME and TMPDIR.
+        trees: the detached mounts, where the launcher had to open them; None to open them here.
+        scratch: None in the full layer.
+    """
+
+    profile: CellProfile
+    commands: Mapping[str, Command]
+    environments: Mapping[str, Mapping[str, str]]
+    protected: Mapping[str, ProtectedIndex]
+    trees: cell_mounts.Trees | None
+    scratch: Scratch | None
+
+
+def live(blueprint: Blueprint, control: socket.socket) -> NoReturn:
+    """Become the sandbox, serve one request, end. Never returns into the launcher that this is a copy of."""
+    try:
+        _live(blueprint, control)
+    except BaseException as error:  # noqa: BLE001 - whatever it is, this process ends here
+        with suppress(PeerGoneError, OSError, ValueError):
+            messages.send(control, ["broken", f"{type(error).__name__}: {error}".replace("\0", "")[:1000]])
+    finally:
+        os._exit(0)
+
+
+def _live(blueprint: Blueprint, control: socket.socket) -> None:
+    messages.receive(control)  # the launcher has put this process into its group and mapped its user
+    profile = blueprint.profile
+    full = profile.layer is Layer.FULL
+    missing: tuple[str, ...] = ()
+    _become(profile, full=full)
+    process.end_with_parent(signal.SIGKILL if full else signal.SIGTERM)
+    if full:
+        if profile.own_network:
+            namespaces.raise_loopback()
+        missing = _mount(blueprint)
+    else:
+        process.adopt_orphans()
+    _close_everything_else(control)
+    _lock(profile, blueprint.scratch)
+    visible = "proc" not in missing and os.path.isdir("/proc/self")
+    if not full:
+        _leave_a_guard(profile, control, visible=visible)
+    processes = Processes(alone=full, scoped=_scoped(profile), visible=visible)
+    cell = _Cell(blueprint, control, processes)
+    cell.rehearse()
+    messages.send(control, ["ready", *missing])
+    cell.serve()
+
+
+def _become(profile: CellProfile, *, full: bool) -> None:
+    """The command's user. Before anything is mounted: what is made from now on belongs to that one."""
+    user = profile.user
+    if user is None:
+        if full:
+            # In a user namespace of one's own one may map oneself, without groups.
+            process.set_dumpable()
+            own = (os.getuid(), os.getgid())
+            namespaces.map_user("self", own, own, keep_groups=False)
+        return
+    uid, gid = user.inside if full else user.outside
+    os.setgroups([])
+    os.setresgid(gid, gid, gid)
+    os.setresuid(uid, uid, uid)
+
+
+def _mount(blueprint: Blueprint) -> tuple[str, ...]:
+    trees = blueprint.trees
+    if trees is None:
+        trees = cell_mounts.open_trees(blueprint.profile.binds, _nobody_to_map)
+    return cell_mounts.build(blueprint.profile, trees, blueprint.protected)
+
+
+def _nobody_to_map(owner: tuple[int, int]) -> int:
+    raise OSError(errno.EPERM, f"only root can show the files of {owner[0]} as another user's")
+
+
+def _close_everything_else(control: socket.socket) -> None:
+    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    for number in (0, 1, 2):
+        os.dup2(null, number, inheritable=False)
+    process.close_all_but((0, 1, 2, control.fileno()))
+
+
+def _lock(profile: CellProfile, scratch: Scratch | None) -> None:
+    process.set_no_new_privs()
+    capabilities.drop_all()
+    process.set_not_dumpable()
+    # Where the kernel has neither, the layer is `none`, which the policy allowed in words.
+    if profile.ruleset.abi:
+        restrict(_with_scratch(profile.ruleset, profile, scratch))
+    if profile.filter:
+        seccomp.install(profile.filter)
+
+
+def _with_scratch(ruleset: Ruleset, profile: CellProfile, scratch: Scratch | None) -> Ruleset:
+    if scratch is None:
+        return ruleset
+    own = {scratch.temporary, profile.home or scratch.home}
+    added = tuple(NamedRule(path, CHANGE & ruleset.handled_fs, required=True) for path in sorted(own))
+    return Ruleset(
+        ruleset.abi,
+        ruleset.handled_fs,
+        ruleset.handled_net,
+        ruleset.scoped,
+        ruleset.descriptors,
+        (*ruleset.paths, *added),
+    )
+
+
+def _scoped(profile: CellProfile) -> bool:
+    """Whether a signal to everybody reaches nobody outside this cell. Tried, not believed."""
+    if profile.layer is Layer.FULL:
+        return True
+    try:
+        os.kill(os.getppid(), 0)
+    except PermissionError:
+        return bool(profile.ruleset.scoped)
+    except ProcessLookupError:
+        pass
+    return False
+
+
+def _leave_a_guard(profile: CellProfile, control: socket.socket, *, visible: bool) -> None:
+    """Where there is no PID namespace: go on in a child whose signals do not reach this process.
+
+    This process then only waits for that child's end, or the launcher's, and ends what is left. Without it a command
+    could kill its supervisor and outlive it.
+    """
+    guard = os.getpid()
+    child = os.fork()
+    if child == 0:
+        process.end_with_parent(signal.SIGKILL)
+        if os.getppid() != guard:
+            os._exit(0)
+        process.adopt_orphans()
+        if profile.ruleset.scoped:
+            restrict(Ruleset(profile.ruleset.abi, AccessFs(0), AccessNet(0), profile.ruleset.scoped, (), ()))
+        return
+    control.close()
+    processes = Processes(alone=False, scoped=bool(profile.ruleset.scoped) and _scoped(profile), visible=visible)
+
+    def end(number: int, frame: object) -> None:  # noqa: ARG001
+        processes.end_all()
+        os._exit(0)
+
+    signal.signal(signal.SIGTERM, end)
+    os.waitpid(child, 0)
+    processes.end_all()
+    os._exit(0)
+
+
+class _Cell:
+    """Ready, or nearly so."""
+
+    def __init__(self, blueprint: Blueprint, control: socket.socket, processes: Processes) -> None:
+        self._blueprint = blueprint
+        self._control = control
+        self._supervisor = Supervisor(control, processes)
+        self._count_processes = blueprint.profile.layer is Layer.FULL
+        scratch = blueprint.scratch
+        self._home = HOME if scratch is None else blueprint.profile.home or scratch.home
+        self._temporary = TEMPORARY if scratch is None else scratch.temporary
+
+    def rehearse(self) -> None:
+        """Go once through what a request goes through, so that the memory it writes to is this process's own by then.
+
+        A cell is a copy of the launcher: the kernel copies each page when it is first written to (fork(2)).
+        """
+        self._write_git_config()
+        command = next(iter(self._blueprint.commands.values()))
+        root = self._blueprint.profile.roots[0]
+        pipes = [descriptor for _ in range(3) for descriptor in os.pipe2(os.O_CLOEXEC)]
+        with suppress(OSError, LookupError):
+            self._enter(root.path, "")
+            environment = self._environment(command, "/nowhere")
+            start = Start("/nowhere", ["/nowhere"], environment, pipes[:3], command.limits, 1.0)
+            messages.encode(["run", command.name, *start.arguments])
+            self._supervisor.run(start)
+        messages.close(pipes)
+        os.chdir("/")
+
+    def serve(self) -> None:
+        """One request, then the end."""
+        try:
+            fields, pipes = messages.receive(self._control)
+        except PeerGoneError:
+            return
+        _, name, root_name, directory, timeout, *arguments = fields
+        command = self._blueprint.commands[name]
+        root = next(each for each in self._blueprint.profile.roots if each.name == root_name)
+        try:
+            self._enter(root.path, directory)
+        except OSError as error:
+            self._fail("resource.not_found", _word(error))
+            return
+        try:
+            path = self._program(command, root.path, directory)
+            bound_self(command.limits, count_processes=self._count_processes)
+            start = Start(
+                path,
+                [path, *command.prepend, *arguments],
+                self._environment(command, path),
+                pipes,
+                command.limits,
+                float(timeout) if timeout else None,
+            )
+            outcome = self._supervisor.run(start)
+        except OSError as error:
+            self._fail("resource.program", _word(error))
+            return
+        messages.send(
+            self._control,
+            [
+                "ended",
+                str(outcome.status),
+                outcome.ended_by or "",
+                f"{outcome.duration_s:.6f}",
+                f"{outcome.cpu_s:.6f}",
+                str(outcome.peak_bytes),
+            ],
+        )
+
+    def _fail(self, code: str, word: str) -> None:
+        messages.send(self._control, ["failed", code, word])
+
+    def _enter(self, root: str, directory: str) -> None:
+        """Make ``directory``, resolved beneath the root, the current one. Raises ``OSError``."""
+        top = os.open(root, c.O_PATH | c.O_DIRECTORY | c.O_CLOEXEC)
+        try:
+            inner = openat2(top, os.fsencode(directory or "."), _DIRECTORY)
+            try:
+                os.fchdir(inner)
+            finally:
+                os.close(inner)
+        finally:
+            os.close(top)
+
+    def _program(self, command: Command, root: str, directory: str) -> str:
+        """The path to execute.
+
+        Raises ``OSError``: it is not there, or not the file that was pinned (ESTALE).
+        """
+        program = command.program
+        if not isinstance(program, PinnedProgram):
+            return _search(root, directory, program.name)
+        found = os.stat(program.path)
+        if (found.st_dev, found.st_ino) != (program.device, program.inode):
+            raise OSError(errno.ESTALE, "another file is there now")
+        if program.sha256 is not None and found.st_ctime_ns != program.changed_ns:
+            raise OSError(errno.ESTALE, "the file was changed")
+        return program.path
+
+    def _environment(self, command: Command, path: str) -> dict[str, str]:
+        environment = {"HOME": self._home, "TMPDIR": self._temporary, **self._blueprint.environments[command.name]}
+        beside = os.path.dirname(path)
+        if beside not in environment["PATH"].split(":"):
+            environment["PATH"] = f"{beside}:{environment['PATH']}"
+        return environment
+
+    def _write_git_config(self) -> None:
+        """Anew, since a kept home may hold what a command left there. This process is confined as a command is."""
+        path = f"{self._home}/.gitconfig"
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        except FileExistsError:
+            return  # another cell with the same home is just writing it
+        try:
+            os.write(descriptor, self._blueprint.profile.git_config.encode("utf-8", "surrogateescape"))
+        finally:
+            os.close(descriptor)
+
+
+def _search(root: str, directory: str, name: str) -> str:
+    """``name`` in the directory, or the nearest one above it up to the root. It runs in this sandbox only."""
+    parts = [part for part in directory.split("/") if part]
+    for depth in range(len(parts), -1, -1):
+        path = "/".join((root, *parts[:depth], name))
+        if os.path.isfile(path) and os.access(path, os.X_OK):
+            return path
+    raise FileNotFoundError(errno.ENOENT, "not found from the directory up to the root")
+
+
+def _word(error: OSError) -> str:
+    return errno.errorcode.get(error.errno or 0, "EIO")

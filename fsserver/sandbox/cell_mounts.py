@@ -1,0 +1,206 @@
+"""What a cell sees of the file system, put together from detached copies of the host's mounts.
+
+*Trust.* The profile is ours. The roots are hostile while this runs: a command in another cell renames, links and
+replaces what is in them.
+
+*Invariant.* After `build` the process's root holds nothing but the profile's binds, each no wider than it says, and
+file systems of its own. Every protected name of the index is covered by a mount that belongs to the very file that
+the index saw, and so is every directory above it; otherwise an ``OSError`` was raised.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from fsserver.kernel import constants as c
+from fsserver.kernel import mounts
+from fsserver.kernel.mounts import Attribute
+from fsserver.kernel.syscalls import open_how, openat2
+from fsserver.sandbox.cell_profile import HOME, SHARED_MEMORY, TEMPORARY, Bind, CellProfile, Ids
+from fsserver.sandbox.host import DEVICE_LINKS
+from fsserver.sandbox.protected import Identity, Kind, ProtectedIndex, Protection
+
+Trees = Sequence[tuple[Bind, int]]
+"""Binds, each with the descriptor of its detached mount."""
+
+_MASKS: Final = "run/masks"
+_BENEATH: Final = open_how(c.O_PATH | c.O_NOFOLLOW, c.RESOLVE_BENEATH | c.RESOLVE_NO_SYMLINKS)
+
+
+def open_trees(binds: Sequence[Bind], namespace_for: Callable[[Ids], int]) -> list[tuple[Bind, int]]:
+    """A detached mount for each bind that is there.
+
+    Args:
+        namespace_for: the user namespace that maps an owner to the command's user.
+
+    Raises ``OSError``: one that must be there is not, or is another object than the one that was granted.
+    """
+    trees: list[tuple[Bind, int]] = []
+    for bind in binds:
+        try:
+            # A link may lead to what is known by its identity; nothing else is looked for behind one.
+            follow = 0 if bind.identity is not None else c.O_NOFOLLOW
+            source = os.open(bind.source, c.O_PATH | c.O_CLOEXEC | follow)
+        except OSError:
+            if bind.identity is not None:
+                raise
+            continue  # a file of the system that is gone, or that this user may not reach
+        try:
+            status = os.fstat(source)
+            if bind.identity not in (None, (status.st_dev, status.st_ino)):
+                raise OSError(errno.ESTALE, "another directory is there now", bind.source)
+            tree = mounts.clone_tree(source, b"")
+        finally:
+            os.close(source)
+        trees.append((bind, tree))
+        mounts.set_attributes(tree, _attributes(bind))
+        if bind.owner is not None:
+            mounts.set_attributes(tree, Attribute.IDMAP, user_namespace=namespace_for(bind.owner))
+    return trees
+
+
+def _attributes(bind: Bind) -> Attribute:
+    if bind.device:
+        return Attribute.NOSUID | Attribute.NOEXEC
+    attributes = Attribute.NOSUID | Attribute.NODEV
+    return attributes if bind.writable else attributes | Attribute.RDONLY
+
+
+def build(
+    profile: CellProfile,
+    trees: Trees,
+    protected: Mapping[str, ProtectedIndex],
+    *,
+    staging: str = "/tmp",  # noqa: S108
+) -> tuple[str, ...]:
+    """Make the root and move into it. For a process that is alone in its mount namespace.
+
+    Args:
+        trees: from `open_trees`, opened before anything here could hide them.
+        protected: the index of each root, by its name.
+        staging: a directory to begin on; what is mounted there is the root in the end.
+
+    Returns: what this machine does not allow, as codes: ``proc``.
+
+    Raises ``OSError``.
+    """
+    mounts.make_private()
+    quiet = mounts.MS_NOSUID | mounts.MS_NODEV
+    mounts.mount("tmpfs", staging, quiet, "mode=0755,size=4m,nr_inodes=16384")
+    os.chdir(staging)
+    for name, content in profile.links:
+        os.symlink(content, f".{name}")
+    own = f"size={profile.memory_bytes},nr_inodes=1048576"
+    steps: dict[str, Callable[[str], None]] = {
+        TEMPORARY: lambda point: mounts.mount("tmpfs", point, quiet, f"mode=1777,{own}"),
+        SHARED_MEMORY: lambda point: mounts.mount("tmpfs", point, quiet, f"mode=1777,{own}"),
+        HOME: lambda point: mounts.mount("tmpfs", point, quiet, f"mode=0700,{own}"),
+    }
+    files: set[str] = set()
+    for bind, tree in trees:
+        steps[bind.target] = lambda point, tree=tree: mounts.attach(tree, c.AT_FDCWD, os.fsencode(point))
+        if not stat.S_ISDIR(os.fstat(tree).st_mode):
+            files.add(bind.target)
+    missing = _mount_proc()
+    # An outer place before those inside it: it would hide them.
+    for target in sorted(steps, key=lambda path: path.split("/")):
+        _make_point(f".{target}", directory=target not in files)
+        steps[target](f".{target}")
+    for link, content in DEVICE_LINKS:
+        os.symlink(content, f".{link}")
+    for path, content in profile.files:
+        _write(f".{path}", content)
+    _make_masks()
+    for root in profile.roots:
+        _protect(f".{root.path}", protected[root.name])
+    mounts.pivot_here()
+    _make_root_read_only()
+    return missing
+
+
+def _mount_proc() -> tuple[str, ...]:
+    """Before the old root goes: a new procfs is refused where none is visible any more."""
+    os.mkdir("proc", 0o555)
+    quiet = mounts.MS_NOSUID | mounts.MS_NODEV | mounts.MS_NOEXEC
+    try:
+        mounts.mount("proc", "proc", quiet)
+    except PermissionError:
+        return ("proc",)  # parts of the host's are covered, as in containers; then a new one would uncover them
+    system = mounts.clone_tree(c.AT_FDCWD, b"proc/sys")
+    mounts.set_attributes(system, Attribute.RDONLY)
+    mounts.attach(system, c.AT_FDCWD, b"proc/sys")
+    os.close(system)
+    return ()
+
+
+def _make_point(path: str, *, directory: bool) -> None:
+    """Something to mount on. Inside another bind it is there already, or the bind is writable and of our own."""
+    parent = os.path.dirname(path) if not directory else path
+    if not os.path.isdir(parent):
+        os.makedirs(parent, 0o755, exist_ok=True)
+    if not directory and not os.path.lexists(path):
+        _write(path, "")
+
+
+def _write(path: str, content: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    try:
+        os.write(descriptor, content.encode("utf-8", "surrogateescape"))
+    finally:
+        os.close(descriptor)
+
+
+def _make_masks() -> None:
+    os.makedirs(f"{_MASKS}/directory")
+    _write(f"{_MASKS}/file", "")
+    # Not /dev/null: that would read as an empty file, and a program would take it for one.
+    os.chmod(f"{_MASKS}/file", 0)
+    os.chmod(f"{_MASKS}/directory", 0)
+
+
+def _protect(root: str, index: ProtectedIndex) -> None:
+    """Cover the protected names of one root, outer ones first: a bind of a directory onto itself is looked through."""
+    covers: dict[str, tuple[Identity, Protection]] = {
+        name: (identity, Protection.NAME) for name, identity in zip(index.directories, index.pinned, strict=True)
+    }
+    covers |= {each.name: (each.identity, each.protection) for each in index.names if each.kind is not Kind.LINK}
+    for name in sorted(covers, key=lambda path: path.split("/")):
+        directory = os.open(root, c.O_PATH | c.O_DIRECTORY | c.O_CLOEXEC)
+        try:
+            _cover(directory, name, *covers[name])
+        finally:
+            os.close(directory)
+
+
+def _cover(root: int, name: str, identity: Identity, protection: Protection) -> None:
+    target = openat2(root, os.fsencode(name), _BENEATH)
+    try:
+        status = os.fstat(target)
+        # The mount is put on this object, whatever its name leads to later, so it must be the one that was judged.
+        if (status.st_dev, status.st_ino) != (identity.device, identity.inode):
+            raise OSError(errno.ESTALE, "a protected name was replaced", name)
+        if protection is Protection.DENY:
+            mask = f"{_MASKS}/directory" if stat.S_ISDIR(status.st_mode) else f"{_MASKS}/file"
+            tree = mounts.clone_tree(c.AT_FDCWD, os.fsencode(mask))
+        else:
+            tree = mounts.clone_tree(target, b"")
+        try:
+            if protection is not Protection.NAME:
+                mounts.set_attributes(tree, Attribute.RDONLY)
+            mounts.attach(tree, target, b"")
+        finally:
+            os.close(tree)
+    finally:
+        os.close(target)
+
+
+def _make_root_read_only() -> None:
+    root = os.open("/", c.O_PATH | c.O_CLOEXEC)
+    try:
+        mounts.set_attributes(root, Attribute.RDONLY, recursive=False)
+    finally:
+        os.close(root)

@@ -1,0 +1,202 @@
+"""From a command of the policy and what this machine offers to the profile of its cells. Pure: opens nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from fsserver.kernel.features import Features
+from fsserver.kernel.landlock import AccessFs, AccessNet
+from fsserver.kernel.seccomp import Instruction
+from fsserver.policy.compiled import Command, Layer, Mode, Network, PinnedProgram, Program
+from fsserver.sandbox.cell_profile import (
+    HOME,
+    SHARED_MEMORY,
+    TEMPORARY,
+    Bind,
+    CellProfile,
+    CellRoot,
+    Ids,
+    User,
+)
+from fsserver.sandbox.command_filter import command_filter
+from fsserver.sandbox.downgrade import downgrade
+from fsserver.sandbox.host import Host
+from fsserver.sandbox.profile import NamedRule, Ruleset
+
+EXECUTE: Final = AccessFs.EXECUTE | AccessFs.READ_FILE | AccessFs.READ_DIR
+# All that a program does to files, in a root or in its own directories. Not device files: it may make none.
+CHANGE: Final = (
+    EXECUTE
+    | AccessFs.WRITE_FILE
+    | AccessFs.TRUNCATE
+    | AccessFs.REMOVE_DIR
+    | AccessFs.REMOVE_FILE
+    | AccessFs.MAKE_DIR
+    | AccessFs.MAKE_REG
+    | AccessFs.MAKE_SYM
+    | AccessFs.MAKE_SOCK
+    | AccessFs.MAKE_FIFO
+    | AccessFs.REFER
+)
+DEVICE: Final = AccessFs.READ_FILE | AccessFs.WRITE_FILE
+READ: Final = AccessFs.READ_FILE | AccessFs.READ_DIR
+
+USER_NAME: Final = "user"
+
+
+@dataclass(frozen=True, slots=True)
+class RootFacts:
+    """A root as it was opened.
+
+    Attributes:
+        path: absolute, without links.
+        identity: device and inode.
+        owner: whose directory it is.
+        protected: the policy has rules for names in it.
+    """
+
+    name: str
+    path: str
+    identity: tuple[int, int]
+    owner: Ids
+    protected: bool
+
+
+def plan_cell(
+    command: Command,
+    *,
+    layer: Layer,
+    roots: Mapping[str, RootFacts],
+    host: Host,
+    user: User | None,
+    mapped: bool,
+    kept_home: tuple[str, Ids] | None,
+    features: Features,
+) -> CellProfile:
+    """The profile of ``command``'s cells in ``layer``.
+
+    Args:
+        user: who the command is; None to stay who the launcher is.
+        mapped: the owner of each root is shown as that user, by mapped mounts.
+        kept_home: the directory that is kept for it and its owner, where it has one.
+    """
+    granted = [(roots[name], mode is Mode.RW) for name, mode in command.roots.items()]
+    full = layer is Layer.FULL
+    own_network = full and command.network is Network.NONE
+    inside = user.inside if user is not None else (0, 0)
+    binds = _binds(command, granted, host, mapped=mapped, kept_home=kept_home)
+    return CellProfile(
+        layer=layer,
+        user=user,
+        roots=tuple(CellRoot(root.name, root.path, writable) for root, writable in granted),
+        binds=binds if full else (),
+        links=host.links if full else (),
+        files=_files(inside) if full else (),
+        home=kept_home[0] if kept_home is not None else None,
+        git_config=git_config(host.git_identity),
+        own_network=own_network,
+        ruleset=_ruleset(command, granted, binds, features, full=full),
+        filter=_filter(command, features, full=full),
+        memory_bytes=command.limits.memory_bytes,
+        processes=command.limits.processes,
+    )
+
+
+def _filter(command: Command, features: Features, *, full: bool) -> tuple[Instruction, ...]:
+    if not features.seccomp:
+        return ()
+    return command_filter(
+        features.machine,
+        # In a network namespace of its own a command may serve and ask itself.
+        internet=full or command.network is Network.FULL,
+        unix_sockets=command.unix_sockets,
+        own_namespaces=full,
+    )
+
+
+def _binds(
+    command: Command,
+    roots: Sequence[tuple[RootFacts, bool]],
+    host: Host,
+    *,
+    mapped: bool,
+    kept_home: tuple[str, Ids] | None,
+) -> tuple[Bind, ...]:
+    etc = (*host.etc, *host.network_etc) if command.network is Network.FULL else host.etc
+    binds = [Bind(path, path, writable=False) for path in (*host.directories, *command.runtime)]
+    binds += _program(command.program, host)
+    binds += [Bind(source, target, writable=False) for target, source in etc]
+    binds += [Bind(path, path, writable=True, device=True) for path in host.devices]
+    if kept_home is not None:
+        path, owner = kept_home
+        binds.append(Bind(path, HOME, writable=True, owner=owner if mapped else None))
+    binds += [
+        Bind(root.path, root.path, writable, root.identity, owner=root.owner if mapped else None)
+        for root, writable in roots
+    ]
+    # An outer directory first, or it would hide what was put inside it. Of two on one place the later is meant.
+    by_target = {bind.target: bind for bind in binds}
+    return tuple(by_target[target] for target in sorted(by_target, key=lambda path: path.split("/")))
+
+
+def _program(program: Program, host: Host) -> list[Bind]:
+    """The program's installation and, where its name is not one of the system's, its file."""
+    if not isinstance(program, PinnedProgram):
+        return []
+    binds = [Bind(program.prefix, program.prefix, writable=False)] if program.prefix is not None else []
+    seen = [*host.directories, *(link for link, _ in host.links), *(bind.target for bind in binds)]
+    if not any(program.path.startswith(f"{directory}/") for directory in seen):
+        binds.append(Bind(program.path, program.path, writable=False, identity=(program.device, program.inode)))
+    return binds
+
+
+def _files(inside: Ids) -> tuple[tuple[str, str], ...]:
+    uid, gid = inside
+    return (
+        ("/etc/passwd", f"{USER_NAME}:x:{uid}:{gid}::{HOME}:/bin/sh\n"),
+        ("/etc/group", f"{USER_NAME}:x:{gid}:\n"),
+    )
+
+
+def git_config(identity: tuple[str, str]) -> str:
+    """What git needs to know: who commits, and that a root is its user's although another owner may be shown."""
+    name, address = identity
+    return (
+        f'[user]\n\tname = "{name or USER_NAME}"\n\temail = "{address or USER_NAME + "@localhost"}"\n'
+        '[safe]\n\tdirectory = "*"\n'
+    )
+
+
+def _ruleset(
+    command: Command,
+    roots: Sequence[tuple[RootFacts, bool]],
+    binds: Sequence[Bind],
+    features: Features,
+    *,
+    full: bool,
+) -> Ruleset:
+    enforceable = downgrade(features.landlock_abi, seccomp=features.seccomp)
+    fs = enforceable.fs
+    rights = {
+        bind.target if full else bind.source: DEVICE if bind.device else CHANGE if bind.writable else EXECUTE
+        for bind in binds
+    }
+    if full:
+        rights |= dict.fromkeys((HOME, TEMPORARY, SHARED_MEMORY), CHANGE)
+        # Nothing but binds and directories of its own is below its root, so it may see what these are called.
+        rights |= {"/etc": READ, "/": AccessFs.READ_DIR}
+    else:
+        rights |= {"/etc/passwd": READ, "/etc/group": READ}
+    rights["/proc"] = READ
+    required = {root.path for root, _ in roots}
+    unreachable = command.network is Network.NONE and not full
+    return Ruleset(
+        abi=enforceable.abi,
+        handled_fs=fs,
+        handled_net=enforceable.net if unreachable else AccessNet(0),
+        scoped=enforceable.scoped,
+        descriptors=(),
+        paths=tuple(NamedRule(path, access & fs, required=path in required) for path, access in rights.items()),
+    )

@@ -1,0 +1,255 @@
+"""What cells are made of: profiles, users, groups, directories, protected names; and making one. For the launcher."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+from collections.abc import Mapping
+from typing import Final
+
+from fsserver.errors import CommandUnconfined, SandboxSetupError
+from fsserver.kernel import constants as c
+from fsserver.kernel import namespaces
+from fsserver.kernel.features import Features
+from fsserver.kernel.namespaces import Namespace
+from fsserver.policy.compiled import Command, Home, Layer, PinnedProgram
+from fsserver.policy.decision import may_contain_protected
+from fsserver.sandbox import cell, cell_mounts, messages
+from fsserver.sandbox.bootstrap import Bootstrap
+from fsserver.sandbox.cell import Blueprint, Scratch
+from fsserver.sandbox.cell_plan import USER_NAME, RootFacts, plan_cell
+from fsserver.sandbox.cell_profile import CellProfile, Ids
+from fsserver.sandbox.cgroup import Groups
+from fsserver.sandbox.host import look_around
+from fsserver.sandbox.pool import Cell, Generation, Pool
+from fsserver.sandbox.profile import available_layer
+from fsserver.sandbox.protected import ProtectedIndex, ProtectedName
+from fsserver.sandbox.quarantine import Quarantine
+from fsserver.sandbox.users import NOBODY_ELSE, Maps, choose
+
+_PATH: Final = "/usr/local/bin:/usr/bin:/bin"
+_FULL: Final = Namespace.USER | Namespace.MOUNT | Namespace.PID | Namespace.IPC | Namespace.UTS | Namespace.CGROUP
+
+
+class Factory:
+    """Holds what all cells share. For the launcher's one thread.
+
+    Attributes:
+        indexes: of the protected names of each root, by its name.
+        spellings: the absolute paths of each root, as clients know them.
+
+    Raises:
+        SandboxSetupError: a root is not what the server opened.
+    """
+
+    def __init__(self, start: Bootstrap, features: Features) -> None:
+        self.policy = start.policy
+        self._start = start
+        self._features = features
+        self._host = look_around(start.home)
+        self._ids: Ids = (os.geteuid(), os.getegid())
+        self._maps = Maps((NOBODY_ELSE, NOBODY_ELSE))
+        self._groups = Groups.open(start.run_id)
+        self._numbers = itertools.count(1)
+        self._missing: set[str] = set()
+        self._environments = {name: self._environment(each) for name, each in self.policy.commands.items()}
+        self._commands_of: dict[CellProfile, dict[str, Command]] = {}
+        self._scratch = f"{self.policy.state}/cells/{start.run_id}"
+        used = {root for command in self.policy.commands.values() for root in command.roots}
+        self.spellings = {root.name: root.spellings for root in start.roots}
+        self.indexes: dict[str, ProtectedIndex] = {}
+        self._roots: dict[str, RootFacts] = {}
+        rules = {root.name: root for root in self.policy.roots}
+        for root in start.roots:
+            if root.name not in used:
+                continue
+            descriptor = os.open(root.path, c.O_PATH | c.O_DIRECTORY | c.O_CLOEXEC)
+            status = os.fstat(descriptor)
+            if (status.st_dev, status.st_ino) != root.identity:
+                raise SandboxSetupError(f'The root "{root.name}" was replaced while the server started.')
+            owner = (status.st_uid, status.st_gid)
+            protected = may_contain_protected(rules[root.name])
+            self._roots[root.name] = RootFacts(root.name, root.path, root.identity, owner, protected)
+            self.indexes[root.name] = ProtectedIndex(rules[root.name], descriptor, folds=root.folds)
+
+    def pools(self, layer: Layer) -> dict[str, Pool]:
+        """A pool for each command, the same one for commands whose cells are alike.
+
+        Raises:
+            SandboxSetupError: this machine does not have the layer, or a command could only run as root.
+        """
+        if (
+            layer is not Layer.NONE
+            and available_layer(self._features.landlock_abi, seccomp=self._features.seccomp) is Layer.NONE
+        ):
+            raise SandboxSetupError("the kernel has no Landlock of ABI 3, or no seccomp")
+        pools: dict[CellProfile, Pool] = {}
+        self._commands_of = {}
+        by_name: dict[str, Pool] = {}
+        for command in self.policy.commands.values():
+            profile = self._profile(command, layer)
+            pool = pools.setdefault(profile, Pool(profile))
+            self._commands_of.setdefault(profile, {})[command.name] = command
+            by_name[command.name] = pool
+        return by_name
+
+    def _profile(self, command: Command, layer: Layer) -> CellProfile:
+        roots = [self._roots[name] for name in command.roots]
+        root = self._ids[0] == 0
+        mapped = root and layer is Layer.FULL and all(self._maps.can_map(each.path, each.owner) for each in roots)
+        user = choose(
+            self._ids,
+            [each.owner for each in roots],
+            mapped=mapped,
+            accept_uid0=self.policy.sandbox.accept_uid0,
+        )
+        home: tuple[str, Ids] | None = None
+        if command.home is Home.KEPT:
+            path = self._keep(f"{self.policy.state}/homes/{self.policy.name}/{command.name}")
+            if user is not None and not mapped:
+                os.chown(path, *user.outside)
+            home = (path, self._ids)
+        return plan_cell(
+            command,
+            layer=layer,
+            roots=self._roots,
+            host=self._host,
+            user=user,
+            mapped=mapped,
+            kept_home=home,
+            features=self._features,
+        )
+
+    def _environment(self, command: Command) -> dict[str, str]:
+        """Everything but HOME and TMPDIR, which depend on the layer."""
+        program = command.program
+        path = _PATH
+        if isinstance(program, PinnedProgram) and program.prefix is not None:
+            path = f"{program.prefix}/bin:{path}"
+        passed = {name: self._start.environment[name] for name in command.passed if name in self._start.environment}
+        user = {"USER": USER_NAME, "LOGNAME": USER_NAME, "LANG": "C.UTF-8"}
+        return {"PATH": path, **user, **command.environment, **passed}
+
+    def writable_roots(self) -> bool:
+        """Whether some command may write to some root."""
+        return any(root.writable for profile in self._commands_of for root in profile.roots)
+
+    def open_quarantine(self) -> Quarantine:
+        """Where protected names go that commands make."""
+        return Quarantine.open(self.policy.state, self._start.run_id)
+
+    # --- Protected names
+
+    def refresh(self, profile: CellProfile) -> None:
+        """Look what is protected now. Raises `SandboxSetupError`: too much to look through, or too many names."""
+        for root in profile.roots:
+            self.indexes[root.name].refresh()
+            self.indexes[root.name].require_few()
+
+    def generation(self, profile: CellProfile) -> Generation:
+        return tuple(self.indexes[root.name].generation for root in profile.roots)
+
+    def names(self, profile: CellProfile) -> dict[str, tuple[ProtectedName, ...]]:
+        return {root.name: self.indexes[root.name].names for root in profile.roots}
+
+    def require_protection(self, profile: CellProfile) -> None:
+        """Refuse a command whose roots have protected names where nothing can hide them from it.
+
+        Raises:
+            CommandUnconfined: and the policy does not accept that.
+        """
+        if profile.layer is Layer.FULL or self.policy.sandbox.accept_unprotected:
+            return
+        for root in profile.roots:
+            if self._roots[root.name].protected:
+                raise CommandUnconfined(
+                    f'This machine has no user namespaces, so protected names in the root "{root.name}" cannot be kept '
+                    "from commands.",
+                    allowed_instead="file tools; commands, if the policy says `sandbox: {accept_unprotected: true}`",
+                )
+
+    # --- Cells
+
+    def build(self, pool: Pool) -> Cell:
+        """Begin to make a cell. It says by itself when it is ready, or what failed. Raises ``OSError``."""
+        profile = pool.profile
+        full = profile.layer is Layer.FULL
+        scratch = None if full else self._make_scratch(profile)
+        here = cell_mounts.open_trees(profile.binds, self._maps.namespace_for) if full and self._ids[0] == 0 else None
+        blueprint = Blueprint(profile, self._commands_of[profile], self._environments, self.indexes, here, scratch)
+        ours, theirs = messages.pair()
+        leaf = self._groups.leaf(profile.memory_bytes, profile.processes)
+        try:
+            pid = namespaces.fork_into(self._namespaces(profile))
+            if pid == 0:
+                cell.live(blueprint, theirs)
+        finally:
+            theirs.close()
+            for _, tree in here or ():
+                os.close(tree)
+        made = Cell(pool, pid, os.pidfd_open(pid), ours, self.generation(profile), leaf, scratch)
+        if leaf is not None:
+            leaf.enter(pid)
+        if full and profile.user is not None:
+            namespaces.map_user(str(pid), profile.user.inside, profile.user.outside, keep_groups=True)
+        messages.send(ours, ["go"])
+        return made
+
+    def _namespaces(self, profile: CellProfile) -> Namespace:
+        if profile.layer is not Layer.FULL:
+            return Namespace(0)
+        return _FULL | Namespace.NET if profile.own_network else _FULL
+
+    def clear(self, ended: Cell) -> None:
+        """Take away what was made for a cell that is gone."""
+        if ended.leaf is not None:
+            ended.leaf.remove()
+        if ended.scratch is not None:
+            shutil.rmtree(os.path.dirname(ended.scratch.home), ignore_errors=True)
+
+    def close(self) -> None:
+        """Take away what was made for all of them."""
+        self._groups.close()
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def note(self, missing: list[str]) -> None:
+        """What a cell could not have on this machine, by its code."""
+        self._missing.update(missing)
+
+    def gaps(self, layer: Layer) -> list[str]:
+        """What the layer does not stop here, each completing "not enforced: …"."""
+        texts = list(_GAPS[layer])
+        if "proc" in self._missing:
+            texts.append(
+                "limits of memory and processes that need /proc: this machine does not let a cell mount its own"
+            )
+        return texts
+
+    def _make_scratch(self, profile: CellProfile) -> Scratch:
+        base = self._keep(f"{self._scratch}/{next(self._numbers)}")
+        made = Scratch(os.path.join(base, "home"), os.path.join(base, "tmp"))
+        for path in (made.home, made.temporary):
+            os.mkdir(path, 0o700)
+            if profile.user is not None:
+                os.chown(path, *profile.user.outside)
+        if profile.user is not None:
+            os.chmod(base, 0o711)  # noqa: S103 - the command only passes through
+        return made
+
+    def _keep(self, path: str) -> str:
+        os.makedirs(path, 0o700, exist_ok=True)
+        return os.path.realpath(path)
+
+
+_GAPS: Final[Mapping[Layer, tuple[str, ...]]] = {
+    Layer.FULL: (),
+    Layer.LANDLOCK: (
+        "protected names inside a root: what may be read or written in a root, may be whatever its name",
+        "names, sizes, times and attributes of files outside the roots can be seen",
+        "mode, owner, times and attributes of files outside the roots that belong to the same user can be changed",
+        "names and command lines of other processes can be seen",
+        "the number of processes, where there is no control group: it is sampled",
+    ),
+    Layer.NONE: ("anything: a command can do what this user can do",),
+}

@@ -1,0 +1,447 @@
+"""The launcher: a process of its own that makes cells and hands them the server's requests. One thread, started first.
+
+*Trust.* The policy was sealed before the server heard of any client. What the server asks for afterwards is hostile:
+each request is judged here again. What a cell says of its command's end is believed as far as it can be.
+
+*Invariant.* Nothing is run but a command of the policy with arguments that its rules accept, in a cell of its own
+profile, with three pipes and nothing else of the server's. When the server is gone, so is all that was started.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import gc
+import os
+import select
+import signal
+import socket
+import stat
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final, NoReturn
+
+from fsserver.errors import FsserverError, SandboxSetupError
+from fsserver.kernel import process
+from fsserver.kernel.features import probe
+from fsserver.policy.arguments import judge_call
+from fsserver.policy.compiled import Effect, Layer
+from fsserver.sandbox import bootstrap, messages
+from fsserver.sandbox.cgroup import Leaf
+from fsserver.sandbox.factory import Factory
+from fsserver.sandbox.messages import PeerGoneError
+from fsserver.sandbox.pool import Cell, Job, Pool
+from fsserver.sandbox.protected import Kind, Protection
+from fsserver.sandbox.quarantine import Quarantine
+from fsserver.sandbox.runner import EndedBy
+from fsserver.sandbox.supervisor import GRACE_S
+
+MOST_RUNNING: Final = 256
+MOST_NAMED: Final = 20
+PATIENCE_S: Final = 5.0
+"""How long after the last moment of its command a cell may take to say so."""
+_END_S: Final = 5.0
+
+
+def main(policy: int, server: int) -> NoReturn:
+    """Serve the process at the other end of the descriptor ``server`` until it is gone.
+
+    Args:
+        policy: a descriptor of what `bootstrap.write` made.
+    """
+    _leave_the_terminal()
+    with socket.socket(fileno=server) as connection:
+        launcher = Launcher(connection, Factory(bootstrap.read(policy), probe()))
+        os.close(policy)
+        try:
+            launcher.run()
+        except PeerGoneError:
+            pass
+        finally:
+            launcher.end()
+    os._exit(0)
+
+
+def _leave_the_terminal() -> None:
+    """A Ctrl-C is for the server, which then ends this process by closing its connection."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_IGN)
+    process.set_no_new_privs()
+    process.set_not_dumpable()
+
+
+class Launcher:
+    """The loop and what it does about each event."""
+
+    def __init__(self, server: socket.socket, factory: Factory) -> None:
+        self._server = server
+        self._factory = factory
+        self._policy = factory.policy
+        self._pools: list[Pool] = []
+        self._pool_of: dict[str, Pool] = {}
+        self._cells: dict[int, Cell] = {}
+        self._poller = select.poll()
+        self._quarantine: Quarantine | None = None
+
+    def run(self) -> None:
+        """Say which layer there is, then serve. Raises `PeerGoneError` when the server is gone."""
+        layer, why = self._begin()
+        messages.send(self._server, ["hello", layer, why, *self._factory.gaps(layer)])
+        self._poller.register(self._server, select.POLLIN)
+        gc.collect()
+        gc.freeze()  # what is shared with every cell from now on is not looked at again, in any of them
+        gc.disable()
+        while True:
+            self._refill()
+            for descriptor, _ in self._poller.poll(self._patience_ms()):
+                self._handle(descriptor)
+            self._kill_the_late()
+
+    def end(self) -> None:
+        """Kill every cell, wait until they are gone, and take their groups and directories away."""
+        deadline = time.monotonic() + _END_S
+        while self._cells and time.monotonic() < deadline:
+            for cell in set(self._cells.values()):
+                cell.kill()
+            for cell in set(self._cells.values()):
+                ready, _, _ = select.select([cell.pidfd], [], [], max(0.0, deadline - time.monotonic()))
+                if ready:
+                    self._bury(cell)
+        self._factory.close()
+
+    # --- Before the first request
+
+    def _begin(self) -> tuple[Layer, str]:
+        """The strongest layer that works here, tried with a real cell, and why no command can be run, or nothing."""
+        why = ""
+        order = (Layer.FULL, Layer.LANDLOCK, Layer.NONE)
+        require = self._policy.sandbox.require
+        for layer in order[: order.index(require) + 1]:
+            trouble = self._try(layer)
+            if trouble is None:
+                if self._factory.writable_roots():
+                    self._quarantine = self._factory.open_quarantine()
+                return layer, ""
+            why = why or trouble
+        return Layer.NONE, f"The policy requires sandbox layer {require}, and this machine does not give it: {why}"
+
+    def _try(self, layer: Layer) -> str | None:
+        """Make a pool for each profile in this layer and one cell for the first of them. None, or what failed."""
+        try:
+            pools = self._factory.pools(layer)
+            first = next(iter(pools.values()))
+            self._factory.refresh(first.profile)
+            cell = self._build(first)
+        except (FsserverError, OSError) as error:
+            return getattr(error, "message", None) or str(error)
+        ready, _, _ = select.select([cell.control], [], [], _END_S)
+        trouble: str | None = "a cell did not become ready"
+        if ready:
+            trouble = self._hear_of_building(cell)
+        if trouble is not None:
+            self._discard(cell)
+            return trouble
+        self._pool_of = pools
+        self._pools = list(dict.fromkeys(pools.values()))
+        return None
+
+    # --- The loop's parts
+
+    def _handle(self, descriptor: int) -> None:
+        if descriptor == self._server.fileno():
+            self._hear_server()
+            return
+        cell = self._cells.get(descriptor)
+        if cell is None:
+            return  # it ended while this round's events were handled
+        if descriptor == cell.pidfd:
+            self._gone(cell)
+        elif cell.job is None:
+            self._hear_of_building(cell)
+            self._serve_waiting(cell.pool)
+        else:
+            self._hear_of_end(cell)
+
+    def _patience_ms(self) -> float | None:
+        now = time.monotonic()
+        moments = [cell.kill_at for cell in set(self._cells.values()) if cell.kill_at is not None]
+        moments += [pool.next_build() for pool in self._pools if pool.next_build() > now]
+        return max(0.0, min(moments) - now) * 1000 + 1 if moments else None
+
+    def _kill_the_late(self) -> None:
+        now = time.monotonic()
+        for cell in set(self._cells.values()):
+            if cell.kill_at is not None and now >= cell.kill_at:
+                cell.kill()
+                cell.kill_at = now + PATIENCE_S
+
+    def _refill(self) -> None:
+        now = time.monotonic()
+        for pool in self._pools:
+            if pool.waiting and now < pool.not_before:
+                self._give_up(pool)
+            while pool.wanted(now) > 0:
+                try:
+                    self._factory.refresh(pool.profile)
+                    self._build(pool)
+                except (FsserverError, OSError) as error:
+                    pool.failed(getattr(error, "message", None) or str(error))
+                    self._give_up(pool)
+
+    def _give_up(self, pool: Pool) -> None:
+        while pool.waiting:
+            self._fail(
+                pool.waiting.popleft(), "sandbox.setup", f"The command's sandbox could not be made: {pool.trouble}."
+            )
+
+    # --- Requests
+
+    def _hear_server(self) -> None:
+        fields, pipes = messages.receive(self._server)
+        match fields:
+            case ["run", number, command, root, directory, timeout, *arguments]:
+                job = Job(number, command, [command, root, directory, timeout, *arguments], pipes, _number(timeout))
+                try:
+                    self._accept(job, root, directory, arguments)
+                except FsserverError as error:
+                    self._fail(job, error.code, error.message, error.rule or "", error.allowed_instead or "")
+                except (OSError, ValueError) as error:
+                    self._fail(job, "sandbox.setup", f"The command could not be started: {error}.")
+            case ["stop", number, why] if not pipes:
+                self._stop(number, EndedBy(why))
+            case _:
+                messages.close(pipes)
+                raise PeerGoneError  # not the server that started this process
+
+    def _accept(self, job: Job, root: str, directory: str, arguments: Sequence[str]) -> None:
+        """Judge the request as the server's gate did, and hand it to a cell, now or when there is one."""
+        judgement = judge_call(
+            self._policy.commands,
+            job.command,
+            arguments,
+            directory=(root, directory),
+            spellings=self._factory.spellings,
+        )
+        if judgement.effect is Effect.DENY:
+            raise SandboxSetupError(f"The launcher refuses what the gate allowed: {judgement.reason}")
+        _require_pipes(job.pipes)
+        if sum(cell.job is not None for cell in set(self._cells.values())) >= MOST_RUNNING:
+            raise SandboxSetupError("Too many commands are running.", allowed_instead="again when one has ended")
+        pool = self._pool_of[job.command]
+        self._factory.require_protection(pool.profile)
+        self._factory.refresh(pool.profile)
+        job.before = self._factory.names(pool.profile)
+        pool.drop_older(self._factory.generation(pool.profile))
+        cell = pool.take()
+        if cell is not None:
+            self._hand_over(cell, job)
+            return
+        pool.waiting.append(job)
+        pool.not_before = 0.0  # somebody waits: try at once, and tell what fails
+
+    def _serve_waiting(self, pool: Pool) -> None:
+        pool.drop_older(self._factory.generation(pool.profile))
+        while pool.waiting and pool.ready:
+            self._hand_over(pool.ready.popleft(), pool.waiting.popleft())
+
+    def _hand_over(self, cell: Cell, job: Job) -> None:
+        cell.job = job
+        cell.pool.begun()
+        if job.kill_after_s is not None:
+            cell.kill_at = time.monotonic() + job.kill_after_s + GRACE_S + PATIENCE_S
+        with suppress(PeerGoneError):  # then its end is heard of
+            messages.send(cell.control, ["run", *job.fields], job.pipes)
+        messages.close(job.pipes)
+        job.pipes = []
+
+    def _stop(self, number: str, why: EndedBy) -> None:
+        for pool in self._pools:
+            for job in [each for each in pool.waiting if each.number == number]:
+                pool.waiting.remove(job)
+                self._fail(job, "request.cancelled", "The command was cancelled before it began.")
+        for cell in set(self._cells.values()):
+            if cell.job is not None and cell.job.number == number and not cell.answered:
+                with suppress(PeerGoneError):
+                    messages.send(cell.control, ["stop", why])
+                cell.kill_at = time.monotonic() + GRACE_S + PATIENCE_S
+
+    # --- Cells
+
+    def _build(self, pool: Pool) -> Cell:
+        cell = self._factory.build(pool)
+        pool.building.append(cell)
+        self._cells[cell.pidfd] = cell
+        self._cells[cell.control.fileno()] = cell
+        self._poller.register(cell.pidfd, select.POLLIN)
+        self._poller.register(cell.control, select.POLLIN)
+        return cell
+
+    def _hear_of_building(self, cell: Cell) -> str | None:
+        """None if it is ready, else what failed."""
+        try:
+            fields, descriptors = messages.receive(cell.control)
+            messages.close(descriptors)
+        except PeerGoneError:
+            fields = ["broken", "it ended"]
+        pool = cell.pool
+        if fields[0] == "ready" and cell in pool.building:
+            cell.ready = True
+            pool.building.remove(cell)
+            pool.ready.append(cell)
+            pool.built()
+            self._factory.note(fields[1:])
+            return None
+        self._unwatch(cell)
+        if cell in pool.building or cell in pool.ready:
+            pool.forget(cell)
+            pool.failed(fields[-1])
+        cell.kill()
+        return fields[-1]
+
+    def _hear_of_end(self, cell: Cell) -> None:
+        """What a cell with a command says is its last word."""
+        try:
+            fields, descriptors = messages.receive(cell.control)
+            messages.close(descriptors)
+        except PeerGoneError:
+            self._unwatch(cell)
+            return  # how it ended is known when it is reaped
+        self._unwatch(cell)
+        self._answer(cell, fields)
+
+    def _answer(self, cell: Cell, fields: Sequence[str]) -> None:
+        job = cell.job
+        if job is None or cell.answered:
+            return
+        cell.answered = True
+        cell.pool.ended()
+        cell.kill_at = time.monotonic() + PATIENCE_S
+        moved, lost = self._put_away(cell, job)
+        match fields:
+            case ["ended", status, ended_by, duration, cpu, peak]:
+                if cell.leaf is not None:
+                    peak = str(cell.leaf.peak_bytes() or peak)
+                    if not ended_by and status != "0":
+                        ended_by = _limit_of_group(cell.leaf)
+                masked = self._masked(job) if status != "0" else []
+                self._say(
+                    [
+                        "ended",
+                        job.number,
+                        status,
+                        ended_by,
+                        duration,
+                        cpu,
+                        peak,
+                        str(len(moved)),
+                        str(len(lost)),
+                        *moved,
+                        *lost,
+                        *masked,
+                    ]
+                )
+            case ["failed", code, word]:
+                self._fail(job, code, word)
+            case _:
+                self._fail(job, "sandbox.setup", "The command's sandbox broke.")
+
+    def _gone(self, cell: Cell) -> None:
+        """A cell's process has ended."""
+        job = cell.job
+        if job is not None and not cell.answered:
+            # Its first process was killed: by this launcher, because it was late, or by the kernel for its memory.
+            killed = EndedBy.MEMORY if cell.leaf is not None and cell.leaf.oom_killed() else EndedBy.TIME
+            late = cell.kill_at is not None and time.monotonic() >= cell.kill_at - PATIENCE_S
+            reason = killed if killed is EndedBy.MEMORY or late else ""
+            self._answer(cell, ["ended", str(-signal.SIGKILL), reason, "0", "0", "0"])
+        elif job is None and (cell in cell.pool.building or cell in cell.pool.ready):
+            cell.pool.failed("a cell ended before it was used")
+        self._bury(cell)
+
+    def _bury(self, cell: Cell) -> None:
+        self._unwatch(cell)
+        with suppress(KeyError):
+            self._poller.unregister(cell.pidfd)
+        self._cells.pop(cell.pidfd, None)
+        cell.pool.forget(cell)
+        with suppress(ChildProcessError):
+            os.waitpid(cell.pid, 0)
+        os.close(cell.pidfd)
+        cell.control.close()
+        self._factory.clear(cell)
+
+    def _discard(self, cell: Cell) -> None:
+        cell.kill()
+        select.select([cell.pidfd], [], [], _END_S)
+        self._bury(cell)
+
+    def _unwatch(self, cell: Cell) -> None:
+        number = cell.control.fileno()
+        if self._cells.pop(number, None) is not None:
+            self._poller.unregister(number)
+
+    # --- Protected names
+
+    def _put_away(self, cell: Cell, job: Job) -> tuple[list[str], list[str]]:
+        """Move protected names that the command made out of its roots; what was moved, and what could not be."""
+        moved: list[str] = []
+        lost: list[str] = []
+        for root in cell.pool.profile.roots:
+            if not root.writable or self._quarantine is None:
+                continue
+            index = self._factory.indexes[root.name]
+            try:
+                if not index.refresh():
+                    continue
+            except SandboxSetupError as error:
+                lost.append(f"{root.name}: {error.message}")
+                continue
+            known = {each.name for each in job.before[root.name]}
+            new = [each for each in index.names if each.name not in known]
+            if new:
+                done = self._quarantine.put_away(index, new, command=job.command)
+                moved += done.moved
+                lost += done.left
+                index.refresh()
+        return moved, lost
+
+    def _masked(self, job: Job) -> list[str]:
+        denied = (
+            f"{root}/{each.name}"
+            for root, names in job.before.items()
+            for each in names
+            if each.protection is Protection.DENY and each.kind is not Kind.LINK
+        )
+        return [name for name, _ in zip(denied, range(MOST_NAMED), strict=False)]
+
+    # --- Answers
+
+    def _fail(self, job: Job, code: str, message: str, rule: str = "", instead: str = "") -> None:
+        messages.close(job.pipes)
+        job.pipes = []
+        self._say(["failed", job.number, code, message, rule, instead])
+
+    def _say(self, fields: Sequence[str]) -> None:
+        messages.send(self._server, fields)
+
+
+def _require_pipes(pipes: Sequence[int]) -> None:
+    """One to read from and two to write to. A directory, say, would let the command read the host through it."""
+    wanted = (os.O_RDONLY, os.O_WRONLY, os.O_WRONLY)
+    if len(pipes) != len(wanted):
+        raise SandboxSetupError("A command has three pipes.")
+    for pipe, way in zip(pipes, wanted, strict=True):
+        flags = fcntl.fcntl(pipe, fcntl.F_GETFL)
+        if not stat.S_ISFIFO(os.fstat(pipe).st_mode) or flags & os.O_ACCMODE != way or flags & os.O_PATH:
+            raise SandboxSetupError("A command's streams are pipes, each in its direction.")
+
+
+def _number(text: str) -> float | None:
+    return float(text) if text else None
+
+
+def _limit_of_group(leaf: Leaf) -> str:
+    """The limit that the kernel enforced on a command that failed; empty for none."""
+    if leaf.oom_killed():
+        return EndedBy.MEMORY
+    return EndedBy.PROCESSES if leaf.processes_hit() else ""

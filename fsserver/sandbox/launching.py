@@ -1,0 +1,282 @@
+"""The server's end of the launcher: starts it, sends it requests, and hears from it how commands ended."""
+
+from __future__ import annotations
+
+import fcntl
+import itertools
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import fsserver
+from fsserver.errors import (
+    Cancelled,
+    CommandUnconfined,
+    FsserverError,
+    NotFound,
+    ProgramNotFound,
+    SandboxSetupError,
+)
+from fsserver.policy.compiled import Layer
+from fsserver.sandbox import bootstrap, messages
+from fsserver.sandbox.bootstrap import Bootstrap
+from fsserver.sandbox.messages import PeerGoneError
+from fsserver.sandbox.runner import EndedBy, Ending, Request
+
+HELLO_S: Final = 20.0
+END_S: Final = 3.0
+STOP_S: Final = 10.0
+
+_POLICY_FD: Final = 3
+_SERVER_FD: Final = 4
+
+# -I: nothing of the environment, the current directory or the user's site-packages decides what is imported; -S: no
+# installed package either; -B: nothing is written. What is ours comes last, so it hides no module of Python's.
+_PROGRAM: Final = "import sys; sys.path.append(sys.argv[1]); from fsserver.sandbox.launcher import main; main(3, 4)"
+
+_GONE: Final = "The launcher of commands has ended; restart the server."
+
+_ERRORS: Final[dict[str, type[FsserverError]]] = {
+    each.code: each for each in (Cancelled, CommandUnconfined, NotFound, ProgramNotFound, SandboxSetupError)
+}
+_PROGRAM_WORDS: Final = {
+    "ENOENT": "it is not there, or its interpreter is not",
+    "ESTALE": "another file is there than when the server started: restart the server",
+    "EACCES": "it may not be executed",
+    "ENOEXEC": "it is no program for this machine",
+    "E2BIG": "its arguments are too long",
+}
+
+
+class LauncherRunner:
+    """A `Runner` over a launcher process. Make it before this process confines itself, `listen` afterwards.
+
+    Raises:
+        SandboxSetupError: the launcher cannot be started.
+    """
+
+    def __init__(self, start: Bootstrap) -> None:
+        self._mutex = threading.Lock()  # over the table and the sending side
+        self._running: dict[str, _Run] = {}
+        self._numbers = itertools.count(1)
+        self._unavailable: str | None = "The launcher of commands does not listen yet."
+        self._layer = Layer.NONE
+        self._gaps: tuple[str, ...] = ()
+        try:
+            self._socket, theirs = messages.pair()
+            with theirs:
+                policy = bootstrap.write(start)
+                try:
+                    self._pid = _spawn(policy, theirs.fileno())
+                finally:
+                    os.close(policy)
+        except OSError as error:
+            raise SandboxSetupError(f"The launcher of commands cannot be started: {error}.") from error
+
+    @property
+    def layer(self) -> Layer:
+        return self._layer
+
+    @property
+    def gaps(self) -> Sequence[str]:
+        return self._gaps
+
+    @property
+    def unavailable(self) -> str | None:
+        return self._unavailable
+
+    def listen(self) -> None:
+        """Wait until the launcher knows what this machine offers, and hear it from then on. Starts a thread."""
+        ready, _, _ = select.select([self._socket], [], [], HELLO_S)
+        try:
+            fields = messages.receive(self._socket)[0] if ready else []
+        except PeerGoneError:
+            fields = []
+        match fields:
+            case ["hello", layer, why, *gaps]:
+                self._layer, self._unavailable, self._gaps = Layer(layer), why or None, tuple(gaps)
+                threading.Thread(target=self._hear, name="launcher", daemon=True).start()
+            case _:
+                self._unavailable = "The launcher of commands did not start."
+
+    def start(self, request: Request, *, stdin: int | None = None, stdout: int | None = None) -> _Run:
+        """As `Runner.start`."""
+        if self._unavailable is not None:
+            raise SandboxSetupError(self._unavailable)
+        run = _Run(self, str(next(self._numbers)), request, self._layer)
+        theirs = run.open(stdin, stdout)
+        try:
+            timeout = "" if request.timeout_s is None else f"{request.timeout_s:.3f}"
+            fields = ["run", run.number, request.command, request.root, request.directory, timeout, *request.arguments]
+            with self._mutex:
+                self._running[run.number] = run
+                messages.send(self._socket, fields, theirs)
+        except (PeerGoneError, OSError, ValueError) as error:
+            with self._mutex:
+                self._running.pop(run.number, None)
+            run.failed(SandboxSetupError(_GONE))
+            run.close()
+            raise SandboxSetupError(_GONE if isinstance(error, PeerGoneError) else f"{error}.") from None
+        finally:
+            messages.close([each for each in theirs if each not in (stdin, stdout)])
+        return run
+
+    def close(self) -> None:
+        """End every command, and the launcher. May be called twice."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)  # the launcher reads end of file
+        deadline = time.monotonic() + END_S
+        with suppress(ChildProcessError):
+            while os.waitpid(self._pid, os.WNOHANG) == (0, 0):
+                if time.monotonic() > deadline:
+                    os.kill(self._pid, signal.SIGKILL)  # refused under Landlock; then it ends by itself, later
+                time.sleep(0.002)
+                if time.monotonic() > deadline + END_S:
+                    break
+
+    def _stop(self, number: str, why: EndedBy) -> None:
+        with suppress(PeerGoneError, OSError), self._mutex:
+            if number in self._running:
+                messages.send(self._socket, ["stop", number, why])
+
+    def _hear(self) -> None:
+        with suppress(PeerGoneError, OSError):
+            while True:
+                fields, descriptors = messages.receive(self._socket)
+                messages.close(descriptors)
+                with self._mutex:
+                    run = self._running.pop(fields[1], None)
+                if run is not None:
+                    run.hear(fields)
+        self._unavailable = _GONE
+        with self._mutex:
+            left, self._running = list(self._running.values()), {}
+        for run in left:
+            run.failed(SandboxSetupError(_GONE))
+
+
+class _Run:
+    """A `Running` of the launcher."""
+
+    def __init__(self, runner: LauncherRunner, number: str, request: Request, layer: Layer) -> None:
+        self.number = number
+        self.stdin: int | None = None
+        self.stdout: int | None = None
+        self.stderr: int = -1
+        self._runner = runner
+        self._request = request
+        self._layer = layer
+        self._over = threading.Event()
+        self._ending: Ending | None = None
+        self._error: FsserverError | None = None
+
+    def open(self, stdin: int | None, stdout: int | None) -> list[int]:
+        """Make the pipes that the caller did not bring; returns the command's ends."""
+        theirs = []
+        if stdin is None:
+            stdin, self.stdin = os.pipe2(os.O_CLOEXEC)
+        theirs.append(stdin)
+        if stdout is None:
+            self.stdout, stdout = os.pipe2(os.O_CLOEXEC)
+        theirs.append(stdout)
+        self.stderr, stderr = os.pipe2(os.O_CLOEXEC)
+        theirs.append(stderr)
+        return theirs
+
+    def close_stdin(self) -> None:
+        stdin, self.stdin = self.stdin, None
+        if stdin is not None:
+            os.close(stdin)
+
+    def stop(self, why: EndedBy) -> None:
+        self._runner._stop(self.number, why)  # noqa: SLF001 - two halves of one thing
+
+    def wait(self, timeout_s: float | None = None) -> Ending | None:
+        if not self._over.wait(timeout_s):
+            return None
+        if self._error is not None:
+            raise self._error
+        return self._ending
+
+    def close(self) -> None:
+        self.close_stdin()
+        if not self._over.is_set():
+            self.stop(EndedBy.CANCELLED)
+            self._over.wait(STOP_S)
+        stdout, self.stdout = self.stdout, None
+        stderr, self.stderr = self.stderr, -1
+        messages.close([each for each in (stdout, stderr) if each is not None and each >= 0])
+
+    def hear(self, fields: Sequence[str]) -> None:
+        """The launcher's last word about this run."""
+        match fields:
+            case ["ended", _, status, ended_by, duration, cpu, peak, moved, lost, *names]:
+                code = int(status)
+                quarantined, left = int(moved), int(moved) + int(lost)
+                self._ending = Ending(
+                    exit_code=code if code >= 0 else None,
+                    signal=_signal_name(-code) if code < 0 else None,
+                    ended_by=EndedBy(ended_by) if ended_by else None,
+                    duration_s=float(duration),
+                    cpu_s=float(cpu),
+                    peak_memory_bytes=int(peak) or None,
+                    layer=self._layer,
+                    quarantined=tuple(names[:quarantined]),
+                    not_moved=tuple(names[quarantined:left]),
+                    masked=tuple(names[left:]),
+                )
+                self._over.set()
+            case ["failed", _, code_name, message, rule, instead]:
+                kind = _ERRORS.get(code_name, SandboxSetupError)
+                self.failed(kind(self._worded(code_name, message), rule=rule or None, allowed_instead=instead or None))
+            case _:
+                self.failed(SandboxSetupError(_GONE))
+
+    def failed(self, error: FsserverError) -> None:
+        self._error = error
+        self._over.set()
+
+    def _worded(self, code: str, message: str) -> str:
+        if code == ProgramNotFound.code:
+            return f"The program of {self._request.command} cannot be run: {_PROGRAM_WORDS.get(message, message)}."
+        if code == NotFound.code:
+            return f"The directory to run in is not there: {self._request.root}/{self._request.directory}"
+        return message
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"SIG{number}"  # a real-time signal
+
+
+def _spawn(policy: int, server: int) -> int:
+    """The launcher's process id. Python is this process's own: the installation that was checked with the policy."""
+    home = str(Path(next(iter(fsserver.__path__))).parent)
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    # Above every number that they are moved to, or one would be overwritten before it is moved.
+    high = [_raise(each) for each in (policy, server, null)]
+    actions = [
+        (os.POSIX_SPAWN_DUP2, high[2], 0),
+        (os.POSIX_SPAWN_DUP2, high[2], 1),
+        (os.POSIX_SPAWN_DUP2, high[0], _POLICY_FD),
+        (os.POSIX_SPAWN_DUP2, high[1], _SERVER_FD),
+    ]
+    try:
+        arguments = [sys.executable, "-I", "-S", "-B", "-X", "utf8", "-c", _PROGRAM, home]
+        return os.posix_spawn(sys.executable, arguments, {"LANG": "C.UTF-8"}, file_actions=actions, setsid=True)
+    finally:
+        messages.close([null, *high])
+
+
+def _raise(descriptor: int) -> int:
+    return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 10)

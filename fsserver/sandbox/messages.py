@@ -1,0 +1,83 @@
+"""What the server, the launcher and its cells say to each other: packets of texts, with descriptors beside them.
+
+A packet is texts joined by NUL, which no argument of a program can hold. The sockets are SOCK_SEQPACKET (unix(7)): a
+packet arrives whole or not at all.
+
+*Trust.* The launcher takes what the server says for hostile, and the server and the launcher what a cell says.
+
+*Invariant.* Every descriptor that arrived is in the answer of `receive`, or was closed.
+"""
+
+from __future__ import annotations
+
+import array
+import os
+import socket
+from collections.abc import Sequence
+from typing import Final
+
+MAX_PACKET: Final = 192 * 1024
+"""Bytes; less than a socket buffer holds by default (net.core.wmem_default, 208 KiB)."""
+
+MAX_DESCRIPTORS: Final = 3
+
+
+class PeerGoneError(Exception):
+    """The other side is gone."""
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    """Two connected ends. Raises ``OSError``."""
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+
+def encode(fields: Sequence[str]) -> bytes:
+    """Raises ``ValueError``: a text holds a NUL, or the whole is too long."""
+    if any("\0" in field for field in fields):
+        raise ValueError("NUL in a message")
+    packet = "\0".join(fields).encode("utf-8", "surrogateescape")
+    if len(packet) > MAX_PACKET:
+        raise ValueError("a message is too long")
+    return packet
+
+
+def send(to: socket.socket, fields: Sequence[str], descriptors: Sequence[int] = (), *, flags: int = 0) -> None:
+    """Send one packet.
+
+    Raises:
+        PeerGoneError: the other side is gone.
+        BlockingIOError: with ``MSG_DONTWAIT``, it does not read.
+        ValueError: as `encode`.
+    """
+    beside = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
+    try:
+        to.sendmsg([encode(fields)], beside, flags | socket.MSG_NOSIGNAL)
+    except (BrokenPipeError, ConnectionResetError):
+        raise PeerGoneError from None
+
+
+def receive(source: socket.socket) -> tuple[list[str], list[int]]:
+    """The next packet and the descriptors beside it, which the caller closes.
+
+    Raises:
+        PeerGoneError: the other side is gone, or sent what no packet of ours can be.
+    """
+    room = socket.CMSG_SPACE(MAX_DESCRIPTORS * array.array("i").itemsize)
+    try:
+        packet, beside, flags, _ = source.recvmsg(MAX_PACKET, room, socket.MSG_CMSG_CLOEXEC)
+    except ConnectionResetError:
+        raise PeerGoneError from None
+    descriptors = array.array("i")
+    for level, kind, data in beside:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            descriptors.frombytes(data[: len(data) - len(data) % descriptors.itemsize])
+    # An empty packet is how SOCK_SEQPACKET says end of file. Cut ones are nobody's we know.
+    if not packet or flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+        close(descriptors)
+        raise PeerGoneError
+    return packet.decode("utf-8", "surrogateescape").split("\0"), list(descriptors)
+
+
+def close(descriptors: Sequence[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)

@@ -1,0 +1,146 @@
+"""Cells that wait for their one command. Standard library only; part of the launcher, which is one thread.
+
+A cell is built ahead of time, since that takes some milliseconds, and is used once: no command sees what another left.
+A new one is built when a command has ended, not while it runs: the two would compete for the processor.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+from fsserver.policy.compiled import Layer
+from fsserver.sandbox.cell import Scratch
+from fsserver.sandbox.cell_profile import CellProfile
+from fsserver.sandbox.cgroup import Leaf
+from fsserver.sandbox.protected import ProtectedName
+
+MOST_READY: Final = 4
+IDLE_S: Final = 30.0
+"""After so long without use a pool goes back to one cell."""
+FIRST_PAUSE_S: Final = 0.1
+LONGEST_PAUSE_S: Final = 30.0
+WHILE_RUNNING_S: Final = 0.05
+"""How long a command may run before a new cell is built beside it."""
+AFTER_S: Final = 0.002
+"""How long the server has for the result of a command before a new cell is built."""
+
+Generation: TypeAlias = tuple[int, ...]
+"""Of the index of each root of a profile."""
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One request of the server.
+
+    Attributes:
+        number: the server's name for it.
+        fields: what the cell is told.
+        pipes: the command's standard streams; owned by the job until a cell has them.
+        before: the protected names of each root when the request came.
+    """
+
+    number: str
+    command: str
+    fields: Sequence[str]
+    pipes: list[int]
+    kill_after_s: float | None
+    before: dict[str, tuple[ProtectedName, ...]] = field(default_factory=dict)
+
+
+@dataclass(slots=True, eq=False)
+class Cell:
+    """A child of the launcher. ``kill_at``: the `time.monotonic` second when it is ended without being asked again."""
+
+    pool: Pool
+    pid: int
+    pidfd: int
+    control: socket.socket
+    generation: Generation
+    leaf: Leaf | None
+    scratch: Scratch | None
+    ready: bool = False
+    job: Job | None = None
+    answered: bool = False
+    kill_at: float | None = None
+
+    def kill(self) -> None:
+        """End it and all that runs in it. In the `landlock` layer it does the latter itself, when it is asked to."""
+        full = self.pool.profile.layer is Layer.FULL
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL if full or not self.ready else signal.SIGTERM)
+
+
+@dataclass(slots=True, eq=False)
+class Pool:
+    """The cells of one profile."""
+
+    profile: CellProfile
+    ready: deque[Cell] = field(default_factory=deque)
+    building: list[Cell] = field(default_factory=list)
+    waiting: deque[Job] = field(default_factory=deque)
+    target: int = 1
+    last_used: float = 0.0
+    refill_at: float = 0.0
+    failures: int = 0
+    not_before: float = 0.0
+    trouble: str = ""
+
+    def take(self) -> Cell | None:
+        """The cell that is ready longest."""
+        if self.ready:
+            return self.ready.popleft()
+        self.target = min(self.target + 1, MOST_READY)
+        return None
+
+    def drop_older(self, generation: Generation) -> None:
+        """End the cells that were built when other names were protected."""
+        for cell in [*self.ready, *self.building]:
+            if cell.generation != generation:
+                self.forget(cell)
+                cell.kill()
+
+    def forget(self, cell: Cell) -> None:
+        if cell in self.ready:
+            self.ready.remove(cell)
+        if cell in self.building:
+            self.building.remove(cell)
+
+    def wanted(self, now: float) -> int:
+        """How many cells should be built now."""
+        if now - self.last_used > IDLE_S:
+            self.target = 1
+        if now < self.not_before or (now < self.refill_at and not self.waiting):
+            return 0
+        return max(self.target, len(self.waiting)) - len(self.ready) - len(self.building)
+
+    def next_build(self) -> float:
+        """The `time.monotonic` second before which none is built."""
+        return max(self.not_before, self.refill_at)
+
+    def begun(self) -> None:
+        """A cell of this pool got its command."""
+        self.last_used = time.monotonic()
+        self.refill_at = self.last_used + WHILE_RUNNING_S
+
+    def ended(self) -> None:
+        """A command of this pool has ended."""
+        self.refill_at = time.monotonic() + AFTER_S
+
+    def built(self) -> None:
+        self.failures = 0
+        self.trouble = ""
+
+    def failed(self, why: str) -> None:
+        """Wait before the next try, longer each time: what fails once mostly fails again."""
+        self.trouble = why
+        pause = min(FIRST_PAUSE_S * 2**self.failures, LONGEST_PAUSE_S)
+        self.failures += 1
+        self.not_before = time.monotonic() + pause

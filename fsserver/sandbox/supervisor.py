@@ -1,0 +1,203 @@
+"""The first process of a cell while its command runs: starts it, watches its limits, ends all of it.
+
+*Trust.* The command is hostile. In the `full` layer this process is PID 1 of its PID namespace, which no signal from
+inside reaches (pid_namespaces(7)). Where there is no such namespace it is an ordinary process of the same user.
+
+*Invariant.* When `Supervisor.run` returns, nothing that the command started is left but what `end_all` could not see,
+and it sees every process of the namespace, or every descendant.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import resource
+import select
+import signal
+import socket
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from fsserver.policy.compiled import CommandLimits
+from fsserver.sandbox import messages
+from fsserver.sandbox.processes import Processes
+from fsserver.sandbox.runner import EndedBy
+
+GRACE_S: Final = 0.5
+"""From SIGTERM to SIGKILL."""
+
+FIRST_SAMPLE_S: Final = 0.01
+SAMPLE_S: Final = 0.05
+
+# Set back to what a program expects; Python ignores some of them.
+_SIGNALS: Final = frozenset(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP}
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A program about to run: what posix_spawn(3) is told."""
+
+    path: str
+    arguments: Sequence[str]
+    environment: dict[str, str]
+    pipes: Sequence[int]
+    limits: CommandLimits
+    timeout_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """``status`` is os.waitstatus_to_exitcode's: an exit code, or a signal below zero."""
+
+    status: int
+    ended_by: EndedBy | None
+    duration_s: float
+    cpu_s: float
+    peak_bytes: int
+
+
+def bound_self(limits: CommandLimits, *, count_processes: bool) -> None:
+    """Set the limits of this process, which the program inherits and cannot raise. Raises ``OSError``.
+
+    Args:
+        count_processes: the kernel counts this cell's processes apart from others of its user.
+    """
+    bounds = {resource.RLIMIT_CORE: 0, resource.RLIMIT_NOFILE: limits.open_files}
+    if limits.file_bytes is not None:
+        bounds[resource.RLIMIT_FSIZE] = limits.file_bytes
+    if limits.cpu_s is not None:
+        bounds[resource.RLIMIT_CPU] = math.ceil(limits.cpu_s)
+    if count_processes:
+        bounds[resource.RLIMIT_NPROC] = limits.processes + 2  # one more than allowed, which is noticed, and this one
+    for kind, bound in bounds.items():
+        _, most = resource.getrlimit(kind)
+        if most != resource.RLIM_INFINITY:
+            bound = min(bound, most)  # noqa: PLW2901
+        slack = 2 if kind == resource.RLIMIT_CPU else 0  # SIGXCPU at the first, SIGKILL at the second
+        resource.setrlimit(kind, (bound, bound + slack if most == resource.RLIM_INFINITY else bound))
+
+
+class Supervisor:
+    """Runs one command. ``control`` is the launcher's end of this cell: ``stop`` comes from there."""
+
+    def __init__(self, control: socket.socket, processes: Processes) -> None:
+        self._control = control
+        self._processes = processes
+
+    def run(self, start: Start) -> Outcome:
+        """Start the program and stay until it and all that it started are gone.
+
+        Raises ``OSError``: it could not be started.
+        """
+        began = time.monotonic()
+        actions = [(os.POSIX_SPAWN_DUP2, pipe, number) for number, pipe in enumerate(start.pipes)]
+        main = os.posix_spawn(
+            start.path,
+            start.arguments,
+            start.environment,
+            file_actions=actions,
+            setsid=True,
+            setsigmask=(),
+            setsigdef=_SIGNALS,
+        )
+        messages.close(start.pipes)
+        watch = _Watch(main, start, began, self._processes)
+        try:
+            self._watch(watch)
+        finally:
+            self._processes.end_all()
+        spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu = spent.ru_utime + spent.ru_stime
+        return Outcome(watch.status, watch.reason(), time.monotonic() - began, cpu, watch.peak_bytes)
+
+    def _watch(self, watch: _Watch) -> None:
+        descriptor = os.pidfd_open(watch.main)
+        poller = select.poll()
+        poller.register(descriptor, select.POLLIN)
+        poller.register(self._control, select.POLLIN)
+        try:
+            while not watch.over():
+                for ready, _ in poller.poll(watch.next_look_ms()):
+                    if ready == self._control.fileno():
+                        watch.end(self._stop_reason())
+                watch.look()
+        finally:
+            os.close(descriptor)
+
+    def _stop_reason(self) -> EndedBy:
+        fields, descriptors = messages.receive(self._control)
+        messages.close(descriptors)
+        return EndedBy(fields[1]) if fields[0] == "stop" else EndedBy.CANCELLED
+
+
+class _Watch:
+    """What is known of a running command, and when to look again."""
+
+    def __init__(self, main: int, start: Start, began: float, processes: Processes) -> None:
+        self.main = main
+        self.status = 0
+        self.peak_bytes = 0
+        self._over = False
+        self._limits = start.limits
+        self._processes = processes
+        self._deadline = math.inf if start.timeout_s is None else began + start.timeout_s
+        self._next_sample = began + FIRST_SAMPLE_S
+        self._ended_by: EndedBy | None = None
+        self._kill_at = math.inf
+
+    def over(self) -> bool:
+        """Reap whoever ended; whether the program itself did."""
+        while not self._over:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return True
+            if pid == 0:
+                break
+            if pid == self.main:
+                self.status = os.waitstatus_to_exitcode(status)
+                self._over = True
+        return self._over
+
+    def next_look_ms(self) -> float:
+        until = min(self._next_sample, self._deadline, self._kill_at) - time.monotonic()
+        return max(0.0, math.ceil(until * 1000))
+
+    def look(self) -> None:
+        now = time.monotonic()
+        if now >= self._kill_at:
+            self._processes.signal_all(signal.SIGKILL)
+            self._kill_at = now + GRACE_S
+        if now >= self._deadline:
+            self._deadline = math.inf
+            self.end(EndedBy.TIME)
+        if now >= self._next_sample:
+            self._next_sample = now + self._processes.interval_s
+            self._sample()
+
+    def end(self, reason: EndedBy, *, at_once: bool = False) -> None:
+        """Ask all of it to end, and make it after a grace; only the first reason counts."""
+        if self._ended_by is not None:
+            return
+        self._ended_by = reason
+        self._processes.signal_all(signal.SIGKILL if at_once else signal.SIGTERM)
+        self._kill_at = time.monotonic() + GRACE_S
+
+    def _sample(self) -> None:
+        usage = self._processes.usage()
+        self.peak_bytes = max(self.peak_bytes, usage.memory_bytes)
+        spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu = usage.cpu_s + spent.ru_utime + spent.ru_stime
+        # What is over here grows as long as it lives: no grace.
+        if usage.memory_bytes > self._limits.memory_bytes:
+            self.end(EndedBy.MEMORY, at_once=True)
+        elif usage.tasks > self._limits.processes:
+            self.end(EndedBy.PROCESSES, at_once=True)
+        elif self._limits.cpu_s is not None and cpu > self._limits.cpu_s:
+            self.end(EndedBy.CPU)
+
+    def reason(self) -> EndedBy | None:
+        by_signal = {-signal.SIGXCPU: EndedBy.CPU, -signal.SIGXFSZ: EndedBy.FILE_SIZE}
+        return self._ended_by or by_signal.get(self.status)
