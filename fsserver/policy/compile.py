@@ -8,15 +8,18 @@ import os
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
+from fsserver.policy.commands import compile_commands
 from fsserver.policy.compiled import (
     Action,
     ApprovalRules,
     AuditRules,
     ClientRoots,
+    Command,
     Effect,
     Layer,
     Limits,
     Mode,
+    PinnedProgram,
     Policy,
     Profile,
     RootRules,
@@ -27,6 +30,7 @@ from fsserver.policy.examples import check_examples
 from fsserver.policy.overlap import share
 from fsserver.policy.placement import Located, absolute, check_exposure, check_overlaps, locate
 from fsserver.policy.problems import Code, LanguageError, Place, Problem, did_you_mean
+from fsserver.policy.programs import Grounds
 from fsserver.policy.rules import Origin, PathRule
 from fsserver.policy.surroundings import Surroundings
 from fsserver.policy.tree import Entry, Node
@@ -59,6 +63,9 @@ def compile_policy(
         roots[outer], roots[inner] = share(roots[outer], roots[inner], way)
     for root, section in sections.items():
         check_examples(roots[root], section, problems)
+    limits = _limits(tree)
+    grounds = Grounds(here, located, tuple(files), log)
+    commands = compile_commands(tree, roots, grounds, limits=limits, origin_of=origin_of, problems=problems)
     profiles = {
         profile: _profile(profile, entry, roots, tree, problems)
         for profile, entry in tree.entries_at("profiles").items()
@@ -66,14 +73,16 @@ def compile_policy(
     return Policy(
         name=_text(tree, "name") or name,
         source=source,
-        digest=_digest(tree, located, audit),
+        digest=_digest(tree, located, audit, commands),
         roots=tuple(roots.values()),
         audit=audit,
-        limits=_limits(tree),
+        limits=limits,
         client_roots=ClientRoots(_text(tree, "client_roots") or ClientRoots.IGNORE),
-        sandbox=_sandbox(tree),
+        sandbox=_sandbox(tree, Layer.FULL if commands else Layer.NONE),
         approvals=_approvals(tree),
         profiles=MappingProxyType(profiles),
+        commands=MappingProxyType(commands),
+        state=here.state,
     )
 
 
@@ -154,7 +163,20 @@ def _profile(name: str, entry: Entry, roots: Mapping[str, RootRules], tree: Node
     tools = None
     if entry.node.get("tools") is not None:
         tools = frozenset(tool.text for tool in entry.node.items_at("tools"))
-    return Profile(name, MappingProxyType(modes) if modes is not None else None, tools, origin_of(entry.key))
+    commands = _profile_commands(entry.node, tree, problems)
+    granted_roots = MappingProxyType(modes) if modes is not None else None
+    return Profile(name, granted_roots, tools, origin_of(entry.key), commands)
+
+
+def _profile_commands(profile: Node, tree: Node, problems: list[Problem]) -> frozenset[str] | None:
+    if profile.get("commands") is None:
+        return None
+    known = tree.entries_at("commands")
+    for item in profile.items_at("commands"):
+        if item.text not in known and not (tree.get("commands") or tree).incomplete:
+            message = f'there is no command "{item.text}"'
+            problems.append(Problem(Code.UNKNOWN_COMMAND, item.place, message, did_you_mean(item.text, known)))
+    return frozenset(item.text for item in profile.items_at("commands"))
 
 
 def _audit(tree: Node, here: Surroundings, problems: list[Problem]) -> AuditRules:
@@ -204,10 +226,10 @@ def _limits(tree: Node) -> Limits:
     )
 
 
-def _sandbox(tree: Node) -> SandboxRules:
+def _sandbox(tree: Node, default: Layer) -> SandboxRules:
     section = tree.get("sandbox") or Node(tree.place, {})
     return SandboxRules(
-        require=Layer(_text(section, "require") or Layer.NONE),
+        require=Layer(_text(section, "require") or default),
         accept_unprotected=_flag(section, "accept_unprotected"),
         accept_uid0=_flag(section, "accept_uid0"),
     )
@@ -223,11 +245,23 @@ def _approvals(tree: Node) -> ApprovalRules:
     )
 
 
-def _digest(tree: Node, located: Mapping[str, Located], audit: AuditRules) -> str:
+def _digest(tree: Node, located: Mapping[str, Located], audit: AuditRules, commands: Mapping[str, Command]) -> str:
     """Of everything that the policy says, with the paths that it means here; not of where it is written."""
     paths = {name: root.path for name, root in located.items()}
-    resolved = {"policy": tree.plain(), "paths": paths, "audit": [audit.directory, audit.file]}
+    programs = {name: _paths_of(command) for name, command in commands.items()}
+    resolved = {
+        "policy": tree.plain(),
+        "paths": paths,
+        "programs": programs,
+        "audit": [audit.directory, audit.file],
+    }
     return hashlib.sha256(json.dumps(resolved, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _paths_of(command: Command) -> list[str | None]:
+    program = command.program
+    pinned = [program.path, program.prefix] if isinstance(program, PinnedProgram) else []
+    return [*pinned, *command.runtime]
 
 
 def _text(node: Node, *path: str) -> str | None:

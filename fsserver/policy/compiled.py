@@ -189,9 +189,11 @@ class MatchValue:
 
 @dataclass(frozen=True, slots=True)
 class PathValue:
-    """A path in ``root``, relative to where the command runs or absolute. Its name is decided by the root's rules."""
+    """A path in ``root``, or in any root of the command if that is None; relative to where the command runs, or
+    absolute. Its name is decided by the root's rules.
+    """
 
-    root: str
+    root: str | None
     access: PathAccess
     must_exist: bool
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from fsserver.errors import ConfigError
-from fsserver.policy.compiled import Action, Effect, Mode, Policy, Profile, RootRules
+from fsserver.policy.compiled import Action, Command, Effect, Mode, Policy, Profile, RootRules, SoughtProgram
 from fsserver.policy.rules import Origin, PathRule
 
 CHANGES = tuple(action for action in Action if action.changes)
@@ -149,7 +149,27 @@ def narrow(policy: Policy, profile_name: str) -> Policy:
     tools = policy.tools
     if profile.tools is not None:
         tools = profile.tools if tools is None else profile.tools & tools
-    return replace(policy, roots=roots, tools=tools)
+    granted = {root.name: root.mode for root in roots}
+    narrowed = {name: _narrow_command(each, granted) for name, each in policy.commands.items()}
+    commands = {
+        name: command
+        for name, command in narrowed.items()
+        if command is not None and (profile.commands is None or name in profile.commands)
+    }
+    return replace(policy, roots=roots, tools=tools, commands=MappingProxyType(commands))
+
+
+def _narrow_command(command: Command, granted: Mapping[str, Mode]) -> Command | None:
+    """The command with what is left of its roots; None if none is, or not the one that holds its program."""
+    roots = {
+        name: Mode.RW if mode is Mode.RW and granted[name] is Mode.RW else Mode.RO
+        for name, mode in command.roots.items()
+        if name in granted
+    }
+    program = command.program
+    if not roots or (isinstance(program, SoughtProgram) and program.root not in roots):
+        return None
+    return replace(command, roots=MappingProxyType(roots))
 
 
 def _narrow_root(root: RootRules, mode: Mode, profile: Profile) -> RootRules:

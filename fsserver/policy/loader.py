@@ -32,10 +32,21 @@ def load_policy(path: Path, here: Surroundings | None = None) -> Policy:
         PolicyErrors: with every mistake that was found.
         ConfigError: this process has no home directory, or none that it works in and ``path`` is relative.
     """
+    return load_resolved(path, here)[0]
+
+
+def load_resolved(path: Path, here: Surroundings | None = None) -> tuple[Policy, Node]:
+    """`load_policy`, and the tree that it was made from: every file merged, each value with its place.
+
+    Raises:
+        As `load_policy`.
+    """
     source = _from_here(str(path))
     reading = _Reading(here or Surroundings.of_process())
     tree = reading.file(str(path), None)
-    return reading.finish(tree, path.stem, source)
+    policy = reading.finish(tree, path.stem, source)
+    assert tree is not None
+    return policy, tree
 
 
 def policy_from_roots(dirs: Sequence[str], write: bool, here: Surroundings | None = None) -> Policy:
@@ -118,7 +129,11 @@ class _Reading:
             root.incomplete = root.incomplete or base is None or base.incomplete
             if base is not None:
                 bases.append(base)
-        return merge(bases, root, self._problems) if usable else None
+        if not usable:
+            return None
+        tree = merge(bases, root, self._problems)
+        _complete_commands(tree)
+        return tree
 
     def _base(self, item: Node, directory: str) -> Node | None:
         name = item.text
@@ -131,7 +146,7 @@ class _Reading:
         preset = name.removeprefix(PREFIX)
         if preset not in NAMES:
             help_text = did_you_mean(name, [PREFIX + known for known in NAMES])
-            message = f'there is no preset "{preset}"; there are {" and ".join(NAMES)}'
+            message = f'there is no preset "{preset}"; there are {", ".join(NAMES)}'
             self._problems.append(Problem(Code.EXTENDS, item.place, message, help_text))
             return None
         return self._tree(name, read_preset(preset), name, name, item.place)
@@ -153,6 +168,27 @@ def _complete_roots(tree: Node, problems: list[Problem]) -> None:
             if operation.node.text != "deny":
                 help_text = "write mode: rw, or leave the operation out"
                 problems.append(Problem(Code.WIDENS, operation.node.place, "this root is read-only", help_text))
+
+
+# What a command says by not saying it.
+_NOT_GRANTED = (("network", "none"), ("unix_sockets", False), ("background", False), ("home", "private"))
+
+
+def _complete_commands(tree: Node) -> None:
+    """Write out what a command does not grant, so that a file which extends this one cannot grant it.
+
+    A section without ``exec`` narrows a command of another file, and says nothing by what it leaves out.
+    """
+    for entry in tree.entries_at("commands").values():
+        command = entry.node
+        if "exec" not in command.entries or command.incomplete:
+            continue
+        for key, value in _NOT_GRANTED:
+            command.entries.setdefault(key, Entry(entry.key, Node(entry.key, value)))
+        for subcommand in command.entries_at("subcommands").values():
+            subcommand.node.entries.setdefault("positionals", Entry(subcommand.key, Node(subcommand.key, [])))
+        if "args" not in command.entries and "subcommands" not in command.entries:
+            command.entries["args"] = Entry(entry.key, Node(entry.key, {}))
 
 
 def _read(path: str, uid: int) -> tuple[bytes, tuple[int, int]]:

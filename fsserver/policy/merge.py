@@ -15,7 +15,17 @@ Pattern = tuple[str, ...]
 _OWN: Final = frozenset({"version", "name", "extends"})
 
 # Below these, a key is a name of the author's choice or one of several that follow the same rule.
-_NAMED: Final[frozenset[Pattern]] = frozenset({("roots",), ("profiles",), ("roots", "*", "operations")})
+_NAMED: Final[frozenset[Pattern]] = frozenset(
+    {
+        ("roots",),
+        ("profiles",),
+        ("roots", "*", "operations"),
+        ("commands",),
+        ("commands", "*", "env", "set"),
+        ("commands", "*", "subcommands"),
+        ("commands", "*", "subcommands", "*", "flags"),
+    }
+)
 
 # Lists that are joined.
 _GROWING: Final[frozenset[Pattern]] = frozenset(
@@ -26,6 +36,8 @@ _GROWING: Final[frozenset[Pattern]] = frozenset(
         ("roots", "*", "read_only"),
         ("roots", "*", "tests", "accept"),
         ("roots", "*", "tests", "reject"),
+        ("commands", "*", "tests", "accept"),
+        ("commands", "*", "tests", "reject"),
     }
 )
 
@@ -47,11 +59,38 @@ _ORDERED: Final[Mapping[Pattern, tuple[str | bool, ...]]] = MappingProxyType(
         ("sandbox", "accept_unprotected"): (True, False),
         ("sandbox", "accept_uid0"): (True, False),
         ("client_roots",): ("ignore", "narrow"),
+        ("commands", "*", "decision"): ("allow", "ask", "deny"),
+        ("commands", "*", "subcommands", "*", "decision"): ("allow", "ask", "deny"),
+        ("commands", "*", "network"): ("full", "none"),
+        ("commands", "*", "unix_sockets"): (True, False),
+        ("commands", "*", "background"): (True, False),
+        ("commands", "*", "home"): ("kept", "private"),
+        ("commands", "*", "limits", "time"): (),
+        ("commands", "*", "limits", "memory"): (),
+        ("commands", "*", "limits", "processes"): (),
+        ("commands", "*", "limits", "output"): (),
+        ("commands", "*", "limits", "file_size"): (),
+        ("commands", "*", "limits", "open_files"): (),
+        ("commands", "*", "limits", "cpu"): (),
     }
 )
 
 # What only one file may say. Anything that is in no table here is the extending file's to replace.
-_SINGLE: Final[frozenset[Pattern]] = frozenset({("roots", "*", "path"), ("profiles", "*")})
+_SINGLE: Final[frozenset[Pattern]] = frozenset(
+    {
+        ("roots", "*", "path"),
+        ("profiles", "*"),
+        ("commands", "*", "sha256"),
+        ("commands", "*", "prepend"),
+        ("commands", "*", "roots"),
+        ("commands", "*", "args"),
+        ("commands", "*", "subcommands", "*", "flags", "*"),
+        ("commands", "*", "subcommands", "*", "positionals"),
+        ("commands", "*", "env", "pass"),
+        ("commands", "*", "env", "set", "*"),
+        ("commands", "*", "runtime"),
+    }
+)
 
 
 def merge(bases: list[Node], own: Node, problems: list[Problem]) -> Node:

@@ -6,6 +6,8 @@ This describes one file. What needs several files is checked in `merge`, what ne
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from typing import Any, Final
 
 from fsserver.policy.globs import GlobError, refuse_traps, regex_source
@@ -21,6 +23,7 @@ from fsserver.policy.schema import (
     OneKey,
     Section,
     Text,
+    TextOrList,
     TextOrSection,
     Version,
     Word,
@@ -44,6 +47,51 @@ def _glob(text: str) -> str:
 def _line(text: str) -> str:
     if not text or len(text) > 4096 or not text.isprintable():
         raise LanguageError(Code.TYPE, f'"{shortened(text)}" is empty, too long, or not one line that can be printed')
+    return text
+
+
+def _argument(text: str) -> str:
+    if len(text) > 4096:
+        raise LanguageError(Code.TYPE, "an argument of more than 4096 characters")
+    return text
+
+
+def _variable_value(text: str) -> str:
+    return _line(text) if text else text
+
+
+def _regex(text: str) -> str:
+    try:
+        re.compile(text)
+    except (re.error, RecursionError, OverflowError) as error:
+        reason = error.msg if isinstance(error, re.error) else "it is too large"
+        raise LanguageError(Code.ARGUMENTS, f'"{shortened(text)}" is not a regular expression: {reason}') from None
+    if not text or len(text) > 1024:
+        raise LanguageError(Code.ARGUMENTS, "a regular expression has 1 to 1024 characters")
+    return text
+
+
+def _matched(pattern: str, message: str, help_text: str) -> Callable[[str], str]:
+    """A parser that takes what ``pattern``, in the JSON Schema's form ^…$, matches."""
+
+    def parse(text: str) -> str:
+        if not re.fullmatch(pattern[1:-1], text):
+            raise LanguageError(Code.NAME, f'"{shortened(text)}" is not {message}', help_text)
+        return text
+
+    return parse
+
+
+REPEAT_PATTERN = r"^(0|[1-9][0-9]{0,3})(\.\.(0|[1-9][0-9]{0,3}))?$"
+
+
+def repeat(text: str) -> str:
+    """Checks "3" or "0..10". Raises `LanguageError`."""
+    found = re.fullmatch(REPEAT_PATTERN[1:-1], text)
+    least, most = (int(found[1]), int(found[3] or found[1])) if found else (1, 0)
+    if least > most or most == 0:
+        message = f'"{shortened(text)}" is not how often something may be there'
+        raise LanguageError(Code.NUMBER, message, "write a count such as 2, or a range such as 0..10, up to 9999")
     return text
 
 
@@ -99,6 +147,138 @@ ROOT = Section(
     main="path",
 )
 
+ARGUMENT = Text(_argument)
+
+# What an argument may be. ``flag``, of flags only, stands for no value.
+_VALUE_KINDS = OneKey(
+    {
+        "int": Key(
+            Section({"min": Key(Count(-(10**15), 10**15), "From."), "max": Key(Count(-(10**15), 10**15), "To.")}),
+            "A whole number.",
+        ),
+        "enum": Key(ListOf(ARGUMENT, least=1), "One of these words."),
+        "match": Key(Text(_regex), "What this regular expression matches as a whole."),
+        "path": Key(
+            Section(
+                {
+                    "root": Key(Text(parse_name, pattern=NAME_PATTERN), "Default: any root that the command sees."),
+                    "access": Key(Word("access", ("read", "write")), "read (default) or write."),
+                    "must_exist": Key(Flag(), "Default: false."),
+                }
+            ),
+            "A path beneath a root.",
+        ),
+        "url": Key(
+            Section(
+                {
+                    "schemes": Key(ListOf(LINE, least=1), "Such as https.", required=True),
+                    "hosts": Key(ListOf(LINE, least=1), "Host names, with :port where one is wanted.", required=True),
+                }
+            ),
+            "An address.",
+        ),
+    }
+)
+VALUE = TextOrSection(Word("value", ("text",)), _VALUE_KINDS)
+FLAG_VALUE = TextOrSection(Word("value of a flag", ("flag", "text")), _VALUE_KINDS)
+
+FLAG_PATTERN = "^--?[A-Za-z0-9?][A-Za-z0-9?_.:-]{0,63}$"
+VARIABLE_PATTERN = "^[A-Za-z_][A-Za-z0-9_]{0,127}$"
+VARIABLE = _matched(VARIABLE_PATTERN, "a name of an environment variable", "A-Z a-z 0-9 _, not beginning with a digit")
+
+FORM_KEYS = {
+    "flags": Key(
+        MapOf(
+            FLAG_VALUE,
+            parse=_matched(FLAG_PATTERN, "a flag", "a flag begins with - or --, as in -n: {int: {min: 1}}"),
+            pattern=FLAG_PATTERN,
+        ),
+        "Flags, each with what its value may be.",
+    ),
+    "positionals": Key(
+        ListOf(
+            Section(
+                {
+                    "value": Key(VALUE, "What it may be.", required=True),
+                    "repeat": Key(
+                        Text(repeat, "a count or a range such as 0..10", REPEAT_PATTERN), "How often. Default: 1."
+                    ),
+                }
+            )
+        ),
+        "What is no flag, in this order.",
+    ),
+}
+
+DECISION_KEYS = {
+    "decision": Key(EFFECT, "allow (default), ask, or deny."),
+    "reason": Key(LINE, "Why: for the person who is asked."),
+}
+
+COMMAND_LIMITS = Section(
+    {
+        "time": Key(DURATION, "On the clock. Default: limits.time."),
+        "memory": Key(SIZE, "Of all its processes. Default: limits.memory."),
+        "processes": Key(Count(1, 4096), "Processes and threads at the same time. Default: 256."),
+        "output": Key(SIZE, "What is kept of its output. Default: limits.output."),
+        "file_size": Key(SIZE, "The largest file that it may write."),
+        "open_files": Key(Count(16, 65536), "Of each process. Default: 1024."),
+        "cpu": Key(DURATION, "Processor time of all its processes."),
+    }
+)
+
+COMMAND = Section(
+    {
+        "exec": Key(
+            TextOrSection(
+                LINE,
+                Section(
+                    {
+                        "in": Key(Text(parse_name, pattern=NAME_PATTERN), "The root that holds it.", required=True),
+                        "find": Key(LINE, "Sought from the current directory up to the root.", required=True),
+                    }
+                ),
+            ),
+            "The program: an absolute path, or content of a root.",
+        ),
+        "sha256": Key(
+            Text(_matched("^[0-9a-f]{64}$", "a SHA-256", "64 of 0-9 a-f"), pattern="^[0-9a-f]{64}$"), "Of the program."
+        ),
+        "prepend": Key(ListOf(ARGUMENT), "Arguments that stand before the client's."),
+        "roots": Key(MapOf(MODE), "Only these roots, with these modes. Default: all."),
+        "args": Key(TextOrSection(Word("form of arguments", ("any",)), Section(FORM_KEYS)), "What it may be given."),
+        "subcommands": Key(MapOf(Section(FORM_KEYS | DECISION_KEYS)), "The first argument is one of these."),
+        "env": Key(
+            Section(
+                {
+                    "pass": Key(ListOf(Text(VARIABLE, pattern=VARIABLE_PATTERN)), "Variables of the server's own."),
+                    "set": Key(
+                        MapOf(Text(_variable_value), parse=VARIABLE, pattern=VARIABLE_PATTERN), "Variables and values."
+                    ),
+                }
+            ),
+            "Its environment.",
+        ),
+        "network": Key(TextOrSection(Word("network", ("none", "full")), Section({})), "none (default) or full."),
+        "unix_sockets": Key(Flag(), "Sockets of the family AF_UNIX. Default: false."),
+        "background": Key(Flag(), "Whether it may run in the background. Default: false."),
+        "home": Key(Word("home", ("private", "kept")), "Empty each time (default), or kept."),
+        "runtime": Key(ListOf(LINE), "Further directories that it reads and executes in."),
+        "limits": Key(COMMAND_LIMITS, "Bounds of one run."),
+        **DECISION_KEYS,
+        "tests": Key(
+            Section(
+                {
+                    "accept": Key(ListOf(TextOrList(LINE, ListOf(ARGUMENT))), "Arguments that are allowed."),
+                    "reject": Key(ListOf(TextOrList(LINE, ListOf(ARGUMENT))), "Arguments that are refused."),
+                }
+            ),
+            "Examples. One that does not hold stops the server.",
+        ),
+    },
+    main="exec",
+)
+
 LIMITS = Section(
     {
         "time": Key(DURATION, "Of one call. Default: 2m."),
@@ -128,6 +308,7 @@ PROFILE = Section(
     {
         "roots": Key(MapOf(MODE), "Only these roots, with these modes. Default: all."),
         "tools": Key(ListOf(Word("tool", TOOL_NAMES)), "Only these tools. Default: all."),
+        "commands": Key(ListOf(Text(parse_name, pattern=NAME_PATTERN)), "Only these commands. Default: all."),
     }
 )
 
@@ -162,6 +343,7 @@ POLICY: Final = Section(
         "extends": Key(ListOf(LINE), "preset:NAME, or another policy file relative to this one."),
         "protect": Key(Section({key: ROOT.keys[key] for key in ("deny", "read_only")}), "Rules for every root."),
         "roots": Key(MapOf(ROOT), "The directories, each by a name of your choice."),
+        "commands": Key(MapOf(COMMAND), "The programs that may be run, each by a name of your choice."),
         "limits": Key(LIMITS, "Bounds of every call."),
         "sandbox": Key(SANDBOX, "How strongly processes must be confined."),
         "client_roots": Key(

@@ -82,7 +82,7 @@ def _located(node: Node, writable: bool, here: Surroundings) -> Located:
         raise LanguageError(
             Code.PLACE, "the root directory / of the machine cannot be served", "name a directory in it"
         )
-    if _identity(here.home) == ancestry[0]:
+    if identity_of(here.home) == ancestry[0]:
         message = "the home directory itself cannot be served"
         raise LanguageError(Code.PLACE, message, "name a directory in it, such as ~/Documents")
     _require_access(path, real)
@@ -154,7 +154,7 @@ def absolute(text: str, here: Surroundings) -> str:
 def ancestors(real: str) -> Iterator[Identity]:
     """Identities of ``real`` and all directories above it. Of a path that is not there yet: those that are."""
     while True:
-        identity = _identity(real)
+        identity = identity_of(real)
         if identity is not None:
             yield identity
         if real == "/":
@@ -162,7 +162,7 @@ def ancestors(real: str) -> Iterator[Identity]:
         real = os.path.dirname(real)
 
 
-def _identity(path: str) -> Identity | None:
+def identity_of(path: str) -> Identity | None:
     try:
         found = os.stat(path)
     except OSError:
@@ -214,12 +214,12 @@ def check_exposure(
     """
     apart = [("the audit log", audit), ("fsserver's state directory", here.state), *here.own]
     outside = [*(("the policy file", file) for file in files), *apart]
-    above = [(what, path, _all_above(path)) for what, path in outside]
-    above_imports = [("a directory that Python imports from", path, _all_above(path)) for path in here.imports]
-    inside = [(what, path, _identity(path)) for what, path in apart]
+    above = [(what, path, all_above(path)) for what, path in outside]
+    above_imports = [("a directory that Python imports from", path, all_above(path)) for path in here.imports]
+    inside = [(what, path, identity_of(path)) for what, path in apart]
     for path in files:
         for what, directory in apart[:2]:
-            if _identity(directory) in _all_above(path):
+            if identity_of(directory) in all_above(path):
                 message = f"the policy file lies in the directory of {what}, where the server may write: {path}"
                 problems.append(Problem(Code.EXPOSED, sink or policy, message, "keep the policy and the log apart"))
                 break
@@ -242,7 +242,7 @@ def check_exposure(
                 break
 
 
-def _all_above(path: str) -> frozenset[Identity]:
+def all_above(path: str) -> frozenset[Identity]:
     """``path`` itself and every directory above it: where it is written, where it really is, and where each link on the
     way lies. Whoever can write in one of them chooses what ``path`` leads to.
     """

@@ -38,6 +38,10 @@ class Code(StrEnum):
     OWNER = "E033"  # the policy file belongs to, or can be changed by, somebody else
     UNKNOWN_ROOT = "E040"
     TEST_FAILED = "E041"
+    UNKNOWN_COMMAND = "E042"
+    PROGRAM = "E050"  # missing, not executable, setuid, in a writable root, another SHA-256
+    ARGUMENTS = "E051"  # rules that can be read in two ways, or that let a launcher start anything
+    ENVIRONMENT = "E052"  # a variable that cannot be passed or set
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +156,16 @@ _SYNONYMS = {
     "directories": ("roots",),
     "folders": ("roots",),
     "none": ("deny",),
+    "cmd": ("commands", "exec"),
+    "command": ("commands", "exec"),
+    "program": ("exec",),
+    "executable": ("exec",),
+    "arguments": ("args",),
+    "argv": ("args",),
+    "options": ("flags",),
+    "operands": ("positionals",),
+    "string": ("text",),
+    "environment": ("env",),
 }
 
 

@@ -237,11 +237,15 @@ def given_name(directory: str) -> str:
 class MapOf:
     """A map from names of the author's choice to values of one kind.
 
-    ``given``: the names were made by `given_name`, so that they are not asked to be names as an author writes them.
+    Attributes:
+        given: the names were made by `given_name`, so that they are not asked to be names as an author writes them.
+        parse: raises `LanguageError` for what is no name here; ``pattern`` says the same to editors.
     """
 
     value: Spec
     given: bool = False
+    parse: Callable[[str], str] = parse_name
+    pattern: str = NAME_PATTERN
 
     def check(self, node: Node, where: Where, problems: list[Problem]) -> bool:
         if not isinstance(node.value, dict):
@@ -251,7 +255,7 @@ class MapOf:
             usable = True
             try:
                 if not self.given:
-                    parse_name(name)
+                    self.parse(name)
             except LanguageError as error:
                 problems.append(Problem(error.code, entry.key, error.message, error.help))
                 usable = False
@@ -261,7 +265,7 @@ class MapOf:
         return True
 
     def json_schema(self) -> dict[str, Any]:
-        names = {"pattern": NAME_PATTERN}
+        names = {"pattern": self.pattern}
         return {"type": "object", "propertyNames": names, "additionalProperties": self.value.json_schema()}
 
 
@@ -307,7 +311,9 @@ class Section:
         reserved = [path[-1] for path in KEYS if path[:-1] == where.pattern]
         inside = f" in {where}" if where.names else ""
         message = f'unknown key "{shortened(name)}"{inside}'
-        help_text = did_you_mean(name, [*self.keys, *reserved]) or f"the keys here are {', '.join(self.keys)}"
+        help_text = did_you_mean(name, [*self.keys, *reserved])
+        if help_text is None and self.keys:
+            help_text = f"the keys here are {', '.join(self.keys)}"
         return Problem(Code.UNKNOWN_KEY, place, message, help_text)
 
     def json_schema(self) -> dict[str, Any]:
@@ -319,14 +325,15 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class TextOrSection:
-    """A short form, and a long form with keys."""
+    """A short form, and a long form with keys. A section without keys is for keys that are reserved."""
 
     text: Spec
-    section: Section
+    section: Section | OneKey
 
     def check(self, node: Node, where: Where, problems: list[Problem]) -> bool:
-        chosen: Spec = self.section if isinstance(node.value, dict) else self.text
-        return chosen.check(node, where, problems)
+        long = isinstance(node.value, dict) and bool(node.value or self.section.keys)
+        chosen: Spec = self.section if long else self.text
+        return chosen.check(node, where, problems) and not (long and not self.section.keys)
 
     def json_schema(self) -> dict[str, Any]:
         return {"anyOf": [self.text.json_schema(), self.section.json_schema()]}
@@ -350,3 +357,18 @@ class OneKey:
 
     def json_schema(self) -> dict[str, Any]:
         return Section(self.keys).json_schema() | {"minProperties": 1, "maxProperties": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class TextOrList:
+    """A text, or a list of texts."""
+
+    text: Spec
+    several: ListOf
+
+    def check(self, node: Node, where: Where, problems: list[Problem]) -> bool:
+        chosen: Spec = self.several if isinstance(node.value, list) else self.text
+        return chosen.check(node, where, problems)
+
+    def json_schema(self) -> dict[str, Any]:
+        return {"anyOf": [self.text.json_schema(), self.several.json_schema()]}

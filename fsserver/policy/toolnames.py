@@ -21,4 +21,12 @@ TOOL_NAMES: Final = (
     "search_files",
     "get_file_info",
     "list_allowed_directories",
+    "run_command",
+    "run_pipeline",
+    "start_process",
+    "read_process",
+    "write_process",
+    "stop_process",
+    "list_processes",
+    "describe_policy",
 )

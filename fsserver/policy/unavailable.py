@@ -12,14 +12,13 @@ from typing import Final
 # Keys, each by its path; "*" stands for any name, "[]" for any item of a list.
 KEYS: Final[frozenset[tuple[str, ...]]] = frozenset(
     {
-        ("commands",),
+        ("commands", "*", "network", "allow"),
         ("principals",),
         ("audit", "redact"),
         ("audit", "sinks", "[]", "stderr"),
         ("audit", "sinks", "[]", "syslog"),
         ("audit", "sinks", "[]", "url"),
         ("limits", "calls", "rate"),
-        ("profiles", "*", "commands"),
         ("server", "auth"),
         ("server", "listen"),
     }
@@ -29,22 +28,8 @@ KEYS: Final[frozenset[tuple[str, ...]]] = frozenset(
 VALUES: Final[MappingProxyType[tuple[str, ...], frozenset[str]]] = MappingProxyType(
     {
         ("audit", "content"): frozenset({"full"}),
-        ("extends", "[]"): frozenset(
-            {"preset:git", "preset:make", "preset:node", "preset:python", "preset:service"},
-        ),
-        ("profiles", "*", "tools", "[]"): frozenset(
-            {
-                "describe_policy",
-                "list_processes",
-                "read_process",
-                "run_command",
-                "run_pipeline",
-                "search_content",
-                "start_process",
-                "stop_process",
-                "write_process",
-            }
-        ),
+        ("extends", "[]"): frozenset({"preset:service"}),
+        ("profiles", "*", "tools", "[]"): frozenset({"search_content"}),
         ("server", "transport"): frozenset({"http"}),
     }
 )

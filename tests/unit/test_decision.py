@@ -7,7 +7,21 @@ from types import MappingProxyType
 import pytest
 
 from fsserver.errors import ConfigError, OperationDenied, ProtectedName, ReadOnlyName
-from fsserver.policy.compiled import Action, AuditRules, Effect, Mode, Origin, PathRule, Policy, Profile, RootRules
+from fsserver.policy.compiled import (
+    Action,
+    AnyArguments,
+    AuditRules,
+    Command,
+    Effect,
+    Mode,
+    Origin,
+    PathRule,
+    Policy,
+    Profile,
+    Program,
+    RootRules,
+    SoughtProgram,
+)
 from fsserver.policy.decision import CHANGES, decide, granted_actions, may_contain_protected, narrow, protection
 
 WRITABLE = RootRules(
@@ -132,11 +146,27 @@ def policy(**profiles: Profile) -> Policy:
         roots=(WRITABLE, READABLE),
         audit=AuditRules(directory="/state"),
         profiles=MappingProxyType(profiles),
+        commands=MappingProxyType({name: command(name, roots) for name, roots in COMMANDS.items()}),
     )
 
 
-def profile(roots: dict[str, Mode] | None, tools: frozenset[str] | None = None) -> Profile:
-    return Profile("x", MappingProxyType(roots) if roots is not None else None, tools, Origin("p.yaml", 20))
+COMMANDS = {
+    "both": {"app": Mode.RW, "notes": Mode.RO},
+    "app": {"app": Mode.RW},
+    "reads": {"app": Mode.RO},
+}
+
+
+def command(name: str, roots: dict[str, Mode]) -> Command:
+    program: Program = SoughtProgram("app", "bin/x")
+    return Command(name, Origin("p.yaml", 15), program, (), MappingProxyType(roots), AnyArguments())
+
+
+def profile(
+    roots: dict[str, Mode] | None, tools: frozenset[str] | None = None, commands: frozenset[str] | None = None
+) -> Profile:
+    granted = MappingProxyType(roots) if roots is not None else None
+    return Profile("x", granted, tools, Origin("p.yaml", 20), commands)
 
 
 @pytest.mark.parametrize(
@@ -166,6 +196,31 @@ def test_a_profile_narrows_tools() -> None:
     once = narrow(policy(x=profile(None, frozenset({"read_file", "edit_file"}))), "x")
     assert once.tools == frozenset({"read_file", "edit_file"})
     assert narrow(policy(x=profile(None, frozenset())), "x").tools == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("narrower", "expected"),
+    [
+        pytest.param(profile(None), COMMANDS, id="not written: as the policy has it"),
+        pytest.param(profile(None, commands=frozenset()), {}, id="empty: none"),
+        pytest.param(profile(None, commands=frozenset({"app", "gone"})), {"app": {"app": Mode.RW}}, id="one"),
+        pytest.param(
+            profile({"app": Mode.RO, "notes": Mode.RO}),
+            {"both": {"app": Mode.RO, "notes": Mode.RO}, "app": {"app": Mode.RO}, "reads": {"app": Mode.RO}},
+            id="a root made read-only is read-only for commands",
+        ),
+        pytest.param(
+            profile({"app": Mode.RW}),
+            {"both": {"app": Mode.RW}, "app": {"app": Mode.RW}, "reads": {"app": Mode.RO}},
+            id="a root that is gone is gone for commands, and none is widened",
+        ),
+        pytest.param(profile({"notes": Mode.RO}), {}, id="the root that holds the program is gone"),
+        pytest.param(profile({}), {}, id="no root is left"),
+    ],
+)
+def test_a_profile_narrows_commands(narrower: Profile, expected: dict[str, dict[str, Mode]]) -> None:
+    narrowed = narrow(policy(x=narrower), "x")
+    assert {name: dict(each.roots) for name, each in narrowed.commands.items()} == expected
 
 
 def test_an_unknown_profile_is_a_configuration_error() -> None:
