@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from fsserver.paths.workspace import Access, ClientPath
-from fsserver.policy.compiled import Action, ClientRoots, Effect, Policy
+from fsserver.policy.arguments import judge
+from fsserver.policy.compiled import Action, ClientRoots, Effect, Layer, Mode, Network, Policy
 from fsserver.policy.decision import decide, narrow
 from fsserver.policy.toolnames import TOOL_NAMES
 from tests.policy_files import desk_in
@@ -65,6 +66,24 @@ def test_every_profile_of_a_shipped_policy_only_reads(path: Path, tmp_path: Path
         assert narrowed.tools is None or narrowed.tools <= set(TOOL_NAMES)
 
 
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_the_commands_of_a_shipped_policy_are_confined_and_without_network(path: Path, tmp_path: Path) -> None:
+    policy = load(path.name, tmp_path)
+    assert policy.sandbox.require is (Layer.FULL if policy.commands else Layer.NONE)
+    for command in policy.commands.values():
+        assert command.network is Network.NONE
+        assert not command.unix_sockets
+        assert set(command.roots) == {policy.roots[0].name}, "what it does not work on it does not see"
+    for profile in policy.profiles:
+        assert all(set(each.roots.values()) == {Mode.RO} for each in narrow(policy, profile).commands.values())
+
+
+def judged(policy: Policy, line: str) -> Effect:
+    name, *arguments = line.split()
+    root = policy.roots[0].name
+    return judge(policy.commands[name], arguments, directory=(root, ""), spellings={}).effect
+
+
 def granted(policy: Policy, name: str) -> dict[str, set[str]]:
     return {
         root.name: {str(action) for action in Action if decide(root, name, action).allowed} for root in policy.roots
@@ -99,3 +118,27 @@ def test_ci_agent_neither_moves_nor_deletes_nor_touches_its_pipeline(tmp_path: P
         assert granted(policy, name) == {"work": READING}
     assert policy.roots[0].hardlinks is Effect.DENY
     assert not any(effect is Effect.ASK for effect, _ in policy.roots[0].operations.values())
+
+
+def test_claude_desktop_runs_nothing(tmp_path: Path) -> None:
+    assert not load("claude-desktop.yaml", tmp_path).commands
+
+
+def test_workstation_builds_tests_and_commits_and_asks_before_it_pushes(tmp_path: Path) -> None:
+    policy = load("workstation.yaml", tmp_path)
+    assert list(policy.commands) == ["git", "make", "pytest", "ruff", "mypy"]
+    assert judged(policy, "git commit -m x") is Effect.ALLOW
+    assert judged(policy, "git restore src/main.py") is Effect.ALLOW
+    assert judged(policy, "git push origin main") is Effect.ASK
+    assert judged(policy, "git push --force origin") is Effect.DENY
+    assert judged(policy, "pytest -q tests") is Effect.ALLOW
+    assert not narrow(policy, "reader").commands
+
+
+def test_ci_agent_commits_and_never_pushes(tmp_path: Path) -> None:
+    policy = load("ci-agent.yaml", tmp_path)
+    assert list(policy.commands) == ["git", "make"]
+    assert judged(policy, "git commit -m x") is Effect.ALLOW
+    assert judged(policy, "git push origin") is Effect.DENY
+    assert policy.commands["make"].limits.time_s == 60.0
+    assert set(narrow(policy, "reviewer").commands) == {"git"}
