@@ -201,7 +201,8 @@ FORM_KEYS = {
                 {
                     "value": Key(VALUE, "What it may be.", required=True),
                     "repeat": Key(
-                        Text(repeat, "a count or a range such as 0..10", REPEAT_PATTERN), "How often. Default: 1."
+                        Text(repeat, "a count or a range such as 0..10", REPEAT_PATTERN, digits=True),
+                        "How often. Default: 1.",
                     ),
                 }
             )

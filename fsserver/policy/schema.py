@@ -111,11 +111,15 @@ def _either(words: tuple[str, ...]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A text that ``parse`` takes: it returns the value, or raises `LanguageError`."""
+    """A text that ``parse`` takes: it returns the value, or raises `LanguageError`.
+
+    ``digits``: a whole number without a unit may be such a text, so that editors take it without quotes too.
+    """
 
     parse: Callable[[str], str | int | float]
     expected: str = "text"
     pattern: str | None = None
+    digits: bool = False
 
     def check(self, node: Node, where: Where, problems: list[Problem]) -> bool:
         value = node.value
@@ -131,7 +135,8 @@ class Text:
         return True
 
     def json_schema(self) -> dict[str, Any]:
-        return {"type": "string"} | ({"pattern": self.pattern} if self.pattern else {})
+        kind = ["string", "integer"] if self.digits else "string"
+        return {"type": kind} | ({"pattern": self.pattern} if self.pattern else {})
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,16 @@ SEEDS.append(
     "  app: {path: ~/app, mode: rw, deny: ['**/.env', {glob: '*.pem', except: [x]}], operations: {delete: ask}}\n"
     "  notes: {path: ~/notes, max_file: 1MiB, tests: {accept: [read a], reject: [edit a]}}\n"
     "limits: {time: 1m, calls: {concurrency: 4}}\n"
-    "profiles: {reader: {roots: {app: ro}, tools: [read_file]}}\n"
+    "profiles: {reader: {roots: {app: ro}, tools: [read_file], commands: [tool]}}\n"
+    "commands:\n"
+    "  tool:\n"
+    "    exec: {in: app, find: bin/tool}\n"
+    "    roots: {app: rw}\n"
+    "    subcommands: {log: {flags: {-n: {int: {min: 1}}, -v: flag}, positionals: [{value: text, repeat: 0..2}]}}\n"
+    "    env: {pass: [TZ], set: {A: b}}\n"
+    "    limits: {time: 10s, processes: 8}\n"
+    "    tests: {accept: [log -n 5], reject: [[log, -x]]}\n"
+    "  any: {exec: /usr/bin/make, args: any, runtime: [~/.cache], network: full, decision: ask}\n"
     "audit: {sinks: [{dir: ~/audit}], max_size: 1GiB}\n"
 )
 
@@ -84,7 +93,8 @@ KEYS = (
         "glob",
         "except",
     ),
-    *("operations", "delete", "tests", "accept"),
+    *("operations", "delete", "tests", "accept", "exec", "in", "find", "args", "flags", "positionals", "value"),
+    *("subcommands", "decision", "env", "set", "pass", "network", "runtime", "repeat", "int", "enum", "match"),
 )
 
 
