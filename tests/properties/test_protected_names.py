@@ -1,0 +1,108 @@
+"""The index of protected names against a fresh one, after every few of many random changes to the tree."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from fsserver.policy.compiled import Mode, PathRule, RootRules
+from fsserver.sandbox.protected import ProtectedIndex
+from tests.trees import ORIGIN
+
+PATHS = st.lists(st.sampled_from(["a", "b", ".env", "keys", "ro", ".git"]), min_size=1, max_size=4).map("/".join)
+
+
+def known(index: ProtectedIndex) -> list[tuple[object, ...]]:
+    """Without the times: that of a file also changes where its directory does not."""
+    return [(each.name, each.protection, each.kind, each.identity[:2]) for each in index.names]
+
+
+class Tree(RuleBasedStateMachine):
+    """Each rule does what the system allows; what it refuses is no change, which has to be noticed as none too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.top = tempfile.mkdtemp(prefix="fsserver-index-")
+        self.policy = RootRules(
+            "work",
+            self.top,
+            Mode.RW,
+            ORIGIN,
+            deny=(PathRule(".env", ORIGIN), PathRule("keys/**", ORIGIN, ("keys/a/**",))),
+            read_only=(PathRule("ro", ORIGIN), PathRule("**/.git", ORIGIN, ("**/.git/**",))),
+        )
+        self.descriptor = os.open(self.top, os.O_PATH)
+        self.index = ProtectedIndex(self.policy, self.descriptor, folds=False)
+
+    def teardown(self) -> None:
+        os.close(self.descriptor)
+        shutil.rmtree(self.top)
+
+    def path(self, name: str) -> str:
+        return os.path.join(self.top, name)
+
+    @rule(name=PATHS)
+    def make_file(self, name: str) -> None:
+        with contextlib.suppress(OSError):
+            os.close(os.open(self.path(name), os.O_CREAT | os.O_EXCL, 0o600))
+
+    @rule(name=PATHS)
+    def make_directories(self, name: str) -> None:
+        with contextlib.suppress(OSError):
+            os.makedirs(self.path(name))
+
+    @rule(name=PATHS, leads_to=PATHS)
+    def make_link(self, name: str, leads_to: str) -> None:
+        with contextlib.suppress(OSError):
+            os.symlink(leads_to, self.path(name))
+
+    @rule(name=PATHS, other=PATHS)
+    def make_hard_link(self, name: str, other: str) -> None:
+        with contextlib.suppress(OSError):
+            os.link(self.path(name), self.path(other), follow_symlinks=False)
+
+    @rule(name=PATHS, other=PATHS)
+    def rename(self, name: str, other: str) -> None:
+        with contextlib.suppress(OSError):
+            os.rename(self.path(name), self.path(other))
+
+    @rule(name=PATHS)
+    def remove(self, name: str) -> None:
+        path = self.path(name)
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+
+    @invariant()
+    def index_is_what_a_fresh_walk_finds(self) -> None:
+        before = self.index.names, self.index.directories, self.index.generation
+        changed = self.index.refresh()
+        fresh = ProtectedIndex(self.policy, self.descriptor, folds=False)
+        fresh.refresh()
+        assert known(self.index) == known(fresh)
+        assert self.index.directories == fresh.directories
+        assert (self.index.generation != before[2]) is changed
+        if not changed:
+            assert (self.index.names, self.index.directories) == before[:2]
+        names = {name.name for name in self.index.names}
+        for name in (*names, *self.index.directories):
+            assert os.path.lexists(self.path(name))
+        for name in names:
+            parents = name.split("/")[:-1]
+            for end in range(1, len(parents) + 1):
+                above = "/".join(parents[:end])
+                assert above in self.index.directories or any(
+                    above == each or above.startswith(f"{each}/") for each in names
+                )
+
+
+TestTree = Tree.TestCase
+TestTree.settings = settings(max_examples=200, stateful_step_count=30, deadline=None)
