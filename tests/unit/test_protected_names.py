@@ -387,12 +387,15 @@ def test_directory_that_cannot_be_looked_into_is_denied_whole(mode: int, open_tm
 
 def test_root_that_cannot_be_read_is_an_error(open_tmp_path: Path) -> None:
     def look() -> str:
-        (open_tmp_path / "root").mkdir(mode=0o111)
+        (open_tmp_path / "root").mkdir()
+        (open_tmp_path / "root").chmod(0o111)
         with index(rules(open_tmp_path / "root", deny=[".env"])) as each:
             try:
                 each.refresh()
             except SandboxSetupError as error:
                 return error.code
+            finally:
+                (open_tmp_path / "root").chmod(0o755)
             return "listed"
 
     assert in_child(look, unprivileged=True) == "sandbox.setup"
