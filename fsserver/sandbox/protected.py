@@ -59,6 +59,7 @@ class ProtectedIndex:
     Attributes:
         rules: of the root.
         descriptor: the root, opened with O_PATH or to read; the caller's to close.
+        folds: whether the root's volume compares names without their case.
         names: what is protected, sorted, so that a directory comes before what is in it. Below a denied name nothing
             is listed, below a read-only one only denied names.
         directories: those between the root and the names, and those that are `Protection.NAME` themselves, sorted:
@@ -72,7 +73,7 @@ class ProtectedIndex:
         self.names: tuple[ProtectedName, ...] = ()
         self.directories: tuple[str, ...] = ()
         self.generation = 0
-        self._folds = folds
+        self.folds = folds
         self._pinned: tuple[Identity, ...] = ()
         self._listings: dict[str, Listing] = {}
         self._signatures: tuple[tuple[str, Signature], ...] = ()
@@ -132,7 +133,7 @@ class ProtectedIndex:
             listing = before
             if listing is None or not self._is_current(listing):
                 listing = list_directory(
-                    self.descriptor, name, above, self.rules, folds=self._folds, most=MAX_ENTRIES - entries
+                    self.descriptor, name, above, self.rules, folds=self.folds, most=MAX_ENTRIES - entries
                 )
                 self._note_links(before, listing)
                 if listing is None:
