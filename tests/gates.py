@@ -13,6 +13,7 @@ from fsserver.audit.log import AuditLog
 from fsserver.paths.root import Root
 from fsserver.paths.workspace import Workspace
 from fsserver.policy.compiled import AuditRules, Limits, Policy, RootRules
+from fsserver.tools.approval import Consent, ConsentNeeded
 from fsserver.tools.catalog import file_tools
 from fsserver.tools.control import Control
 from fsserver.tools.gate import Gate
@@ -30,7 +31,21 @@ class Served:
     top: Path
 
     def call(self, name: str, control: Control | None = None, /, **arguments: Any) -> ToolResult:
-        return self.gate.call(self.session, name, arguments, control or Control())
+        result = self.gate.call(self.session, name, arguments, control or Control())
+        assert isinstance(result, ToolResult), result
+        return result
+
+    def needed(self, name: str, /, **arguments: Any) -> ConsentNeeded:
+        """What a call needs that a person has to be asked about."""
+        needed = self.gate.call(self.session, name, arguments, Control())
+        assert isinstance(needed, ConsentNeeded), needed
+        return needed
+
+    def answered(self, consent: Consent, name: str, /, **arguments: Any) -> ToolResult:
+        """The same call with what came of asking."""
+        result = self.gate.call(self.session, name, arguments, Control(), consent=consent)
+        assert isinstance(result, ToolResult), result
+        return result
 
     def text(self, name: str, /, **arguments: Any) -> str:
         """The first block of a success."""
@@ -59,9 +74,18 @@ def texts(result: ToolResult) -> list[str]:
 
 @contextmanager
 def served(
-    base: Path, rules: Sequence[RootRules], *, limits: Limits | None = None, tools: frozenset[str] | None = None
+    base: Path,
+    rules: Sequence[RootRules],
+    *,
+    limits: Limits | None = None,
+    tools: frozenset[str] | None = None,
+    can_ask: bool = False,
 ) -> Iterator[Served]:
-    """A gate over the roots; its audit log is in ``base / "state"``."""
+    """A gate over the roots; its audit log is in ``base / "state"``.
+
+    Args:
+        can_ask: a person can be asked through the client.
+    """
     state = base / "state"
     state.mkdir(mode=0o700, exist_ok=True)
     audit = AuditRules(directory=str(state))
@@ -69,7 +93,7 @@ def served(
     roots = [Root.open(each) for each in rules]
     try:
         with closing(AuditLog.open(audit, run_id="test", header={})) as log:
-            session = Session("s1", "tester", "pytest", None, Workspace(roots))
+            session = Session("s1", "tester", "pytest", None, Workspace(roots), can_ask)
             yield Served(Gate(registry=file_tools(), policy=policy, audit=log), session, log, Path(rules[0].path))
     finally:
         for root in roots:

@@ -2,9 +2,10 @@
 
 *Trust.* The request is hostile, and so is everything on disk. The root and its rules are ours.
 
-*Invariant.* A target is returned only if every name that leads to it allows the access: the name as asked, its real
-parent with the last name as asked, and the opened object's own name beneath the root; in each root that holds it. What
-was opened had the same name before and after that decision.
+*Invariant.* A target is returned only if every name that leads to it allows the access, or asks for consent to it: the
+name as asked, its real parent with the last name as asked, and the opened object's own name beneath the root; in each
+root that holds it. The target's decision is the strictest of theirs. What was opened had the same name before and after
+that decision.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ class Resolution:
         """Resolve and decide, again while things move underneath. Errors as `Workspace.target`."""
         # Before the disk is asked: the refusal of a protected name says nothing about whether it exists.
         first = Action.READ if self._access is Access.WRITE else _ACTIONS[self._access]
-        self._ruling.require((self._asked,), first, self._shown)
+        self._ruling.decide((self._asked,), first, self._shown)
         for _ in range(ATTEMPTS):
             try:
                 return self._attempt()
@@ -234,7 +235,7 @@ class Resolution:
         if own_name != target.name:
             if not self._root.folds:
                 raise MovedError
-            self._decide(target, [own_name])
+            self._decide(target, [self._asked, target.name, own_name])
         self._ruling.require_links(target.name, target.stat, target.action, self._shown)
         self._require_no_root(target)
         self._require_parent_stays(target)
@@ -267,7 +268,7 @@ class Resolution:
             raise outcome(OSError(errno.EEXIST, ""), "mkdir", self._shown)
 
     def _decide(self, target: Target, names: list[str]) -> None:
-        target.decision = self._ruling.require(names, target.action, self._shown)
+        target.decision = self._ruling.decide(names, target.action, self._shown)
 
     def _try_equivalent(self) -> None:
         """Once, look for the name in another Unicode form, and if there is one, begin again with that."""

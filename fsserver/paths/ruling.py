@@ -7,14 +7,14 @@ import re
 import stat
 from collections.abc import Iterable, Sequence
 
-from fsserver.errors import Denied, HardLinkDenied, OperationDenied, ProtectedName, ReadOnlyName
+from fsserver.errors import ConsentDenied, Denied, HardLinkDenied, OperationDenied, ProtectedName, ReadOnlyName
 from fsserver.paths.names import display, join, remainder
 from fsserver.paths.root import Root
 from fsserver.policy.compiled import Action, Effect, Origin
 from fsserver.policy.decision import Decision, decide, may_contain_protected, protection
 
 _REFUSALS: dict[str, type[Denied]] = {
-    kind.code: kind for kind in (ProtectedName, ReadOnlyName, OperationDenied, HardLinkDenied)
+    kind.code: kind for kind in (ProtectedName, ReadOnlyName, OperationDenied, ConsentDenied, HardLinkDenied)
 }
 
 _OTHER_NAME = re.compile(r"[. ]\Z|~[0-9]")
@@ -41,20 +41,24 @@ class Ruling:
         self.others = tuple(other for other in roots if other is not root and _overlap(root, other))
         self.may_protect = any(may_contain_protected(each.rules) for each in (root, *self.others))
 
-    def require(self, names: Iterable[str], action: Action, shown: str) -> Decision:
-        """The decision that allows ``action`` on all ``names``.
+    def decide(self, names: Iterable[str], action: Action, shown: str) -> Decision:
+        """The strictest decision about ``action`` on all ``names``: it allows, or asks for a person's consent.
 
         Raises:
             Denied: one of them is refused. The message names ``shown``, which the client knows.
         """
+        strictest: Decision | None = None
         for name in names:
             for root, theirs in self._views(name):
                 if root.folds:
                     _require_own_name(root, theirs, shown)
                 decision = decide(root.rules, theirs, action, folds=root.folds)
-                if not decision.allowed:
+                if not decision.allowed and not decision.asks:
                     raise refusal(decision, shown)
-        return decision
+                if strictest is None or strictest.allowed:
+                    strictest = decision
+        assert strictest is not None, "nothing was asked about"
+        return strictest
 
     def protected(self, name: str) -> bool:
         """Whether ``name`` is denied: shown in listings and nothing more."""
@@ -133,7 +137,7 @@ def _require_own_name(root: Root, name: str, shown: str) -> None:
 
 
 def refusal(decision: Decision, shown: str) -> Denied:
-    """The error for a decision that does not allow."""
+    """The error for a decision that does not allow, or that asks where nobody has consented."""
     kind = _REFUSALS.get(decision.code, Denied)
     return kind(
         f"Access denied - {decision.reason}: {display(shown)}",

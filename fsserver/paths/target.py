@@ -1,4 +1,8 @@
-"""A path that was resolved and decided: descriptors and names. Who has one never goes back to the client's string."""
+"""A path that was resolved and decided: descriptors and names. Who has one never goes back to the client's string.
+
+Where a rule asks for consent the target exists too, so that a person can be shown what is meant. `Target.verify`, which
+goes before every effect, refuses it until the gate says that a person consented.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from fsserver.paths.client import ClientPath
 from fsserver.paths.entry import Directory
 from fsserver.paths.resolver import MovedError, Resolver, name_beneath, same_object
 from fsserver.paths.root import Root
-from fsserver.paths.ruling import Ruling, shown_path
+from fsserver.paths.ruling import Ruling, refusal, shown_path
 from fsserver.policy.compiled import Action
 from fsserver.policy.decision import Decision
 
@@ -33,7 +37,8 @@ class Access(StrEnum):
 
 
 class Target:
-    """One object, or one absent name, that the policy allows this access to. A context manager: closing it is due.
+    """One object, or one absent name, that the policy allows this access to, or asks about. A context manager: closing
+    it is due.
 
     Attributes:
         ruling: the rules for its root, with those of overlapping roots.
@@ -41,6 +46,8 @@ class Target:
         asked: the name beneath the root as the client asked for it, with links unresolved; for messages.
         requested: the client's own words.
         action: what was decided. WRITE became CREATE or OVERWRITE.
+        decision: what allows it, or asks.
+        consented: a person consented to what this call does here. Set by the gate, and by nothing else.
         stat: of the object; None where it is absent.
         handle: O_PATH descriptor of the object; -1 where it is absent.
         parent: O_PATH descriptor of the directory that holds, or will hold, ``leaf``; -1 for READ, STAT and LIST.
@@ -54,6 +61,7 @@ class Target:
         "access",
         "action",
         "asked",
+        "consented",
         "decision",
         "handle",
         "leaf",
@@ -91,6 +99,7 @@ class Target:
         self.leaf = ""
         self.missing: tuple[str, ...] = ()
         self.decision: Decision
+        self.consented = False
         self._directory: Directory | None = None
 
     @property
@@ -100,6 +109,11 @@ class Target:
     @property
     def exists(self) -> bool:
         return self.stat is not None
+
+    @property
+    def asks(self) -> bool:
+        """Whether a person's consent is needed before anything is changed here, and is missing."""
+        return self.decision.asks and not self.consented
 
     @property
     def shown(self) -> str:
@@ -132,13 +146,26 @@ class Target:
         moved.name, moved.stat, moved.handle = self.name, other.stat, os.dup(other.handle)
         return moved
 
+    def require(self, action: Action) -> None:
+        """Decide a further action that this call does to the same name; if that asks, the target asks from now on.
+
+        Raises:
+            Denied: a rule refuses it.
+        """
+        decision = self.ruling.decide((self.name,), action, self.shown)
+        if not decision.allowed:
+            self.decision = decision
+
     def verify(self) -> None:
         """Refuse if the parent directory is not where it was decided about. Call right before an effect.
 
         Raises:
+            ConsentDenied: a rule asks, and nobody has consented.
             UnstablePath: it was moved or removed meanwhile.
         """
         assert self.parent >= 0, "a target of READ, STAT or LIST is not changed"
+        if self.asks:
+            raise refusal(self.decision, self.shown)
         try:
             stays = name_beneath(self.root, self.parent) == self.parent_name
         except (MovedError, OSError):

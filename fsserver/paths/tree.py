@@ -71,12 +71,13 @@ def check_tree(source: Target, destination: Target | None = None, *, checkpoint:
 
     Raises:
         ProtectedName: with the count; nothing has happened.
-        Denied: a move to another root that the one does not let go, or the other does not take.
+        Denied: a move to another root that the one does not let go, or the other does not take. Where one of them asks
+            for consent to that, its target asks afterwards.
         PermissionDenied, InputOutputError: a directory cannot be listed, so nobody can tell.
     """
     if destination is not None and destination.root is not source.root:
-        source.ruling.require((source.name,), Action.DELETE, source.shown)
-        destination.ruling.require((destination.name,), Action.CREATE, destination.shown)
+        source.require(Action.DELETE)
+        destination.require(Action.CREATE)
     assert source.stat is not None
     may_protect = source.ruling.may_protect or (destination is not None and destination.ruling.may_protect)
     if not may_protect or not stat.S_ISDIR(source.stat.st_mode):

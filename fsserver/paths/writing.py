@@ -255,7 +255,9 @@ def _require_replaceable(target: Target, current: int, status: os.stat_result, e
         raise SpecialFile(f"Access denied - not a regular file any more: {display(target.shown)}")
     if expected is not None and Identity.of(status) != expected:
         raise _stale(target)
-    if target.action is Action.EDIT and expected is None and not same_object(status, target.stat):
+    # An edit is of the file that was read, and a person's consent is for the file that was shown.
+    bound = target.action is Action.EDIT or target.decision.asks
+    if bound and expected is None and not same_object(status, target.stat):
         raise _stale(target)
     if not same_object(status, target.stat):
         target.ruling.require_links(target.name, status, target.action, target.shown)

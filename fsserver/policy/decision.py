@@ -4,8 +4,8 @@
 it to a file; but it is the name of the opened object beneath its root, as `paths` read it from the kernel.
 
 *Invariant.* A decision allows an action only if the root's mode, its ``operations``, its ``deny`` and, for a change,
-its ``read_only`` rules all allow it. ``ask`` is a refusal until there is a way to ask. A narrowed policy allows
-nothing that the policy itself refuses.
+its ``read_only`` rules all allow it. ``ask`` is no permission: whoever does not ask a person refuses. A narrowed policy
+allows nothing that the policy itself refuses.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ class Decision:
     """The answer and why.
 
     Attributes:
-        code: "allowed", or the code of the error that this refusal becomes.
+        effect: ALLOW; ASK where only a person's consent is missing; DENY.
+        code: "allowed", or the code of the error that this becomes where it is not allowed, or nobody is asked.
         rule: the deciding rule; None if no single rule decided.
         reason: for the client, in plain words and without a path. Empty when allowed.
         allowed_instead: what may be done to the name or in the root, if anything.
@@ -44,6 +45,10 @@ class Decision:
     @property
     def allowed(self) -> bool:
         return self.effect is Effect.ALLOW
+
+    @property
+    def asks(self) -> bool:
+        return self.effect is Effect.ASK
 
 
 _ALLOWED = Decision(Effect.ALLOW, "allowed", None, "", None)
@@ -79,10 +84,9 @@ def _decide_operation(rules: RootRules, name: str, action: Action) -> Decision:
     if effect is Effect.ALLOW:
         return _ALLOWED
     if effect is Effect.ASK:
-        reason = f'{action} in the root "{rules.name}" needs a person\'s consent, which this version cannot ask for'
-    else:
-        reason = f'{action} is not allowed in the root "{rules.name}"'
-    return _denied("denied.operation", origin, reason, _instead(rules))
+        reason = f'{action} in the root "{rules.name}" needs a person\'s consent'
+        return Decision(Effect.ASK, "denied.consent", origin, reason, _instead(rules))
+    return _denied("denied.operation", origin, f'{action} is not allowed in the root "{rules.name}"', _instead(rules))
 
 
 def why_not_granted(roots: Iterable[RootRules], actions: Collection[Action]) -> Decision | None:
@@ -95,7 +99,7 @@ def why_not_granted(roots: Iterable[RootRules], actions: Collection[Action]) -> 
             decision = _decide_change(rules, action)
             if decision.allowed:
                 continue
-            if rules.mode is Mode.RW and _operation(rules, action)[0] is Effect.ASK:
+            if decision.asks:
                 return decision
             first = first or decision
     return first
@@ -122,13 +126,18 @@ def may_contain_protected(rules: RootRules) -> bool:
     return bool(rules.deny or rules.read_only)
 
 
-def granted_actions(rules: RootRules) -> frozenset[Action]:
-    """What may be done to some name in the root. ``ask`` does not count."""
+def granted_actions(rules: RootRules, *, with_consent: bool = False) -> frozenset[Action]:
+    """What may be done to some name in the root.
+
+    Args:
+        with_consent: what a person can consent to counts too.
+    """
     granted = {Action.LIST}
+    enough = (Effect.ALLOW, Effect.ASK) if with_consent else (Effect.ALLOW,)
     if not _covers_everything(rules.deny):
         granted.add(Action.READ)
         if rules.mode is Mode.RW and not _covers_everything(rules.read_only):
-            granted.update(action for action in CHANGES if _operation(rules, action)[0] is Effect.ALLOW)
+            granted.update(action for action in CHANGES if _operation(rules, action)[0] in enough)
     return frozenset(granted)
 
 

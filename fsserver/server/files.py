@@ -23,6 +23,7 @@ from fsserver.server.connection import Connection
 from fsserver.server.context import Serving
 from fsserver.tools.control import BRIEF_S, Control, Precedence, Turn
 from fsserver.tools.gate import Gate
+from fsserver.tools.result import ToolResult
 from fsserver.tools.session import Session
 
 INSTRUCTIONS: Final = (
@@ -117,6 +118,7 @@ class FileServer:
                 turn=turn,
             )
             result = self._gate.call(session, name, arguments, control)
+            assert isinstance(result, ToolResult), "the session of a client that cannot be asked"
         if time.monotonic() - turn.began > BRIEF_S:
             self._slow.add(name)
         else:

@@ -10,6 +10,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from fsserver.paths.target import Target
 from fsserver.paths.workspace import Access, ClientPath, Workspace
 from fsserver.policy.compiled import Limits
+from fsserver.tools.approval import Question
 from fsserver.tools.control import Control
 
 A = TypeVar("A")
@@ -33,6 +34,10 @@ class Call(Generic[A]):
             is audited before it is raised, and the call goes on.
         large_turns: taken by work whose memory is large beside what a call usually needs; few have one at once.
         plan: what the pre-intent step worked out for the body.
+        questions: what the pre-intent step wants a person to consent to before the body runs. The gate asks, and adds
+            a question for each target whose rule asks.
+        effects: what happens to a target, by wire name, for the question about it, where its action does not say it
+            all; a verb with what follows the path left out, such as "move to /b:".
         new_size: the target that the effect writes and how many bytes it will have then, for the root's quota.
         facts: what the outcome record says besides success: bytes, sha256, counts.
     """
@@ -45,5 +50,7 @@ class Call(Generic[A]):
     each: Each
     large_turns: threading.BoundedSemaphore
     plan: Any = None
+    questions: list[Question] = field(default_factory=list)
+    effects: dict[str, str] = field(default_factory=dict)
     new_size: tuple[Target, int] | None = None
     facts: dict[str, Any] = field(default_factory=dict)

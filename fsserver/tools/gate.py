@@ -5,28 +5,33 @@ the client cancels. Ours: the registry, the policy, the workspace that the sessi
 
 *Invariant.* When a body runs, the policy grants its tool, its arguments fit its model, every path parameter is an
 opened target that the policy allows for exactly what the tool does there, and, if it changes anything, the quota holds
-it and an intent record is in the log. When a result is returned, its outcome record is in the log; if that failed, the
+it and an intent record is in the log. Where a rule asks, a person accepted exactly this call on exactly these objects,
+and the log has the answer. When a result is returned, its outcome record is in the log; if that failed, the
 result is withheld. Every refusal has a record. No exception, and nothing of one that was not written for clients,
 leaves here.
 """
 
 from __future__ import annotations
 
+import hmac
 import itertools
 import logging
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from fsserver.audit.log import AuditLog
 from fsserver.audit.record import content, summarise
 from fsserver.errors import AuditError, FsserverError, InternalError, ToolDenied, UnknownTool
+from fsserver.paths.names import display
 from fsserver.paths.quota import check_quota
+from fsserver.paths.ruling import refusal
 from fsserver.paths.target import Target
 from fsserver.paths.workspace import Access, ClientPath, Workspace
 from fsserver.policy.compiled import Action, Policy
 from fsserver.policy.decision import why_not_granted
+from fsserver.tools.approval import MAX_SHOWN, Answer, Consent, ConsentNeeded, Question, digest_of, refused
 from fsserver.tools.arguments import parse
 from fsserver.tools.call import Call, Each
 from fsserver.tools.control import Control
@@ -41,6 +46,16 @@ T = TypeVar("T")
 MAX_NAME: Final = 100  # characters of a tool's name that are recorded and repeated
 
 LARGE_AT_ONCE: Final = 2  # holders of `Call.large_turns`
+
+
+class _Wanted(NamedTuple):
+    """One call as it came; see `Gate.call`."""
+
+    name: str
+    arguments: Mapping[str, Any]
+    control: Control
+    consent: Consent | None
+    asks: bool
 
 
 class Gate:
@@ -61,11 +76,27 @@ class Gate:
         granted = session.granted()
         return tuple(tool for tool in self._registry.tools if tool.listed and self._grants(tool, granted))
 
-    def call(self, session: Session, name: str, arguments: Mapping[str, Any] | None, control: Control) -> ToolResult:
-        """Runs one call to its end. Every failure is a result with ``is_error``; nothing is raised."""
+    def call(
+        self,
+        session: Session,
+        name: str,
+        arguments: Mapping[str, Any] | None,
+        control: Control,
+        *,
+        consent: Consent | None = None,
+        asks: bool = True,
+    ) -> ToolResult | ConsentNeeded:
+        """Runs one call to its end, or to where a person has to be asked. Every failure is a result with ``is_error``;
+        nothing is raised.
+
+        Args:
+            consent: what came of asking about this call; with it the result is never `ConsentNeeded`.
+            asks: False if the caller does not ask what is needed but makes the call again, where that can be done: the
+                log says nothing of a question then.
+        """
         trail = Trail(next(self._numbers), name[:MAX_NAME], session.id, session.principal)
         try:
-            return self._run(session, name, arguments or {}, control, trail)
+            return self._run(session, _Wanted(name, arguments or {}, control, consent, asks), trail)
         except FsserverError as error:
             return error_result(error, self._policy.limits.result_bytes)
         except Exception:
@@ -73,31 +104,15 @@ class Gate:
             self._logger.exception("call %d of %s failed in the gate", trail.call, trail.tool)
             return error_result(InternalError(f"call {trail.call}"), self._policy.limits.result_bytes)
 
-    def _run(
-        self, session: Session, name: str, arguments: Mapping[str, Any], control: Control, trail: Trail
-    ) -> ToolResult:
-        """The order is the point: validate, decide, check, quota, intent, act, outcome."""
-        workspace = session.workspace
+    def _run(self, session: Session, wanted: _Wanted, trail: Trail) -> ToolResult | ConsentNeeded:
+        """The order is the point: validate, decide, check, consent, quota, intent, act, outcome."""
         with ExitStack() as opened:
             try:
-                tool, parsed = self._understood(session, name, arguments, trail)
-                trail.arguments = summarise(arguments, self._registry.contents)
-                each = self._each(workspace, trail)
-                call = Call(parsed, {}, workspace, self._policy.limits, control, each, self._large_turns)
-                for parameter, access in tool.paths.items():
-                    path = ClientPath(getattr(parsed, parameter))
-                    target = opened.enter_context(workspace.target(path, access))
-                    call.targets[parameter] = target
-                    trail.add(parameter, target)
-                if tool.check is not None:
-                    tool.check(call)
-                if call.new_size is not None:
-                    check_quota(*call.new_size, checkpoint=control.checkpoint)
-                if tool.effect is not None and tool.effect(parsed):
-                    control.checkpoint()
-                    self._audit.append("call.intent", trail.intent())
-                    trail.intended = True
-                result = bounded(tool.body(call), self._policy.limits.result_bytes)
+                tool, call = self._decided(session, wanted, trail, opened)
+                needed = self._without_consent(session, tool, call, wanted, trail)
+                if needed is not None:
+                    return needed
+                result = self._act(tool, call, trail)
             except AuditError:
                 raise  # there is no log to write this to
             except FsserverError as error:
@@ -110,6 +125,76 @@ class Gate:
                 raise internal from bug
             self._record(trail, *trail.done(call.facts))
             return result
+
+    def _decided(
+        self, session: Session, wanted: _Wanted, trail: Trail, opened: ExitStack
+    ) -> tuple[Tool[Any], Call[Any]]:
+        """Validate, decide, check: the tool and a call whose targets ``opened`` closes. Nothing is changed."""
+        workspace = session.workspace
+        tool, parsed = self._understood(session, wanted.name, wanted.arguments, trail)
+        trail.arguments = summarise(wanted.arguments, self._registry.contents)
+        if wanted.consent is not None:
+            self._take_answer(wanted.consent, trail)
+        each = self._each(workspace, trail)
+        call = Call(parsed, {}, workspace, self._policy.limits, wanted.control, each, self._large_turns)
+        for parameter, access in tool.paths.items():
+            path = ClientPath(getattr(parsed, parameter))
+            target = opened.enter_context(workspace.target(path, access))
+            call.targets[parameter] = target
+            trail.add(parameter, target)
+        if tool.check is not None:
+            tool.check(call)
+        return tool, call
+
+    def _act(self, tool: Tool[Any], call: Call[Any], trail: Trail) -> ToolResult:
+        """Quota, intent, act."""
+        if call.new_size is not None:
+            check_quota(*call.new_size, checkpoint=call.control.checkpoint)
+        if tool.changes(call.arguments):
+            call.control.checkpoint()
+            self._audit.append("call.intent", trail.intent())
+            trail.intended = True
+        return bounded(tool.body(call), self._policy.limits.result_bytes)
+
+    def _take_answer(self, consent: Consent, trail: Trail) -> None:
+        """Raises `ConsentDenied` for every answer but one, when the log has it."""
+        self._audit.append("call.consent", trail.consent(consent))
+        if consent.answer is not Answer.ACCEPTED:
+            raise refused(consent.answer, consent.rule)
+
+    def _without_consent(
+        self, session: Session, tool: Tool[Any], call: Call[Any], wanted: _Wanted, trail: Trail
+    ) -> ConsentNeeded | None:
+        """What a person has to be asked before this call goes on; None if it may go on.
+
+        Raises:
+            ConsentDenied: nobody can be asked, or not about all of it; or a person was asked about something else.
+        """
+        asking = _asking(tool, call)
+        questions = (*(_about(call, parameter) for parameter in asking), *call.questions)
+        needed = None
+        if questions:
+            digest = digest_of(trail.tool, wanted.arguments, trail.paths, questions)
+            needed = ConsentNeeded(trail.call, trail.tool, questions, digest)
+        if wanted.consent is not None:
+            _require_same(wanted.consent, needed)
+            for parameter in asking:
+                call.targets[parameter].consented = True
+            return None
+        if needed is not None:
+            self._require_askable(session, needed, trail)
+            if wanted.asks:
+                self._audit.append("call.asked", trail.asked(needed))
+        return needed
+
+    def _require_askable(self, session: Session, needed: ConsentNeeded, trail: Trail) -> None:
+        if not session.can_ask:
+            answer = Answer.UNAVAILABLE
+        elif len(needed.message()) > MAX_SHOWN:
+            answer = Answer.TOO_LONG
+        else:
+            return
+        self._take_answer(Consent.to(needed, answer), trail)
 
     def _understood(
         self, session: Session, name: str, arguments: Mapping[str, Any], trail: Trail
@@ -138,8 +223,11 @@ class Gate:
         # Where the roots grant too little, one of them says why; a list of tools has no line here.
         listed = self._policy.tools is None or tool.name in self._policy.tools
         why = why_not_granted((root.rules for root in session.workspace.roots), tool.needs) if listed else None
+        because = f": {why.reason}" if why else ""
+        if why is not None and why.asks:
+            because += ", and this client cannot ask a person: it does not offer elicitation in form mode"
         raise ToolDenied(
-            f"Access denied - the policy does not grant the tool {tool.name}" + (f": {why.reason}" if why else ""),
+            f"Access denied - the policy does not grant the tool {tool.name}{because}",
             rule=str(why.rule) if why else None,
             allowed_instead=", ".join(each.name for each in self.tools(session)) or "no tool",
         )
@@ -156,6 +244,8 @@ class Gate:
             try:
                 with workspace.target(path, access) as target:
                     trail.add(None, target)
+                    if target.asks:  # one name of many: nobody was shown it
+                        raise refusal(target.decision, target.shown)
                     return use(target)
             except FsserverError as error:
                 self._record(trail, *trail.failed(error, path))
@@ -174,6 +264,34 @@ class Gate:
                 rule=error.rule,
                 allowed_instead=error.allowed_instead,
             ) from error
+
+
+def _asking(tool: Tool[Any], call: Call[Any]) -> list[str]:
+    """The parameters whose targets need consent, if anything is to happen there."""
+    if not tool.changes(call.arguments):
+        return []
+    return [
+        parameter
+        for parameter, target in call.targets.items()
+        if target.asks and not (target.access is Access.MAKE_DIRECTORY and target.exists)
+    ]
+
+
+def _about(call: Call[Any], parameter: str) -> Question:
+    target = call.targets[parameter]
+    what = call.effects.get(parameter, f"{target.action.value}:")
+    rule = target.decision.rule
+    return Question(f"{what}\n{display(target.resolved)}", None if rule is None else str(rule), target.decision.reason)
+
+
+def _require_same(consent: Consent, needed: ConsentNeeded | None) -> None:
+    """What a person accepted, and what this call would do now.
+
+    Raises:
+        ConsentDenied: they differ, or nothing has to be asked any more: that is another call than the one accepted.
+    """
+    if needed is None or not hmac.compare_digest(consent.digest, needed.digest):
+        raise refused(Answer.CHANGED, consent.rule)
 
 
 def _is_text(value: object) -> bool:

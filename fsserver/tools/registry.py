@@ -43,7 +43,8 @@ class Tool(Generic[A]):
         contents: parameters whose values the audit log holds as hash and size only.
         listed: False for a deprecated alias, which is answered and not offered.
         effect: whether these arguments change anything; decides if an intent is recorded.
-        check: runs before the intent and changes nothing: reads, compares, plans.
+        check: runs before the intent and changes nothing: reads, compares, plans, and says what a person has to consent
+            to (`Call.questions`). A call that a person is asked about is checked before and again after the answer.
         body: acts.
     """
 
@@ -60,6 +61,10 @@ class Tool(Generic[A]):
     listed: bool = True
     effect: Callable[[A], bool] | None = None
     check: Callable[[Call[A]], None] | None = None
+
+    def changes(self, arguments: A) -> bool:
+        """Whether these arguments change anything."""
+        return self.effect is not None and self.effect(arguments)
 
     @cached_property
     def input_schema(self) -> Mapping[str, Any]:

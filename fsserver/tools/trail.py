@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from fsserver.errors import Denied, FsserverError, InternalError, ResourceError
 from fsserver.paths.target import Target
+from fsserver.tools.approval import Consent, ConsentNeeded
 
 MAX_PATH: Final = 4096  # characters of a path that was refused; the kernel takes no longer ones
 
@@ -44,6 +45,15 @@ class Trail:
                 "rule": None if rule is None else str(rule),
             }
         )
+
+    def asked(self, needed: ConsentNeeded) -> dict[str, Any]:
+        """The fields of the record that a person is about to be asked."""
+        shown = [{"what": question.what, "rule": question.rule} for question in needed.questions]
+        return {**self.intent(), "questions": shown, "digest": needed.digest}
+
+    def consent(self, consent: Consent) -> dict[str, Any]:
+        """The fields of the record of what came of it; ``asked`` is the number of the call that stopped to ask."""
+        return {**self._who(), "answer": consent.answer.value, "asked": consent.asked, "digest": consent.digest}
 
     def intent(self) -> dict[str, Any]:
         return {**self._who(), "arguments": self.arguments, "paths": self.paths}

@@ -10,6 +10,8 @@ import stat
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import pytest
 
 from fsserver.errors import (
     AlreadyExists,
+    ConsentDenied,
     FileTooLarge,
     FsserverError,
     IsADirectory,
@@ -33,7 +36,7 @@ from fsserver.paths.target import Target
 from fsserver.paths.workspace import Access, ClientPath, Workspace
 from fsserver.policy.compiled import Action, Effect, Mode
 from tests.support import in_child, require_kernel
-from tests.trees import build, needs_root, rules, workspace
+from tests.trees import build, needs_root, rules, snapshot, workspace
 
 
 def put(work: Workspace, path: str, data: bytes, access: Access = Access.WRITE) -> os.stat_result:
@@ -554,11 +557,10 @@ CHANGES: dict[Action, Change] = {
 }
 
 
-@pytest.mark.parametrize("effect", [Effect.DENY, Effect.ASK])
 @pytest.mark.parametrize("action", CHANGES)
-def test_operation_that_the_policy_does_not_allow_is_refused(action: Action, effect: Effect, tmp_path: Path) -> None:
+def test_operation_that_the_policy_does_not_allow_is_refused(action: Action, tmp_path: Path) -> None:
     build(tmp_path, ["file f old"])
-    with workspace(rules(tmp_path, operations={action: effect})) as work:
+    with workspace(rules(tmp_path, operations={action: Effect.DENY})) as work:
         for other, change in CHANGES.items():
             if other is action:
                 with pytest.raises(FsserverError) as raised:
@@ -567,6 +569,73 @@ def test_operation_that_the_policy_does_not_allow_is_refused(action: Action, eff
                 assert raised.value.rule == "policy.yaml:7"
             else:
                 change(work)
+
+
+EFFECTS: dict[str, tuple[Action, Change]] = {
+    "create": (Action.CREATE, lambda work: put(work, "new", b"")),
+    "copy": (Action.CREATE, lambda work: acted(work, writing.copy_file, ("f", Access.READ), ("new", Access.CREATE))),
+    "directory": (Action.CREATE, lambda work: acted(work, writing.make_directories, ("a/b", Access.MAKE_DIRECTORY))),
+    "overwrite": (Action.OVERWRITE, lambda work: put(work, "f", b"")),
+    "edit": (Action.EDIT, lambda work: put(work, "f", b"", Access.EDIT)),
+    "move": (Action.MOVE, lambda work: acted(work, moving.move, ("f", Access.MOVE_FROM), ("new", Access.MOVE_TO))),
+    "delete": (Action.DELETE, lambda work: acted(work, moving.delete, ("f", Access.DELETE))),
+    "delete all": (
+        Action.DELETE,
+        lambda work: acted(work, partial(moving.delete, recursive=True), ("d", Access.DELETE)),
+    ),
+}
+
+
+def acted(work: Workspace, verb: Callable[..., object], *wanted: tuple[str, Access]) -> None:
+    with ExitStack() as opened:
+        verb(*(opened.enter_context(work.target(ClientPath(name), access)) for name, access in wanted))
+
+
+@pytest.mark.parametrize("effect", EFFECTS)
+def test_operation_that_nobody_has_consented_to_changes_nothing(effect: str, tmp_path: Path) -> None:
+    build(tmp_path, ["file f old", "file d/below old"])
+    before = snapshot(tmp_path)
+    action, change = EFFECTS[effect]
+    with workspace(rules(tmp_path, operations={action: Effect.ASK})) as work:
+        with pytest.raises(ConsentDenied) as raised:
+            change(work)
+        assert raised.value.rule == "policy.yaml:7"
+    assert snapshot(tmp_path) == before
+
+
+@pytest.mark.parametrize("roots", [("asking", "open"), ("open", "asking")])
+def test_move_to_another_root_asks_where_either_root_asks(roots: tuple[str, str], tmp_path: Path) -> None:
+    build(tmp_path, ["file a/f old", "dir b"])
+    asking = {Action.DELETE: Effect.ASK} if roots[0] == "asking" else {Action.CREATE: Effect.ASK}
+    operations = [asking if root == "asking" else {} for root in roots]
+    both = [rules(tmp_path / name, name=name, operations=operations[number]) for number, name in enumerate("ab")]
+    with (
+        workspace(*both) as work,
+        work.target(ClientPath(f"{tmp_path}/a/f"), Access.MOVE_FROM) as source,
+        work.target(ClientPath(f"{tmp_path}/b/f"), Access.MOVE_TO) as destination,
+    ):
+        assert not source.asks
+        assert not destination.asks
+        with pytest.raises(ConsentDenied):
+            moving.move(source, destination)
+        assert (source.asks, destination.asks) == (roots[0] == "asking", roots[1] == "asking")
+        source.consented = destination.consented = True
+        moving.move(source, destination)
+    assert (tmp_path / "b/f").read_text() == "old"
+
+
+def test_consent_to_overwrite_is_for_the_file_that_was_there(tmp_path: Path) -> None:
+    build(tmp_path, ["file f old"])
+    with (
+        workspace(rules(tmp_path, operations={Action.OVERWRITE: Effect.ASK})) as work,
+        work.target(ClientPath("f"), Access.WRITE) as target,
+    ):
+        target.consented = True
+        (tmp_path / "other").write_text("precious")
+        os.rename(tmp_path / "other", tmp_path / "f")
+        with pytest.raises(StaleWrite):
+            writing.write_file(target, b"new")
+    assert (tmp_path / "f").read_text() == "precious"
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)

@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 import pytest
 
-from fsserver.errors import ConfigError, OperationDenied, ProtectedName, ReadOnlyName
+from fsserver.errors import ConfigError, ConsentDenied, OperationDenied, ProtectedName, ReadOnlyName
 from fsserver.policy.compiled import (
     Action,
     AnyArguments,
@@ -52,7 +52,7 @@ READABLE = RootRules(name="notes", path="/srv/notes", mode=Mode.RO, origin=Origi
         pytest.param(WRITABLE, "vendor/a", Action.READ, "allowed", None, id="read-only name read"),
         pytest.param(WRITABLE, "vendor/a", Action.EDIT, ReadOnlyName.code, "p.yaml:7", id="read-only name changed"),
         pytest.param(WRITABLE, "vendor/a", Action.DELETE, ReadOnlyName.code, "p.yaml:7", id="names come before asking"),
-        pytest.param(WRITABLE, "src/a.py", Action.DELETE, OperationDenied.code, "p.yaml:8", id="ask is a refusal"),
+        pytest.param(WRITABLE, "src/a.py", Action.DELETE, ConsentDenied.code, "p.yaml:8", id="ask allows nothing"),
         pytest.param(WRITABLE, "src/a.py", Action.MOVE, OperationDenied.code, "p.yaml:9", id="operation denied"),
         pytest.param(WRITABLE, "", Action.MOVE, OperationDenied.code, "p.yaml:3", id="the root itself"),
         pytest.param(READABLE, "a", Action.READ, "allowed", None, id="read in a read-only root"),
@@ -65,7 +65,8 @@ def test_decision(rules: RootRules, name: str, action: Action, code: str, rule: 
     assert decision.code == code
     assert (str(decision.rule) if decision.rule else None) == rule
     assert decision.allowed is (code == "allowed")
-    assert decision.effect is (Effect.ALLOW if decision.allowed else Effect.DENY)
+    expected = {"allowed": Effect.ALLOW, ConsentDenied.code: Effect.ASK}.get(code, Effect.DENY)
+    assert (decision.effect, decision.asks) == (expected, code == ConsentDenied.code)
     assert bool(decision.reason) is not decision.allowed
     assert bool(decision.allowed_instead) is not decision.allowed
 
@@ -77,9 +78,9 @@ def test_a_refusal_names_no_path_of_the_host() -> None:
             assert "/srv" not in f"{decision.reason} {decision.allowed_instead}"
 
 
-def test_ask_says_that_nobody_can_be_asked() -> None:
+def test_ask_says_that_a_person_has_to_consent() -> None:
     decision = decide(WRITABLE, "a", Action.DELETE)
-    assert "cannot ask" in decision.reason
+    assert decision.reason == 'delete in the root "app" needs a person\'s consent'
     assert decision.allowed_instead == "read, list, create, edit, overwrite"
 
 
@@ -136,6 +137,11 @@ def everything(glob: str, *exceptions: str) -> tuple[PathRule, ...]:
 )
 def test_granted_actions(rules: RootRules, granted: set[str]) -> None:
     assert granted_actions(rules) == granted
+
+
+def test_what_a_person_can_consent_to_is_granted_only_where_one_can_be_asked() -> None:
+    assert granted_actions(WRITABLE, with_consent=True) - granted_actions(WRITABLE) == {Action.DELETE}
+    assert granted_actions(READABLE, with_consent=True) == granted_actions(READABLE)
 
 
 def policy(**profiles: Profile) -> Policy:

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from fsserver.errors import IsADirectory
 from fsserver.paths.moving import check_move, delete, move
+from fsserver.paths.names import display
 from fsserver.paths.quota import held
 from fsserver.paths.tree import check_tree
 from fsserver.paths.workspace import Access
@@ -45,7 +46,10 @@ def create_directory(call: Call[CreateDirectory]) -> ToolResult:
 
 def check_moved(call: Call[FromTo]) -> None:
     """Refuses a tree in which a name would lose its protection, and what another root does not take."""
-    check_move(call.targets["source"], call.targets["destination"], checkpoint=call.control.checkpoint)
+    source, destination = call.targets["source"], call.targets["destination"]
+    check_move(source, destination, checkpoint=call.control.checkpoint)
+    call.effects["source"] = f"move to {display(destination.resolved)}:"
+    call.effects["destination"] = f"take what is moved from {display(source.resolved)}:"
 
 
 def move_file(call: Call[FromTo]) -> ToolResult:
@@ -74,6 +78,7 @@ def check_delete(call: Call[DeleteFile]) -> None:
     """Refuses a tree with a protected name in it."""
     if call.arguments.recursive:
         check_tree(call.targets["path"], checkpoint=call.control.checkpoint)
+        call.effects["path"] = "delete with all that is in it:"
 
 
 def delete_file(call: Call[DeleteFile]) -> ToolResult:
