@@ -25,6 +25,10 @@ class ProtocolError(Exception):
         self.data = data
 
 
+class PersonNeeded(Exception):  # noqa: N818 - no failure: an outcome of `Shortcut`
+    """The call stopped before any effect, since a person has to be asked, which takes the long way."""
+
+
 class Call(Protocol):
     """One request, as a transport hands it over."""
 
@@ -34,6 +38,12 @@ class Call(Protocol):
     @property
     def cancelled(self) -> threading.Event:
         """Set when the client cancels the request or the session ends."""
+        ...
+
+    def when_cancelled(self, notice: Callable[[], None]) -> None:
+        """Have ``notice`` called when `cancelled` is set, or now if it is. In the event loop's thread; the last one
+        counts.
+        """
         ...
 
     def notify(self, method: str, params: Mapping[str, Any]) -> None:
@@ -47,6 +57,8 @@ class Peer(Protocol):
     async def ask(self, method: str, params: Mapping[str, Any] | None) -> dict[str, Any]:
         """The client's answer.
 
+        A wait that is cancelled tells the client that nobody waits for the answer any more.
+
         Raises:
             ProtocolError: the client answered with an error, or is gone.
         """
@@ -58,7 +70,10 @@ class Peer(Protocol):
 
 
 Shortcut: TypeAlias = Callable[[Call], Mapping[str, Any]]
-"""A tool call that is ready to be made: takes the request, blocks, and returns the result as the client gets it."""
+"""A tool call that is ready to be made: takes the request, blocks, and returns the result as the client gets it.
+
+Raises `PersonNeeded`; then the call has to be made through `Connection.request`.
+"""
 
 
 def internal_error(bug: BaseException) -> ProtocolError:

@@ -24,10 +24,12 @@ from mcp.server.runner import ServerRunner, serve_one
 from mcp.shared.inbound import InboundLadderRejection, classify_inbound_request
 from mcp.shared.jsonrpc_dispatcher import handler_exception_to_error_data
 
-from fsserver.policy.compiled import ClientRoots
+from fsserver.policy.compiled import ClientRoots, Policy
 from fsserver.server.boundary import Call, Peer, ProtocolError, Shortcut, internal_error
 from fsserver.server.client_roots import RootsOfCall, RootsOfConnection
+from fsserver.server.consent import ApprovalsOfCall, ApprovalsOfConnection, offered
 from fsserver.server.context import PIPE_MODERN, Context, Outbound, Serving
+from fsserver.server.sealing import Seal
 from fsserver.tools.session import Session
 
 _PLAIN: Final = frozenset({"name", "arguments"})
@@ -52,13 +54,17 @@ class Connection:
     """One client. A transport calls `request` and `notification`, as many at once as it likes."""
 
     def __init__(
-        self, sdk: Server[None], caller: Caller, session: Session, client_roots: ClientRoots, peer: Peer
+        self, sdk: Server[None], caller: Caller, session: Session, peer: Peer, *, policy: Policy, seal: Seal
     ) -> None:
         self._sdk = sdk
         self._server = caller
         self._granted = session
         self._session = session
-        self._narrow = client_roots is ClientRoots.NARROW
+        self._narrow = policy.client_roots is ClientRoots.NARROW
+        self._seal = seal
+        # Calls that wait for a person hold places of those that run: half of them are left to others.
+        waiting = max(1, policy.limits.concurrency // 2)
+        self._approvals = ApprovalsOfConnection(peer, timeout_s=policy.approvals.timeout_s, waiting=waiting)
         self._outbound = Outbound(peer)
         self._notifying = NotifyOnlyOutbound(self._outbound)
         self._handshake = SdkConnection.for_loop(self._outbound)
@@ -94,7 +100,8 @@ class Connection:
 
         It skips the event loop and the SDK's five passes over request and result. What those check is checked here or
         built right; tests validate results against the protocol's models. None for what is not plain, or was slow the
-        last time: it has to take the long way, and gets its errors there. May be called from any thread.
+        last time: it has to take the long way, and gets its errors there. So has one that turns out to need a person's
+        consent: nothing is recorded or changed then. May be called from any thread.
         """
         if (
             self._roots is not None
@@ -110,7 +117,7 @@ class Connection:
         return lambda call: self._server.call(call, session, params["name"], params.get("arguments"), None)
 
     async def _handshaken(self, call: Call, method: str, params: dict[str, Any] | None) -> dict[str, Any]:
-        context = Context(self._outbound, Serving(call, self._session, self._roots))
+        context = Context(self._outbound, Serving(call, self._session, self._roots, self._approvals))
         result = await self._runner.on_request(context, method, params)
         if method == "initialize":
             self._session = self._for_client(self._handshake)
@@ -125,7 +132,8 @@ class Connection:
         )
         session = self._for_client(connection)
         roots = RootsOfCall(session.workspace, connection.client_capabilities) if self._narrow else None
-        context = Context(self._outbound, Serving(call, session, roots), PIPE_MODERN)
+        approvals = ApprovalsOfCall(self._seal, session, params or {})
+        context = Context(self._outbound, Serving(call, session, roots, approvals), PIPE_MODERN)
         return await serve_one(self._sdk, context, method, params, connection=connection, lifespan_state=None)
 
     def _for_client(self, connection: SdkConnection) -> Session:
@@ -133,7 +141,8 @@ class Connection:
         name = None
         if client is not None:
             name = f"{client.client_info.name[:100]}/{client.client_info.version[:50]}"
-        return replace(self._granted, client=name, protocol=connection.protocol_version)
+        can_ask = offered(connection.client_capabilities)
+        return replace(self._granted, client=name, protocol=connection.protocol_version, can_ask=can_ask)
 
 
 def _is_modern(params: Mapping[str, Any] | None) -> bool:

@@ -16,6 +16,7 @@ from mcp.shared.transport_context import TransportContext
 
 from fsserver.server.boundary import Call, Peer, ProtocolError
 from fsserver.server.client_roots import ClientRoots
+from fsserver.server.consent import Approvals
 from fsserver.tools.session import Session
 
 PIPE: Final = TransportContext(kind="stdio", can_send_request=True)
@@ -29,11 +30,13 @@ class Serving:
 
     Attributes:
         roots: narrows the session's workspace call by call; None leaves it as it is.
+        approvals: how a person is asked for consent to the call.
     """
 
     call: Call
     session: Session
     roots: ClientRoots | None
+    approvals: Approvals
 
     @classmethod
     def of(cls, context: ServerRequestContext[None, Any]) -> Serving:

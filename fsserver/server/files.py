@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import mcp_types as types
 from mcp.server.caching import CacheHint
@@ -17,13 +17,14 @@ from mcp.shared.jsonrpc_dispatcher import progress_token_from_params
 from fsserver import __version__
 from fsserver.policy.compiled import Policy
 from fsserver.server import wire
-from fsserver.server.boundary import Call, Peer
+from fsserver.server.boundary import Call, Peer, PersonNeeded
 from fsserver.server.client_roots import QUESTION
 from fsserver.server.connection import Connection
 from fsserver.server.context import Serving
+from fsserver.server.sealing import Seal
+from fsserver.tools.approval import Consent, ConsentNeeded
 from fsserver.tools.control import BRIEF_S, Control, Precedence, Turn
 from fsserver.tools.gate import Gate
-from fsserver.tools.result import ToolResult
 from fsserver.tools.session import Session
 
 INSTRUCTIONS: Final = (
@@ -38,7 +39,10 @@ PROGRESS_INTERVAL_S: Final = 0.1
 CACHE: Final = CacheHint(ttl_ms=300_000, scope="private")
 """Nothing that is listed changes while a server runs."""
 
-RunBlocking = Callable[[Callable[[], dict[str, Any]]], Awaitable[dict[str, Any]]]
+Attempt: TypeAlias = dict[str, Any] | ConsentNeeded
+"""A result as the client gets it, or what a person has to be asked before there is one."""
+
+RunBlocking: TypeAlias = Callable[[Callable[[], Attempt]], Awaitable[Attempt]]
 
 
 class FileServer:
@@ -54,6 +58,7 @@ class FileServer:
         self._session = session
         self._policy = policy
         self._run = run
+        self._seal = Seal(policy.approvals.timeout_s)
         self._slow: set[str] = set()
         self._precedence = Precedence()
         self._sdk: Server[None] = Server(
@@ -73,7 +78,7 @@ class FileServer:
         return self._policy.limits.concurrency
 
     def connect(self, peer: Peer) -> Connection:
-        return Connection(self._sdk, self, self._session, self._policy.client_roots, peer)
+        return Connection(self._sdk, self, self._session, peer, policy=self._policy, seal=self._seal)
 
     async def _list_tools(
         self,
@@ -94,8 +99,15 @@ class FileServer:
                 return types.InputRequiredResult(input_requests={QUESTION: types.ListRootsRequest()})
             session = replace(session, workspace=workspace)
         token = progress_token_from_params(context.params)
-        result = await self._run(partial(self.call, serving.call, session, params.name, params.arguments, token))
-        return {**result, "resultType": "complete"}
+        attempt = partial(self._attempt, serving.call, session, params.name, params.arguments, token)
+        outcome = await self._run(partial(attempt, consent=serving.approvals.given()))
+        if isinstance(outcome, ConsentNeeded):
+            answered = await serving.approvals.ask(outcome, serving.call)
+            if isinstance(answered, types.InputRequiredResult):
+                return answered
+            outcome = await self._run(partial(attempt, consent=answered))
+        assert not isinstance(outcome, ConsentNeeded), "a call is asked about once"
+        return {**outcome, "resultType": "complete"}
 
     def call(
         self,
@@ -109,7 +121,26 @@ class FileServer:
 
         Args:
             token: what the client wants progress to be sent with; None sends none.
+
+        Raises:
+            PersonNeeded: nothing was changed or recorded, and the call has to be made where a person can be asked.
         """
+        outcome = self._attempt(call, session, name, arguments, token, asks=False)
+        if isinstance(outcome, ConsentNeeded):
+            raise PersonNeeded
+        return outcome
+
+    def _attempt(
+        self,
+        call: Call,
+        session: Session,
+        name: str,
+        arguments: Mapping[str, Any] | None,
+        token: str | int | None,
+        *,
+        consent: Consent | None = None,
+        asks: bool = True,
+    ) -> Attempt:
         with Turn(self._precedence) as turn:
             control = Control(
                 cancelled=call.cancelled,
@@ -117,13 +148,12 @@ class FileServer:
                 progress=None if token is None else _Progress(call, token),
                 turn=turn,
             )
-            result = self._gate.call(session, name, arguments, control)
-            assert isinstance(result, ToolResult), "the session of a client that cannot be asked"
+            result = self._gate.call(session, name, arguments, control, consent=consent, asks=asks)
         if time.monotonic() - turn.began > BRIEF_S:
             self._slow.add(name)
         else:
             self._slow.discard(name)
-        return wire.call_result(result, session.protocol)
+        return result if isinstance(result, ConsentNeeded) else wire.call_result(result, session.protocol)
 
     def expect_brief(self, name: str) -> bool:
         """Whether the last call of this tool was short; then the next one is worth no thread of its own."""

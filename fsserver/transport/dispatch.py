@@ -18,7 +18,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from fsserver.server.boundary import ProtocolError, Shortcut, internal_error
+from fsserver.server.boundary import PersonNeeded, ProtocolError, Shortcut, internal_error
 from fsserver.server.connection import Connection
 from fsserver.transport import jsonrpc
 from fsserver.transport.jsonrpc import Id, Malformed, Message, Notification, Request, Response
@@ -39,7 +39,7 @@ WORKING_METHOD: Final = "tools/call"
 class InFlight:
     """A request that has no answer yet. The `fsserver.server.boundary.Call` of its handler."""
 
-    __slots__ = ("_dispatcher", "_here", "cancelled", "id", "method", "over", "params", "size", "unwanted")
+    __slots__ = ("_dispatcher", "_here", "_notice", "cancelled", "id", "method", "over", "params", "size", "unwanted")
 
     def __init__(self, dispatcher: Dispatcher, request: Request, here: Shortcut | None = None) -> None:
         self.id = request.id
@@ -51,12 +51,28 @@ class InFlight:
         self.unwanted = False  # the client cancelled it: whatever comes of it is not sent
         self._dispatcher = dispatcher
         self._here = here
+        self._notice: Callable[[], None] = _nothing
 
-    def answer(self) -> bytes:
-        """Make the call in this thread; the line to send. Only for one that `Dispatcher.shortcut` made."""
+    def cancel(self) -> None:
+        """Tell whoever works on it to stop. In the loop's thread."""
+        self.cancelled.set()
+        self._notice()
+
+    def when_cancelled(self, notice: Callable[[], None]) -> None:
+        self._notice = notice
+        if self.cancelled.is_set():
+            notice()
+
+    def answer(self) -> bytes | None:
+        """Make the call in this thread; the line to send. Only for one that `Dispatcher.shortcut` made.
+
+        None for a call that needs a person's consent: nothing has happened, and the loop has to make it.
+        """
         assert self._here is not None
         try:
             return jsonrpc.result(self.id, self._here(self))
+        except PersonNeeded:
+            return None
         except Exception as bug:  # noqa: BLE001 - the boundary: no exception's own text goes past it
             error = internal_error(bug)
             return jsonrpc.error(self.id, error.code, error.message)
@@ -64,6 +80,10 @@ class InFlight:
     def notify(self, method: str, params: Mapping[str, Any]) -> None:
         """Send a notification that belongs to this request. From any thread; dropped once the request is over."""
         self._dispatcher.notify_from_thread(self, method, params)
+
+
+def _nothing() -> None:
+    pass
 
 
 class Dispatcher:
@@ -141,7 +161,11 @@ class Dispatcher:
         self._open_bytes += call.size
         self._running += 1
 
-    def adopted_done(self, call: InFlight, answer: bytes) -> None:
+    def adopted_done(self, call: InFlight, answer: bytes | None) -> None:
+        """The front is through with a call that was adopted. One that it left undone is made here."""
+        if answer is None:
+            self._spawn(self._serve(call))
+            return
         self._running -= 1
         self._answer(call, answer)
 
@@ -200,7 +224,7 @@ class Dispatcher:
         if call is None or call.method == "initialize":
             return
         call.unwanted = True
-        call.cancelled.set()
+        call.cancel()
         if self._waiting.pop(call.id, None) is not None:
             self._finish(call)
 
@@ -265,7 +289,7 @@ class Dispatcher:
     # --- what the server asks of the client
 
     async def ask(self, method: str, params: Mapping[str, Any] | None) -> dict[str, Any]:
-        """A request to the client; the caller bounds the wait.
+        """A request to the client; the caller bounds the wait by cancelling it.
 
         Raises:
             ProtocolError: the client answered with an error, or is gone.
@@ -279,6 +303,9 @@ class Dispatcher:
         try:
             self._writer.send(jsonrpc.call(method, params, identifier))
             return await answer
+        except asyncio.CancelledError:
+            self.notify("notifications/cancelled", {"requestId": identifier, "reason": "nobody waits any more"})
+            raise
         finally:
             del self._asked[identifier]
 
@@ -305,8 +332,8 @@ class Dispatcher:
 
     def cancel_all(self) -> None:
         """Tell every call to stop."""
-        for call in self._open.values():
-            call.cancelled.set()
+        for call in list(self._open.values()):
+            call.cancel()
 
     def close(self) -> None:
         """Answer what never will be, and forget about the client."""

@@ -191,7 +191,7 @@ class Front:
         return True
 
     def _make(self, front: _Thread, call: InFlight, message: Message) -> bool:
-        """Make one call here. False when relieved meanwhile."""
+        """Make one call here, or find that it needs the loop. False when relieved meanwhile."""
         with front.mutex:
             if front.relieved:  # before it began: the session ends
                 self._dispatcher.hand_over([message])
@@ -205,11 +205,15 @@ class Front:
         answer = call.answer()
         with front.mutex:
             front.call = None
-            if not front.relieved:
+            relieved = front.relieved
+            if answer is not None and not relieved:
                 front.answers.append(answer)
-                return True
-        post(self._loop, self._dispatcher.adopted_done, call, answer)
-        return False
+        if relieved:
+            post(self._loop, self._dispatcher.adopted_done, call, answer)
+            return False
+        if answer is None:
+            self._hand_over(front, message)
+        return True
 
     def _write(self, front: _Thread) -> None:
         with front.mutex:

@@ -136,6 +136,10 @@ class Client:
         self.send(message)
         return identifier
 
+    def respond(self, question: Message, result: Any) -> None:
+        """Answer a request of the server's."""
+        self.send({"jsonrpc": "2.0", "id": question["id"], "result": result})
+
     def notify(self, method: str, params: Mapping[str, Any] | None = None) -> None:
         self.send({"jsonrpc": "2.0", "method": method} | ({"params": params} if params is not None else {}))
 
@@ -179,6 +183,13 @@ class Client:
             if "method" not in message and message.get("id") == identifier:
                 return message
             self.unexpected.append(message)
+
+    def question(self, method: str = "elicitation/create", timeout_s: float = TIMEOUT_S) -> Message:
+        """The next message, which is this request of the server's."""
+        message = self.message(timeout_s)
+        assert message.get("method") == method, message
+        assert "id" in message
+        return message
 
     def rest(self) -> list[Message]:
         """Everything up to the end of the server's output."""

@@ -17,6 +17,7 @@ from fsserver.paths.workspace import Workspace
 from fsserver.policy.compiled import AuditRules, Limits, Policy
 from fsserver.server.lazy import put_off
 from fsserver.telemetry.logging import configure
+from fsserver.tools.approval import Consent
 from fsserver.tools.control import Control
 from fsserver.tools.gate import Gate
 from fsserver.tools.registry import Tool
@@ -38,7 +39,16 @@ class MisbehavingGate:
     def tools(self, session: Session) -> tuple[Tool[Any], ...]:
         return ()
 
-    def call(self, session: Session, name: str, arguments: Mapping[str, Any] | None, control: Control) -> ToolResult:
+    def call(
+        self,
+        session: Session,
+        name: str,
+        arguments: Mapping[str, Any] | None,
+        control: Control,
+        *,
+        consent: Consent | None = None,
+        asks: bool = True,
+    ) -> ToolResult:
         self.running += 1
         self.most = max(self.most, self.running)
         try:

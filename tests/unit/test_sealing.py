@@ -1,0 +1,132 @@
+"""The state that a modern client carries: worth something for one call, one time, for a while."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+
+import pytest
+
+from fsserver.paths.workspace import Workspace
+from fsserver.server import sealing
+from fsserver.server.sealing import Seal, bound_to
+from fsserver.tools.approval import Answer, Consent, ConsentNeeded, Question
+from fsserver.tools.session import Session
+
+SESSION = Session("s1", "alice", None, None, Workspace(()))
+NEEDED = ConsentNeeded(7, "delete_file", (Question("delete:\n/a", "p.yaml:3", None),), "d" * 64)
+ARGUMENTS = {"path": "a", "recursive": False}
+BOUND = bound_to(SESSION, "delete_file", ARGUMENTS)
+GOOD = Consent(Answer.ACCEPTED, NEEDED.digest, 7, "p.yaml:3")
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_answer_with_its_state_is_the_consent_to_that_call() -> None:
+    seal = Seal(60)
+    assert seal.open(seal.make(NEEDED, BOUND), BOUND, Answer.ACCEPTED) == GOOD
+    declined = seal.open(seal.make(NEEDED, BOUND), BOUND, Answer.DECLINED)
+    assert declined == replace(GOOD, answer=Answer.DECLINED)
+
+
+@pytest.mark.parametrize(
+    "bound",
+    [
+        pytest.param(bound_to(replace(SESSION, principal="mallory"), "delete_file", ARGUMENTS), id="other principal"),
+        pytest.param(bound_to(replace(SESSION, id="s2"), "delete_file", ARGUMENTS), id="other session"),
+        pytest.param(bound_to(SESSION, "write_file", ARGUMENTS), id="other tool"),
+        pytest.param(bound_to(SESSION, "delete_file", {**ARGUMENTS, "path": "b"}), id="other path"),
+        pytest.param(bound_to(SESSION, "delete_file", {**ARGUMENTS, "recursive": True}), id="other flag"),
+        pytest.param(bound_to(SESSION, "delete_file", {**ARGUMENTS, "recursive": 0}), id="other type"),
+        pytest.param(bound_to(SESSION, "delete_file", {"path": "a"}), id="less"),
+        pytest.param(bound_to(SESSION, "delete_file", None), id="none"),
+    ],
+)
+def test_state_for_another_call_is_refused_and_not_spent(bound: str) -> None:
+    seal = Seal(60)
+    state = seal.make(NEEDED, BOUND)
+    assert seal.open(state, bound, Answer.ACCEPTED) == replace(GOOD, answer=Answer.OTHER_CALL)
+    assert seal.open(state, BOUND, Answer.ACCEPTED) == GOOD
+
+
+def test_order_of_arguments_does_not_matter() -> None:
+    assert bound_to(SESSION, "t", {"a": 1, "b": [2]}) == bound_to(SESSION, "t", {"b": [2], "a": 1})
+
+
+def test_every_changed_letter_is_noticed() -> None:
+    seal = Seal(60)
+    state = seal.make(NEEDED, BOUND)
+    for place in range(len(state)):
+        other = "A" if state[place] != "A" else "B"
+        changed = state[:place] + other + state[place + 1 :]
+        assert seal.open(changed, BOUND, Answer.ACCEPTED) == Consent(Answer.UNKNOWN_STATE), place
+    assert seal.open(state, BOUND, Answer.ACCEPTED) == GOOD
+
+
+@pytest.mark.parametrize(
+    "state", [None, 5, b"x.y", "", ".", "x", "é.é", "x." + "0" * 64, "x" * 100_000, ["x"], {}, True]
+)
+def test_what_is_no_state_is_refused(state: object) -> None:
+    assert Seal(60).open(state, BOUND, Answer.ACCEPTED) == Consent(Answer.UNKNOWN_STATE)
+
+
+def test_state_of_another_process_is_refused() -> None:
+    assert Seal(60).open(Seal(60).make(NEEDED, BOUND), BOUND, Answer.ACCEPTED) == Consent(Answer.UNKNOWN_STATE)
+
+
+def test_state_holds_as_long_as_a_person_may_think() -> None:
+    clock = Clock()
+    seal = Seal(60, clock=clock)
+    in_time, late = seal.make(NEEDED, BOUND), seal.make(NEEDED, BOUND)
+    clock.now += 60
+    assert seal.open(in_time, BOUND, Answer.ACCEPTED) == GOOD
+    clock.now += 0.001
+    assert seal.open(late, BOUND, Answer.ACCEPTED).answer is Answer.EXPIRED
+    assert seal.open(in_time, BOUND, Answer.ACCEPTED).answer is Answer.EXPIRED
+
+
+def test_state_is_spent_by_any_answer() -> None:
+    seal = Seal(60)
+    for answer in (Answer.ACCEPTED, Answer.DECLINED, Answer.MALFORMED):
+        state = seal.make(NEEDED, BOUND)
+        assert seal.open(state, BOUND, answer).answer is answer
+        assert seal.open(state, BOUND, Answer.ACCEPTED).answer is Answer.USED
+
+
+def test_used_states_are_remembered_up_to_a_bound_and_forgotten_when_they_expire(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sealing, "MAX_USED", 3)
+    clock = Clock()
+    seal = Seal(60, clock=clock)
+    spent = [seal.make(NEEDED, BOUND) for _ in range(3)]
+    for state in spent:
+        assert seal.open(state, BOUND, Answer.ACCEPTED) == GOOD
+    assert seal.open(seal.make(NEEDED, BOUND), BOUND, Answer.ACCEPTED).answer is Answer.BUSY
+    assert {seal.open(state, BOUND, Answer.ACCEPTED).answer for state in spent} == {Answer.USED}
+    clock.now += 61
+    assert seal.open(seal.make(NEEDED, BOUND), BOUND, Answer.ACCEPTED) == GOOD
+    assert {seal.open(state, BOUND, Answer.ACCEPTED).answer for state in spent} == {Answer.EXPIRED}
+
+
+def test_of_many_threads_with_one_state_one_gets_the_consent() -> None:
+    seal = Seal(60)
+    state = seal.make(NEEDED, BOUND)
+    got: list[Answer] = []
+    together = threading.Barrier(8)
+
+    def use() -> None:
+        together.wait(10)
+        got.append(seal.open(state, BOUND, Answer.ACCEPTED).answer)
+
+    threads = [threading.Thread(target=use) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert sorted(got) == [Answer.ACCEPTED] + [Answer.USED] * 7
