@@ -21,6 +21,9 @@ MAX_SHOWN: Final = 16_000
 """Characters of all questions of a call. What is longer is refused: nobody consents to what was cut off."""
 
 
+CANNOT_ASK: Final = "this client cannot ask a person: it does not offer elicitation in form mode"
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """One thing that needs consent.
@@ -62,7 +65,7 @@ _WHY: Final[Mapping[Answer, str]] = MappingProxyType(
         Answer.DECLINED: "the person who was asked said no",
         Answer.CANCELLED: "the person who was asked closed the question without an answer",
         Answer.TIMEOUT: "nobody answered within the policy's approvals.timeout",
-        Answer.UNAVAILABLE: "this client cannot ask a person: it does not offer elicitation in form mode",
+        Answer.UNAVAILABLE: CANNOT_ASK,
         Answer.FAILED: "the client answered the question with an error",
         Answer.MALFORMED: "the client's answer is not the form that was asked for, with approve as true or false",
         Answer.ABANDONED: "the call was cancelled while a person was asked",

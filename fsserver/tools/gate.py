@@ -31,7 +31,7 @@ from fsserver.paths.target import Target
 from fsserver.paths.workspace import Access, ClientPath, Workspace
 from fsserver.policy.compiled import Action, Policy
 from fsserver.policy.decision import why_not_granted
-from fsserver.tools.approval import MAX_SHOWN, Answer, Consent, ConsentNeeded, Question, digest_of, refused
+from fsserver.tools.approval import CANNOT_ASK, MAX_SHOWN, Answer, Consent, ConsentNeeded, Question, digest_of, refused
 from fsserver.tools.arguments import parse
 from fsserver.tools.call import Call, Each
 from fsserver.tools.control import Control
@@ -225,7 +225,7 @@ class Gate:
         why = why_not_granted((root.rules for root in session.workspace.roots), tool.needs) if listed else None
         because = f": {why.reason}" if why else ""
         if why is not None and why.asks:
-            because += ", and this client cannot ask a person: it does not offer elicitation in form mode"
+            because += f", and {CANNOT_ASK}"
         raise ToolDenied(
             f"Access denied - the policy does not grant the tool {tool.name}{because}",
             rule=str(why.rule) if why else None,
