@@ -56,6 +56,9 @@ class NarrowedWorkspace(Workspace):
         """The absolute paths that are left; may hold surrogates."""
         return tuple(shown_path(kept.root, "/".join(kept.parts)) for kept in self._kept)
 
+    def holds_whole(self, name: str) -> bool:
+        return any(kept.root.rules.name == name and not kept.parts for kept in self._kept)
+
     def target(self, path: ClientPath, access: Access) -> Target:
         """As `Workspace.target`, and refused where the client's roots do not reach."""
         try:
@@ -104,6 +107,9 @@ class ClosedWorkspace(Workspace):
     def directories(self) -> tuple[str, ...]:
         """None."""
         return ()
+
+    def holds_whole(self, name: str) -> bool:  # noqa: ARG002
+        return False
 
     def target(self, path: ClientPath, access: Access) -> Target:  # noqa: ARG002
         raise Denied(

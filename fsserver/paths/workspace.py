@@ -54,6 +54,10 @@ class Workspace:
         """
         return tuple(spelling for root in self.roots for spelling in reversed(root.spellings))
 
+    def holds_whole(self, name: str) -> bool:
+        """Whether all of the root called ``name`` may be reached, as far as the policy's rules allow."""
+        return any(root.rules.name == name for root in self.roots)
+
     def relative_to(self, directories: Sequence[tuple[Root, tuple[str, ...]]]) -> Workspace:
         """These roots, with relative paths tried in ``directories`` beneath them instead of in the roots themselves."""
         return Workspace(self.roots, self._resolver, home=self._home, bases=directories)

@@ -23,6 +23,12 @@ class Each(Protocol):
     def __call__(self, path: ClientPath, access: Access, use: Callable[[Target], T], /) -> T: ...
 
 
+class Decide(Protocol):
+    """See `Call.decide`."""
+
+    def __call__(self, parameter: str, path: ClientPath, access: Access, /) -> Target: ...
+
+
 @dataclass(slots=True)
 class Call(Generic[A]):
     """What a body may use. Nothing else reaches a file.
@@ -32,7 +38,12 @@ class Call(Generic[A]):
         targets: the opened and decided target of every path parameter, by wire name; closed by the gate.
         each: decides one more path, for tools that take a list of them, and hands its target to a function. A failure
             is audited before it is raised, and the call goes on.
+        decide: opens and decides one more path, for a check that has to work out which; the gate closes its target. A
+            failure ends the call, unless the check catches it.
+        owner: whom what outlives the call belongs to: the principal and the session.
         large_turns: taken by work whose memory is large beside what a call usually needs; few have one at once.
+        commands: what is going to be run, for the intent record: each command's name, whole argument vector and
+            directory. The check adds to them.
         plan: what the pre-intent step worked out for the body.
         questions: what the pre-intent step wants a person to consent to before the body runs. The gate asks, and adds
             a question for each target whose rule asks.
@@ -48,7 +59,10 @@ class Call(Generic[A]):
     limits: Limits
     control: Control
     each: Each
+    decide: Decide
+    owner: tuple[str, str]
     large_turns: threading.BoundedSemaphore
+    commands: list[dict[str, Any]] = field(default_factory=list)
     plan: Any = None
     questions: list[Question] = field(default_factory=list)
     effects: dict[str, str] = field(default_factory=dict)

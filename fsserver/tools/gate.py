@@ -33,7 +33,7 @@ from fsserver.policy.compiled import Action, Policy
 from fsserver.policy.decision import why_not_granted
 from fsserver.tools.approval import CANNOT_ASK, MAX_SHOWN, Answer, Consent, ConsentNeeded, Question, digest_of, refused
 from fsserver.tools.arguments import parse
-from fsserver.tools.call import Call, Each
+from fsserver.tools.call import Call, Decide, Each
 from fsserver.tools.control import Control
 from fsserver.tools.registry import Registry, Tool
 from fsserver.tools.render import bounded, error_result
@@ -74,7 +74,7 @@ class Gate:
     def tools(self, session: Session) -> tuple[Tool[Any], ...]:
         """What this session may call and is told of, in the registry's order."""
         granted = session.granted()
-        return tuple(tool for tool in self._registry.tools if tool.listed and self._grants(tool, granted))
+        return tuple(tool for tool in self._registry.tools if tool.listed and self._offers(tool, granted))
 
     def call(
         self,
@@ -136,12 +136,12 @@ class Gate:
         if wanted.consent is not None:
             self._take_answer(wanted.consent, trail)
         each = self._each(workspace, trail)
-        call = Call(parsed, {}, workspace, self._policy.limits, wanted.control, each, self._large_turns)
+        decide = self._decide(workspace, trail, opened)
+        owner = (session.principal, session.id)
+        call = Call(parsed, {}, workspace, self._policy.limits, wanted.control, each, decide, owner, self._large_turns)
+        call.commands = trail.commands
         for parameter, access in tool.paths.items():
-            path = ClientPath(getattr(parsed, parameter))
-            target = opened.enter_context(workspace.target(path, access))
-            call.targets[parameter] = target
-            trail.add(parameter, target)
+            call.targets[parameter] = decide(parameter, ClientPath(getattr(parsed, parameter)), access)
         if tool.check is not None:
             tool.check(call)
         return tool, call
@@ -219,7 +219,13 @@ class Gate:
         if tool is None:
             raise UnknownTool(f"MCP error -32602: Tool {name[:MAX_NAME]} not found")
         if self._grants(tool, session.granted()):
-            return tool
+            unavailable = tool.unavailable()
+            if unavailable is None:
+                return tool
+            raise ToolDenied(
+                f"Access denied - the tool {tool.name} cannot be used: {unavailable}",
+                allowed_instead=", ".join(each.name for each in self.tools(session)) or "no tool",
+            )
         # Where the roots grant too little, one of them says why; a list of tools has no line here.
         listed = self._policy.tools is None or tool.name in self._policy.tools
         why = why_not_granted((root.rules for root in session.workspace.roots), tool.needs) if listed else None
@@ -252,6 +258,19 @@ class Gate:
                 raise
 
         return each
+
+    def _offers(self, tool: Tool[Any], granted: frozenset[Action]) -> bool:
+        return self._grants(tool, granted) and tool.unavailable() is None
+
+    def _decide(self, workspace: Workspace, trail: Trail, opened: ExitStack) -> Decide:
+        """What opens and decides a path for as long as the call lasts."""
+
+        def decide(parameter: str, path: ClientPath, access: Access) -> Target:
+            target = opened.enter_context(workspace.target(path, access))
+            trail.add(parameter, target)
+            return target
+
+        return decide
 
     def _record(self, trail: Trail, event: str, fields: dict[str, Any]) -> None:
         try:

@@ -19,12 +19,16 @@ A = TypeVar("A", bound=Arguments)
 
 @dataclass(frozen=True, slots=True)
 class Annotations:
-    """The protocol's hints. No tool of ours reaches beyond the roots, so ``openWorldHint`` is always false."""
+    """The protocol's hints. Only commands with network reach beyond the roots; else ``openWorldHint`` is false."""
 
     read_only: bool
     destructive: bool = False
     idempotent: bool = False
     open_world: bool = False
+
+
+def always() -> None:
+    """For a tool that nothing but the policy's roots can take away."""
 
 
 READS = Annotations(read_only=True, idempotent=True)
@@ -39,8 +43,11 @@ class Tool(Generic[A]):
         paths: the parameters that hold one path each and what the tool does there; the gate decides them before the
             body runs. Each is a field of ``arguments``.
         path_lists: the parameters that hold many; the body has each decided through `Call.each`.
+        own_paths: the parameters with a path that means something only together with others; the check has each decided
+            through `Call.decide`.
         needs: the tool is offered only if some root grants one of these.
         contents: parameters whose values the audit log holds as hash and size only.
+        unavailable: why the tool cannot be used now, ending a sentence, or None; then it is not offered.
         listed: False for a deprecated alias, which is answered and not offered.
         effect: whether these arguments change anything; decides if an intent is recorded.
         check: runs before the intent and changes nothing: reads, compares, plans, and says what a person has to consent
@@ -57,7 +64,9 @@ class Tool(Generic[A]):
     body: Callable[[Call[A]], ToolResult]
     paths: Mapping[str, Access] = field(default_factory=lambda: MappingProxyType({}))
     path_lists: Mapping[str, Access] = field(default_factory=lambda: MappingProxyType({}))
+    own_paths: Mapping[str, Access] = field(default_factory=lambda: MappingProxyType({}))
     contents: frozenset[str] = frozenset()
+    unavailable: Callable[[], str | None] = always
     listed: bool = True
     effect: Callable[[A], bool] | None = None
     check: Callable[[Call[A]], None] | None = None
@@ -79,7 +88,7 @@ class Registry:
         self.tools = tuple(tools)
         self._by_name = {tool.name: tool for tool in self.tools}
         self.contents = frozenset[str]().union(*(tool.contents for tool in self.tools))
-        self.paths = frozenset[str]().union(*({*tool.paths, *tool.path_lists} for tool in self.tools))
+        self.paths = frozenset[str]().union(*({*tool.paths, *tool.path_lists, *tool.own_paths} for tool in self.tools))
         if len(self._by_name) != len(self.tools):
             raise ValueError("two tools have one name")
 

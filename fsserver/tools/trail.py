@@ -19,6 +19,7 @@ class Trail:
     """One call's records. They belong together by ``call``, its number in this run.
 
     Attributes:
+        commands: see `fsserver.tools.call.Call.commands`.
         intended: its intent is in the log, so what follows is an outcome and repeats nothing.
     """
 
@@ -28,6 +29,7 @@ class Trail:
     principal: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
     paths: list[dict[str, Any]] = field(default_factory=list)
+    commands: list[dict[str, Any]] = field(default_factory=list)
     intended: bool = False
     started_ns: int = field(default_factory=time.perf_counter_ns)
 
@@ -56,7 +58,10 @@ class Trail:
         return {**self._who(), "answer": consent.answer.value, "asked": consent.asked, "digest": consent.digest}
 
     def intent(self) -> dict[str, Any]:
-        return {**self._who(), "arguments": self.arguments, "paths": self.paths}
+        fields = {**self._who(), "arguments": self.arguments, "paths": self.paths}
+        if self.commands:
+            fields["commands"] = self.commands
+        return fields
 
     def done(self, facts: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         """The event and the fields of a success."""
