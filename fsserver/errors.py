@@ -202,6 +202,12 @@ class BadEncoding(RequestError):
     code = "request.encoding"
 
 
+class UnknownProcess(RequestError):
+    """No background process of this session has the handle, or it was forgotten some time after it ended."""
+
+    code = "request.process"
+
+
 class Cancelled(RequestError):
     """The client cancelled the call, or the session ended."""
 

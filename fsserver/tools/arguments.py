@@ -127,6 +127,8 @@ HALF_PAIR: Final = "Invalid input: expected Unicode text, received half of a sur
 _WORDINGS: Final = {
     "string_type": "Invalid input: expected string, received {received}",
     "int_type": "Invalid input: expected number, received {received}",
+    "float_type": "Invalid input: expected number, received {received}",
+    "finite_number": "Invalid input: expected a finite number",
     "bool_type": "Invalid input: expected boolean, received {received}",
     "list_type": "Invalid input: expected array, received {received}",
     "model_type": "Invalid input: expected object, received {received}",
@@ -135,6 +137,7 @@ _WORDINGS: Final = {
     "too_short": "Too small: expected array to have >={min_length} items",
     "too_long": "Too big: expected array to have <={max_length} items",
     "greater_than_equal": "Too small: expected number to be >={ge}",
+    "greater_than": "Too small: expected number to be >{gt}",
     "less_than_equal": "Too big: expected number to be <={le}",
     "string_pattern_mismatch": "Invalid input: expected 64 hexadecimal digits",
     "string_unicode": HALF_PAIR,

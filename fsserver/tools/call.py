@@ -44,6 +44,7 @@ class Call(Generic[A]):
         large_turns: taken by work whose memory is large beside what a call usually needs; few have one at once.
         commands: what is going to be run, for the intent record: each command's name, whole argument vector and
             directory. The check adds to them.
+        can_ask: a person can be asked through this client; for what tools tell.
         plan: what the pre-intent step worked out for the body.
         questions: what the pre-intent step wants a person to consent to before the body runs. The gate asks, and adds
             a question for each target whose rule asks.
@@ -63,6 +64,7 @@ class Call(Generic[A]):
     owner: tuple[str, str]
     large_turns: threading.BoundedSemaphore
     commands: list[dict[str, Any]] = field(default_factory=list)
+    can_ask: bool = False
     plan: Any = None
     questions: list[Question] = field(default_factory=list)
     effects: dict[str, str] = field(default_factory=dict)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from fsserver.tools.commands.background import background_tools
+from fsserver.tools.commands.describe import describe_tool
+from fsserver.tools.commands.host import CommandHost
+from fsserver.tools.commands.run import run_tools
 from fsserver.tools.files.change import COPY_FILE, CREATE_DIRECTORY, DELETE_FILE, MOVE_FILE
 from fsserver.tools.files.edit_file import EDIT_FILE
 from fsserver.tools.files.info import GET_FILE_INFO, LIST_ALLOWED_DIRECTORIES
@@ -16,7 +20,7 @@ from fsserver.tools.registry import Registry
 
 
 def file_tools() -> Registry:
-    """A registry of every tool."""
+    """A registry of the tools that need nothing but roots."""
     return Registry(
         (
             READ_FILE,
@@ -37,3 +41,8 @@ def file_tools() -> Registry:
             LIST_ALLOWED_DIRECTORIES,
         )
     )
+
+
+def every_tool(host: CommandHost) -> Registry:
+    """A registry of every tool."""
+    return Registry((*file_tools().tools, *run_tools(host), *background_tools(host), describe_tool(host)))

@@ -140,6 +140,7 @@ class Gate:
         owner = (session.principal, session.id)
         call = Call(parsed, {}, workspace, self._policy.limits, wanted.control, each, decide, owner, self._large_turns)
         call.commands = trail.commands
+        call.can_ask = session.can_ask
         for parameter, access in tool.paths.items():
             call.targets[parameter] = decide(parameter, ClientPath(getattr(parsed, parameter)), access)
         if tool.check is not None:
