@@ -114,4 +114,4 @@ def commanded(
         host.close()
         for root in roots:
             root.close()
-    assert all(each.stderr is None for each in runner.started), "what was started was closed"
+    assert all(each.closed for each in runner.started), "what was started was closed"

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 from fsserver.errors import ProgramNotFound
@@ -69,6 +69,7 @@ class UnconfinedProcess:
             theirs.append(stdout)
         self.stderr, stderr = os.pipe()
         theirs.append(stderr)
+        self.closed = False
         self._process: subprocess.Popen[bytes] | None = None
         with suppress(FileNotFoundError):
             self._process = subprocess.Popen(
@@ -109,14 +110,14 @@ class UnconfinedProcess:
         for timer in self._timers:
             timer.cancel()
         self.close_stdin()
-        for name in ("stdout", "stderr"):
-            descriptor = getattr(self, name)
-            if descriptor is not None:
-                os.close(descriptor)
-                setattr(self, name, None)
+        if not self.closed:
+            self.closed = True
+            os.close(self.stderr)
+            if self.stdout is not None:
+                os.close(self.stdout)
 
-    def _later(self, delay_s: float, act: object) -> None:
-        timer = threading.Timer(delay_s, act)  # type: ignore[arg-type]
+    def _later(self, delay_s: float, act: Callable[[], None]) -> None:
+        timer = threading.Timer(delay_s, act)
         timer.daemon = True
         self._timers.append(timer)
         timer.start()
