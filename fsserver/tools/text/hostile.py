@@ -11,7 +11,7 @@ import re
 from typing import Final
 
 _ACTS = re.compile(
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\udc80-\udcff]"
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\udc80-\udcff]+"
 )
 
 _CONTINUATION: Final = bytes(range(0x80, 0xC0))
@@ -25,7 +25,7 @@ def neutralised(data: bytes) -> str:
 
 
 def _spelt_out(found: re.Match[str]) -> str:
-    return "".join(f"\\x{byte:02x}" for byte in found[0].encode("utf-8", "surrogateescape"))
+    return "\\x" + found[0].encode("utf-8", "surrogateescape").hex(" ").replace(" ", "\\x")
 
 
 def beginning(data: bytes, budget: int) -> tuple[str, int]:
