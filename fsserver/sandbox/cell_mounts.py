@@ -14,6 +14,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from fsserver.kernel import constants as c
@@ -102,7 +103,7 @@ def build(
     }
     files: set[str] = set()
     for bind, tree in trees:
-        steps[bind.target] = lambda point, tree=tree: mounts.attach(tree, c.AT_FDCWD, os.fsencode(point))
+        steps[bind.target] = partial(_attach, tree)
         if not stat.S_ISDIR(os.fstat(tree).st_mode):
             files.add(bind.target)
     missing = _mount_proc()
@@ -120,6 +121,10 @@ def build(
     mounts.pivot_here()
     _make_root_read_only()
     return missing
+
+
+def _attach(tree: int, point: str) -> None:
+    mounts.attach(tree, c.AT_FDCWD, os.fsencode(point))
 
 
 def _mount_proc() -> tuple[str, ...]:

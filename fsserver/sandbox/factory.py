@@ -20,7 +20,7 @@ from fsserver.sandbox.bootstrap import Bootstrap
 from fsserver.sandbox.cell import Blueprint, Scratch
 from fsserver.sandbox.cell_plan import USER_NAME, RootFacts, plan_cell
 from fsserver.sandbox.cell_profile import CellProfile, Ids
-from fsserver.sandbox.cgroup import Groups
+from fsserver.sandbox.cgroup import Groups, Leaf
 from fsserver.sandbox.host import look_around
 from fsserver.sandbox.pool import Cell, Generation, Pool
 from fsserver.sandbox.profile import available_layer
@@ -45,12 +45,13 @@ class Factory:
 
     def __init__(self, start: Bootstrap, features: Features) -> None:
         self.policy = start.policy
+        self.run_id = start.run_id
         self._start = start
         self._features = features
         self._host = look_around(start.home)
         self._ids: Ids = (os.geteuid(), os.getegid())
         self._maps = Maps((NOBODY_ELSE, NOBODY_ELSE))
-        self._groups = Groups.open(start.run_id)
+        self._groups = Groups.open(start.run_id, {os.getppid()})
         self._numbers = itertools.count(1)
         self._missing: set[str] = set()
         self._environments = {name: self._environment(each) for name, each in self.policy.commands.items()}
@@ -137,7 +138,7 @@ class Factory:
 
     def open_quarantine(self) -> Quarantine:
         """Where protected names go that commands make."""
-        return Quarantine.open(self.policy.state, self._start.run_id)
+        return Quarantine.open(self._keep(self.policy.state))
 
     # --- Protected names
 
@@ -179,7 +180,7 @@ class Factory:
         here = cell_mounts.open_trees(profile.binds, self._maps.namespace_for) if full and self._ids[0] == 0 else None
         blueprint = Blueprint(profile, self._commands_of[profile], self._environments, self.indexes, here, scratch)
         ours, theirs = messages.pair()
-        leaf = self._groups.leaf(profile.memory_bytes, profile.processes)
+        leaf = self._leaf(profile)
         try:
             pid = namespaces.fork_into(self._namespaces(profile))
             if pid == 0:
@@ -196,6 +197,15 @@ class Factory:
         messages.send(ours, ["go"])
         return made
 
+    def _leaf(self, profile: CellProfile) -> Leaf | None:
+        """Its group, with room for the processes that are not the command's, and for the one more that tells that
+        the command had too many.
+        """
+        if self._groups is None:
+            return None
+        own = 0 if profile.layer is Layer.FULL else 1
+        return self._groups.leaf(profile.memory_bytes, profile.processes + own + 1)
+
     def _namespaces(self, profile: CellProfile) -> Namespace:
         if profile.layer is not Layer.FULL:
             return Namespace(0)
@@ -210,7 +220,8 @@ class Factory:
 
     def close(self) -> None:
         """Take away what was made for all of them."""
-        self._groups.close()
+        if self._groups is not None:
+            self._groups.close()
         shutil.rmtree(self._scratch, ignore_errors=True)
 
     def note(self, missing: list[str]) -> None:

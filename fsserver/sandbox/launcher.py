@@ -391,18 +391,14 @@ class Launcher:
                 continue
             index = self._factory.indexes[root.name]
             try:
-                if not index.refresh():
-                    continue
-            except SandboxSetupError as error:
-                lost.append(f"{root.name}: {error.message}")
+                taken = self._quarantine.take(
+                    index, job.before[root.name], run_id=self._factory.run_id, command=job.command
+                )
+            except SandboxSetupError:
+                lost.append(root.name)  # it could not be looked through; no command runs there until it can be
                 continue
-            known = {each.name for each in job.before[root.name]}
-            new = [each for each in index.names if each.name not in known]
-            if new:
-                done = self._quarantine.put_away(index, new, command=job.command)
-                moved += done.moved
-                lost += done.left
-                index.refresh()
+            moved += taken.moved
+            lost += taken.failed
         return moved, lost
 
     def _masked(self, job: Job) -> list[str]:

@@ -64,6 +64,7 @@ class ProtectedIndex:
             is listed, below a read-only one only denied names.
         directories: those between the root and the names, and those that are `Protection.NAME` themselves, sorted:
             bound onto themselves none can be renamed away. What lies in a read-only name needs no such thing.
+        pinned: which directories those were.
         generation: another number whenever a cell that was built before must not be used any more.
     """
 
@@ -74,7 +75,7 @@ class ProtectedIndex:
         self.directories: tuple[str, ...] = ()
         self.generation = 0
         self.folds = folds
-        self._pinned: tuple[Identity, ...] = ()
+        self.pinned: tuple[Identity, ...] = ()
         self._listings: dict[str, Listing] = {}
         self._signatures: tuple[tuple[str, Signature], ...] = ()
         self._wanted: dict[Inode, tuple[Protection, int]] = {}
@@ -199,9 +200,9 @@ class ProtectedIndex:
         names = tuple(found[name] for name in sorted(found))
         directories = self._directories(names)
         pinned = tuple(self._listings[name].identity for name in directories)
-        if (names, directories, pinned) == (self.names, self.directories, self._pinned):
+        if (names, directories, pinned) == (self.names, self.directories, self.pinned):
             return False
-        self.names, self.directories, self._pinned = names, directories, pinned
+        self.names, self.directories, self.pinned = names, directories, pinned
         self.generation += 1
         return True
 

@@ -95,7 +95,7 @@ class Supervisor:
         actions = [(os.POSIX_SPAWN_DUP2, pipe, number) for number, pipe in enumerate(start.pipes)]
         main = os.posix_spawn(
             start.path,
-            start.arguments,
+            list(start.arguments),
             start.environment,
             file_actions=actions,
             setsid=True,
