@@ -1,8 +1,8 @@
 """The composition root: builds every part from the policy, in the order that safety asks for, and wires them.
 
-The order is: open the roots → open the audit log → confine this process → say that it serves → only then load the
-protocol's libraries and read what a client says. Nothing that a client sends is looked at before the process is
-confined, and nobody is told that it serves while the policy or the machine can still prevent it.
+The order is: open the roots → start the launcher of commands → open the audit log → confine this process → say that it
+serves → only then load the protocol's libraries and read what a client says. Nothing that a client sends is looked at
+before the process is confined, and nobody is told that it serves while the policy or the machine can still prevent it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from fsserver.errors import KernelUnsupported
 from fsserver.kernel import features as kernel
 from fsserver.paths.root import Root
 from fsserver.policy.compiled import Layer, Policy
+from fsserver.sandbox.bootstrap import Bootstrap, OpenedRoot
 from fsserver.sandbox.confinement import confine
+from fsserver.sandbox.launching import LauncherRunner
 from fsserver.sandbox.plan import plan_server
 from fsserver.sandbox.profile import RootGrant, ServerProfile
 from fsserver.sandbox.runtime import find_runtime
@@ -45,7 +47,7 @@ def serve_stdio(policy: Policy, *, strict: bool, confined: Callable[[], None]) -
         ConfigError: a root or the audit log's place is unsuitable.
         AuditError: the audit log cannot be written, or another server writes it.
         KernelUnsupported: no /proc; or with ``strict``, a required layer is missing.
-        SandboxSetupError: a step of the confinement failed.
+        SandboxSetupError: a step of the confinement failed, or the launcher of commands cannot be started.
     """
     from fsserver.transport.descriptors import StandardStreams  # noqa: PLC0415
 
@@ -55,12 +57,17 @@ def serve_stdio(policy: Policy, *, strict: bool, confined: Callable[[], None]) -
         streams = held.enter_context(StandardStreams.take())
         roots = [held.enter_context(closing(Root.open(rules))) for rules in policy.roots]
         run_id = secrets.token_hex(8)
+        runner = _start_launcher(policy, roots, run_id)
+        if runner is not None:
+            held.callback(runner.close)
         audit = AuditLog.open(policy.audit, run_id=run_id, header=_header(policy))
         held.callback(audit.close)
         enforcement = confine(_plan(policy, roots, audit, strict=strict))
         audit.append("run.confined", enforcement.as_record())
         if enforcement.layer is Layer.NONE:
             _LOG.warning("The kernel does not confine this server: %s", enforcement)
+        if runner is not None:
+            _hear_launcher(runner, audit, strict=strict)
         confined()
 
         # The SDK takes longer to load than everything above, so a mistake in the policy is told before.
@@ -70,7 +77,8 @@ def serve_stdio(policy: Policy, *, strict: bool, confined: Callable[[], None]) -
 
         from fsserver.paths.workspace import Workspace  # noqa: PLC0415
         from fsserver.server.files import FileServer  # noqa: PLC0415
-        from fsserver.tools.catalog import file_tools  # noqa: PLC0415
+        from fsserver.tools.catalog import every_tool  # noqa: PLC0415
+        from fsserver.tools.commands.host import CommandHost  # noqa: PLC0415
         from fsserver.tools.gate import Gate  # noqa: PLC0415
         from fsserver.tools.session import Session  # noqa: PLC0415
         from fsserver.transport import stdio  # noqa: PLC0415
@@ -79,7 +87,9 @@ def serve_stdio(policy: Policy, *, strict: bool, confined: Callable[[], None]) -
         watch = Watch(_root_changes(roots) | _policy_change(policy))
         watch.start()
         held.callback(watch.stop)
-        gate = Gate(registry=file_tools(), policy=policy, audit=audit)
+        host = CommandHost(policy, runner, watch.seen)
+        held.callback(host.close)
+        gate = Gate(registry=every_tool(host), policy=policy, audit=audit)
         session = Session(run_id, LOCAL_PRINCIPAL, None, None, Workspace(roots))
         workers = Workers(policy.limits.concurrency)
         stdio.serve(FileServer(gate, session, policy=policy, run=workers.run), streams)
@@ -117,6 +127,40 @@ def _plan(policy: Policy, roots: list[Root], audit: AuditLog, *, strict: bool) -
             raise
         _LOG.warning("%s File tools are served all the same; --strict refuses.", missing.message)
         return plan(Layer.NONE)
+
+
+def _start_launcher(policy: Policy, roots: list[Root], run_id: str) -> LauncherRunner | None:
+    """The process that runs commands, if the policy has any. It is told everything now, and nothing more later."""
+    if not policy.commands:
+        return None
+    passed = {name for command in policy.commands.values() for name in command.passed}
+    opened = (OpenedRoot(root.rules.name, root.shown, root.spellings, root.identity, root.folds) for root in roots)
+    return LauncherRunner(
+        Bootstrap(
+            policy=policy,
+            roots=tuple(opened),
+            environment={name: os.environ[name] for name in passed if name in os.environ},
+            home=os.path.expanduser("~"),
+            run_id=run_id,
+        )
+    )
+
+
+def _hear_launcher(runner: LauncherRunner, audit: AuditLog, *, strict: bool) -> None:
+    """Which layer commands run in. Where it is less than the policy requires, there are none, and that is said.
+
+    Raises:
+        KernelUnsupported: with ``strict``, commands cannot be confined as the policy requires.
+    """
+    runner.listen()
+    audit.append("run.commands", {"layer": runner.layer.value, "unavailable": runner.unavailable})
+    if runner.unavailable is None:
+        if runner.layer is not Layer.FULL:
+            _LOG.warning("Commands run in layer %s; not enforced: %s.", runner.layer, "; ".join(runner.gaps))
+        return
+    if strict:
+        raise KernelUnsupported(runner.unavailable)
+    _LOG.warning("%s File tools are served all the same, and no commands; --strict refuses.", runner.unavailable)
 
 
 def _root_changes(roots: list[Root]) -> dict[str, Callable[[], bool]]:

@@ -157,7 +157,7 @@ class FileServer:
 
     def expect_brief(self, name: str) -> bool:
         """Whether the last call of this tool was short; then the next one is worth no thread of its own."""
-        return name not in self._slow
+        return name not in self._slow and not self._gate.waits(name)
 
 
 class _Progress:

@@ -25,6 +25,7 @@ class Watch:
         """
         self._changed = dict(changed)
         self._stopped = threading.Event()
+        self._seen: list[str] = []
 
     def start(self) -> None:
         threading.Thread(target=self._run, name="watch", daemon=True).start()
@@ -32,11 +33,16 @@ class Watch:
     def stop(self) -> None:
         self._stopped.set()
 
+    def seen(self) -> tuple[str, ...]:
+        """The warnings that were due so far. May be called from any thread."""
+        return tuple(self._seen)
+
     def look(self) -> None:
         """Log each warning that has become due."""
         due = [warning for warning, changed in self._changed.items() if changed()]
         for warning in due:
             del self._changed[warning]
+            self._seen.append(warning)
             _LOG.warning(warning)
 
     def _run(self) -> None:

@@ -53,6 +53,7 @@ class Tool(Generic[A]):
         check: runs before the intent and changes nothing: reads, compares, plans, and says what a person has to consent
             to (`Call.questions`). A call that a person is asked about is checked before and again after the answer.
         body: acts.
+        waits: the body waits for more than files. Then no thread makes the call that has messages to read.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Tool(Generic[A]):
     listed: bool = True
     effect: Callable[[A], bool] | None = None
     check: Callable[[Call[A]], None] | None = None
+    waits: bool = False
 
     def changes(self, arguments: A) -> bool:
         """Whether these arguments change anything."""

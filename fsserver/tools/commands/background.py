@@ -175,6 +175,7 @@ def background_tools(host: CommandHost) -> tuple[Tool[Any], ...]:
             effect=lambda _: True,
             check=own.check_start,
             body=own.start,
+            waits=True,
         ),
         Tool(
             name="read_process",
@@ -185,6 +186,7 @@ def background_tools(host: CommandHost) -> tuple[Tool[Any], ...]:
             needs=none,
             unavailable=host.no_background,
             body=own.read,
+            waits=True,
         ),
         Tool(
             name="write_process",
@@ -198,6 +200,7 @@ def background_tools(host: CommandHost) -> tuple[Tool[Any], ...]:
             effect=lambda _: True,
             check=own.check_write,
             body=own.write,
+            waits=True,
         ),
         Tool(
             name="stop_process",
@@ -210,6 +213,7 @@ def background_tools(host: CommandHost) -> tuple[Tool[Any], ...]:
             effect=lambda _: True,
             check=own.check_stop,
             body=own.stop,
+            waits=True,
         ),
         Tool(
             name="list_processes",

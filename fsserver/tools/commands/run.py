@@ -89,6 +89,7 @@ def run_tools(host: CommandHost) -> tuple[Tool[Any], ...]:
             effect=lambda _: True,
             check=check_command,
             body=body,
+            waits=True,
         ),
         Tool(
             name="run_pipeline",
@@ -103,6 +104,7 @@ def run_tools(host: CommandHost) -> tuple[Tool[Any], ...]:
             effect=lambda _: True,
             check=check_pipeline,
             body=body,
+            waits=True,
         ),
     )
 
