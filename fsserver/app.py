@@ -13,6 +13,7 @@ import secrets
 import socket
 from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
+from typing import TYPE_CHECKING
 
 from fsserver import __version__
 from fsserver.audit.log import AuditLog
@@ -20,14 +21,15 @@ from fsserver.errors import KernelUnsupported
 from fsserver.kernel import features as kernel
 from fsserver.paths.root import Root
 from fsserver.policy.compiled import Layer, Policy
-from fsserver.sandbox.bootstrap import Bootstrap, OpenedRoot
 from fsserver.sandbox.confinement import confine
-from fsserver.sandbox.launching import LauncherRunner
 from fsserver.sandbox.plan import plan_server
 from fsserver.sandbox.profile import RootGrant, ServerProfile
 from fsserver.sandbox.runtime import find_runtime
 from fsserver.telemetry.logging import configure
 from fsserver.telemetry.watch import Watch, file_changed
+
+if TYPE_CHECKING:
+    from fsserver.sandbox.launching import LauncherRunner
 
 _LOG = logging.getLogger("fsserver")
 
@@ -133,6 +135,12 @@ def _start_launcher(policy: Policy, roots: list[Root], run_id: str) -> LauncherR
     """The process that runs commands, if the policy has any. It is told everything now, and nothing more later."""
     if not policy.commands:
         return None
+    if os.uname().sysname != "Linux":
+        _LOG.warning("Commands need Linux: here file tools are served, and no commands.")
+        return None
+    from fsserver.sandbox.bootstrap import Bootstrap, OpenedRoot  # noqa: PLC0415 - the kernel's words, and threads
+    from fsserver.sandbox.launching import LauncherRunner  # noqa: PLC0415
+
     passed = {name for command in policy.commands.values() for name in command.passed}
     opened = (OpenedRoot(root.rules.name, root.shown, root.spellings, root.identity, root.folds) for root in roots)
     return LauncherRunner(

@@ -97,20 +97,19 @@ class Factory:
 
     def _profile(self, command: Command, layer: Layer) -> CellProfile:
         roots = [self._roots[name] for name in command.roots]
-        root = self._ids[0] == 0
-        mapped = root and layer is Layer.FULL and all(self._maps.can_map(each.path, each.owner) for each in roots)
+        home: tuple[str, Ids] | None = None
+        if command.home is Home.KEPT:
+            home = (self._keep(f"{self.policy.state}/homes/{self.policy.name}/{command.name}"), self._ids)
+        shown = [(each.path, each.owner) for each in roots] + ([home] if home is not None else [])
+        mapped = self._ids[0] == 0 and layer is Layer.FULL and all(self._maps.can_map(*each) for each in shown)
         user = choose(
             self._ids,
             [each.owner for each in roots],
             mapped=mapped,
             accept_uid0=self.policy.sandbox.accept_uid0,
         )
-        home: tuple[str, Ids] | None = None
-        if command.home is Home.KEPT:
-            path = self._keep(f"{self.policy.state}/homes/{self.policy.name}/{command.name}")
-            if user is not None and not mapped:
-                os.chown(path, *user.outside)
-            home = (path, self._ids)
+        if home is not None and user is not None and not mapped:
+            os.chown(home[0], *user.outside)
         return plan_cell(
             command,
             layer=layer,

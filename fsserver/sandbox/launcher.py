@@ -25,7 +25,7 @@ from fsserver.errors import FsserverError, SandboxSetupError
 from fsserver.kernel import process
 from fsserver.kernel.features import probe
 from fsserver.policy.arguments import judge_call
-from fsserver.policy.compiled import Effect, Layer
+from fsserver.policy.compiled import Command, Effect, Layer
 from fsserver.sandbox import bootstrap, messages
 from fsserver.sandbox.cgroup import Leaf
 from fsserver.sandbox.factory import Factory
@@ -113,7 +113,6 @@ class Launcher:
 
     def _begin(self) -> tuple[Layer, str]:
         """The strongest layer that works here, tried with a real cell, and why no command can be run, or nothing."""
-        why = ""
         order = (Layer.FULL, Layer.LANDLOCK, Layer.NONE)
         require = self._policy.sandbox.require
         for layer in order[: order.index(require) + 1]:
@@ -122,8 +121,8 @@ class Launcher:
                 if self._factory.writable_roots():
                     self._quarantine = self._factory.open_quarantine()
                 return layer, ""
-            why = why or trouble
-        return Layer.NONE, f"The policy requires sandbox layer {require}, and this machine does not give it: {why}"
+            self._log(f"No cell of layer {layer}: {trouble}.")
+        return Layer.NONE, f"The policy requires sandbox layer {require}, which this machine does not give to commands."
 
     def _try(self, layer: Layer) -> str | None:
         """Make a pool for each profile in this layer and one cell for the first of them. None, or what failed."""
@@ -133,7 +132,7 @@ class Launcher:
             self._factory.refresh(first.profile)
             cell = self._build(first)
         except (FsserverError, OSError) as error:
-            return getattr(error, "message", None) or str(error)
+            return str(error)
         ready, _, _ = select.select([cell.control], [], [], _END_S)
         trouble: str | None = "a cell did not become ready"
         if ready:
@@ -178,20 +177,23 @@ class Launcher:
     def _refill(self) -> None:
         now = time.monotonic()
         for pool in self._pools:
-            if pool.waiting and now < pool.not_before:
-                self._give_up(pool)
             while pool.wanted(now) > 0:
                 try:
                     self._factory.refresh(pool.profile)
                     self._build(pool)
                 except (FsserverError, OSError) as error:
-                    pool.failed(getattr(error, "message", None) or str(error))
-                    self._give_up(pool)
+                    self._failed(pool, str(error))
 
-    def _give_up(self, pool: Pool) -> None:
+    def _failed(self, pool: Pool, why: str) -> None:
+        """A cell could not be made. Who waits for it is told, unless another try may do better."""
+        self._log(f"A cell could not be made: {why}.")
+        if pool.failed():
+            return
         while pool.waiting:
             self._fail(
-                pool.waiting.popleft(), "sandbox.setup", f"The command's sandbox could not be made: {pool.trouble}."
+                pool.waiting.popleft(),
+                SandboxSetupError.code,
+                "The command's sandbox could not be made; the server's log says why.",
             )
 
     # --- Requests
@@ -200,20 +202,21 @@ class Launcher:
         fields, pipes = messages.receive(self._server)
         match fields:
             case ["run", number, command, root, directory, timeout, *arguments]:
-                job = Job(number, command, [command, root, directory, timeout, *arguments], pipes, _number(timeout))
+                job = Job(number, command, [command, root, directory, timeout, *arguments], pipes)
                 try:
-                    self._accept(job, root, directory, arguments)
+                    self._accept(job, root, directory, timeout, arguments)
                 except FsserverError as error:
                     self._fail(job, error.code, error.message, error.rule or "", error.allowed_instead or "")
                 except (OSError, ValueError) as error:
-                    self._fail(job, "sandbox.setup", f"The command could not be started: {error}.")
-            case ["stop", number, why] if not pipes:
+                    self._log(f"A request of the server's could not be served: {error}.")
+                    self._fail(job, SandboxSetupError.code, "The command could not be started.")
+            case ["stop", number, why] if not pipes and why in set(EndedBy):
                 self._stop(number, EndedBy(why))
             case _:
                 messages.close(pipes)
                 raise PeerGoneError  # not the server that started this process
 
-    def _accept(self, job: Job, root: str, directory: str, arguments: Sequence[str]) -> None:
+    def _accept(self, job: Job, root: str, directory: str, timeout: str, arguments: Sequence[str]) -> None:
         """Judge the request as the server's gate did, and hand it to a cell, now or when there is one."""
         judgement = judge_call(
             self._policy.commands,
@@ -224,6 +227,7 @@ class Launcher:
         )
         if judgement.effect is Effect.DENY:
             raise SandboxSetupError(f"The launcher refuses what the gate allowed: {judgement.reason}")
+        job.kill_after_s = _seconds(self._policy.commands[job.command], timeout)
         _require_pipes(job.pipes)
         if sum(cell.job is not None for cell in set(self._cells.values())) >= MOST_RUNNING:
             raise SandboxSetupError("Too many commands are running.", allowed_instead="again when one has ended")
@@ -274,6 +278,7 @@ class Launcher:
         self._cells[cell.control.fileno()] = cell
         self._poller.register(cell.pidfd, select.POLLIN)
         self._poller.register(cell.control, select.POLLIN)
+        cell.kill_at = time.monotonic() + PATIENCE_S
         return cell
 
     def _hear_of_building(self, cell: Cell) -> str | None:
@@ -286,6 +291,7 @@ class Launcher:
         pool = cell.pool
         if fields[0] == "ready" and cell in pool.building:
             cell.ready = True
+            cell.kill_at = None
             pool.building.remove(cell)
             pool.ready.append(cell)
             pool.built()
@@ -294,7 +300,7 @@ class Launcher:
         self._unwatch(cell)
         if cell in pool.building or cell in pool.ready:
             pool.forget(cell)
-            pool.failed(fields[-1])
+            self._failed(pool, fields[-1])
         cell.kill()
         return fields[-1]
 
@@ -355,7 +361,8 @@ class Launcher:
             reason = killed if killed is EndedBy.MEMORY or late else ""
             self._answer(cell, ["ended", str(-signal.SIGKILL), reason, "0", "0", "0"])
         elif job is None and (cell in cell.pool.building or cell in cell.pool.ready):
-            cell.pool.failed("a cell ended before it was used")
+            cell.pool.forget(cell)
+            self._failed(cell.pool, "it ended before it was used")
         self._bury(cell)
 
     def _bury(self, cell: Cell) -> None:
@@ -417,6 +424,10 @@ class Launcher:
         job.pipes = []
         self._say(["failed", job.number, code, message, rule, instead])
 
+    def _log(self, text: str) -> None:
+        """For the server's log, which is not for clients."""
+        self._say(["log", text.replace("\0", "")[:2000]])
+
     def _say(self, fields: Sequence[str]) -> None:
         messages.send(self._server, fields)
 
@@ -432,8 +443,14 @@ def _require_pipes(pipes: Sequence[int]) -> None:
             raise SandboxSetupError("A command's streams are pipes, each in its direction.")
 
 
-def _number(text: str) -> float | None:
-    return float(text) if text else None
+def _seconds(command: Command, timeout: str) -> float | None:
+    """The time limit of one run; None for a process in the background. Raises `SandboxSetupError`."""
+    if not timeout and command.background:
+        return None
+    seconds = float(timeout or "nan")
+    if not 0 < seconds <= command.limits.time_s:
+        raise SandboxSetupError("The time limit is not one that the policy allows.")
+    return seconds
 
 
 def _limit_of_group(leaf: Leaf) -> str:

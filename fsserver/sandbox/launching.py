@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import itertools
+import logging
 import os
 import select
 import signal
@@ -30,6 +31,8 @@ from fsserver.sandbox import bootstrap, messages
 from fsserver.sandbox.bootstrap import Bootstrap
 from fsserver.sandbox.messages import PeerGoneError
 from fsserver.sandbox.runner import EndedBy, Ending, Request
+
+_LOG = logging.getLogger(__name__)
 
 HELLO_S: Final = 20.0
 END_S: Final = 3.0
@@ -95,17 +98,25 @@ class LauncherRunner:
 
     def listen(self) -> None:
         """Wait until the launcher knows what this machine offers, and hear it from then on. Starts a thread."""
-        ready, _, _ = select.select([self._socket], [], [], HELLO_S)
-        try:
-            fields = messages.receive(self._socket)[0] if ready else []
-        except PeerGoneError:
-            fields = []
-        match fields:
+        match self._first_word():
             case ["hello", layer, why, *gaps]:
                 self._layer, self._unavailable, self._gaps = Layer(layer), why or None, tuple(gaps)
                 threading.Thread(target=self._hear, name="launcher", daemon=True).start()
             case _:
                 self._unavailable = "The launcher of commands did not start."
+
+    def _first_word(self) -> Sequence[str]:
+        """The launcher's greeting; empty if it gives none."""
+        deadline = time.monotonic() + HELLO_S
+        while True:
+            ready, _, _ = select.select([self._socket], [], [], max(0.0, deadline - time.monotonic()))
+            try:
+                fields = messages.receive(self._socket)[0] if ready else []
+            except PeerGoneError:
+                return []
+            if fields[:1] != ["log"]:
+                return fields
+            _LOG.warning("The launcher of commands says: %s", " ".join(fields[1:]))
 
     def start(self, request: Request, *, stdin: int | None = None, stdout: int | None = None) -> _Run:
         """As `Runner.start`."""
@@ -137,10 +148,8 @@ class LauncherRunner:
         with suppress(ChildProcessError):
             while os.waitpid(self._pid, os.WNOHANG) == (0, 0):
                 if time.monotonic() > deadline:
-                    os.kill(self._pid, signal.SIGKILL)  # refused under Landlock; then it ends by itself, later
+                    break  # it ends by itself, later: this process may not signal it any more
                 time.sleep(0.002)
-                if time.monotonic() > deadline + END_S:
-                    break
 
     def _stop(self, number: str, why: EndedBy) -> None:
         with suppress(PeerGoneError, OSError), self._mutex:
@@ -152,8 +161,11 @@ class LauncherRunner:
             while True:
                 fields, descriptors = messages.receive(self._socket)
                 messages.close(descriptors)
+                if fields[0] == "log":
+                    _LOG.warning("The launcher of commands says: %s", " ".join(fields[1:]))
+                    continue
                 with self._mutex:
-                    run = self._running.pop(fields[1], None)
+                    run = self._running.pop(fields[1] if len(fields) > 1 else "", None)
                 if run is not None:
                     run.hear(fields)
         self._unavailable = _GONE

@@ -25,6 +25,7 @@ from fsserver.sandbox.protected import ProtectedName
 MOST_READY: Final = 4
 IDLE_S: Final = 30.0
 """After so long without use a pool goes back to one cell."""
+TRIES: Final = 3
 FIRST_PAUSE_S: Final = 0.1
 LONGEST_PAUSE_S: Final = 30.0
 WHILE_RUNNING_S: Final = 0.05
@@ -51,7 +52,7 @@ class Job:
     command: str
     fields: Sequence[str]
     pipes: list[int]
-    kill_after_s: float | None
+    kill_after_s: float | None = None
     before: dict[str, tuple[ProtectedName, ...]] = field(default_factory=dict)
 
 
@@ -91,7 +92,6 @@ class Pool:
     refill_at: float = 0.0
     failures: int = 0
     not_before: float = 0.0
-    trouble: str = ""
 
     def take(self) -> Cell | None:
         """The cell that is ready longest."""
@@ -136,11 +136,14 @@ class Pool:
 
     def built(self) -> None:
         self.failures = 0
-        self.trouble = ""
 
-    def failed(self, why: str) -> None:
-        """Wait before the next try, longer each time: what fails once mostly fails again."""
-        self.trouble = why
-        pause = min(FIRST_PAUSE_S * 2**self.failures, LONGEST_PAUSE_S)
+    def failed(self) -> bool:
+        """Whether to try again at once: what is in a root may have changed meanwhile. What goes on failing waits
+        longer each time.
+        """
         self.failures += 1
+        if self.waiting and self.failures <= TRIES:
+            return True
+        pause = min(FIRST_PAUSE_S * 2 ** min(self.failures - 1, 16), LONGEST_PAUSE_S)
         self.not_before = time.monotonic() + pause
+        return False
