@@ -315,6 +315,8 @@ def _assign(positionals: Sequence[Positional], operands: Sequence[tuple[int, str
     taken = 0
     unfit: _Refused | None = None
     needed_after = sum(positional.least for positional in positionals)
+    if len(operands) < needed_after:
+        raise _Refused(f"it needs at least {needed_after} operands, and {len(operands)} are given")
     for positional in positionals:
         needed_after -= positional.least
         most = min(positional.most, len(operands) - taken - needed_after)
@@ -326,10 +328,12 @@ def _assign(positionals: Sequence[Positional], operands: Sequence[tuple[int, str
             except _Refused as refused:
                 unfit = refused
                 break
+            unfit = None
             taken += 1
             count += 1
         if count < positional.least:
-            raise unfit or _Refused(f"{_named(positional.value)} is missing")
+            assert unfit is not None, "there are enough operands, so one did not fit"
+            raise unfit
     if taken < len(operands):
         index, text = operands[taken]
         raise unfit or _Refused(f"{_shown(text)} is one operand too many")

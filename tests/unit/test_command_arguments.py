@@ -212,6 +212,19 @@ def test_positionals_are_taken_in_their_order(tmp_path: Path, line: str, allowed
     assert (judgement.effect is Effect.ALLOW) is allowed
 
 
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        pytest.param("low x y z", "z is one operand too many", id="too many"),
+        pytest.param("x y z", "x is not one of low", id="does not fit"),
+        pytest.param("low x", "it needs at least 3 operands, and 2 are given", id="too few"),
+    ],
+)
+def test_a_refused_operand_is_told_with_its_own_reason(tmp_path: Path, line: str, reason: str) -> None:
+    rules = "args: {positionals: [{value: {enum: [low]}, repeat: 1..2}, {value: text, repeat: 2}]}"
+    assert judged(command_of(tmp_path, rules), line.split()).reason == reason
+
+
 SUBCOMMANDS = """
 decision: allow, subcommands: {
   log: {flags: {-n: {int: {max: 9}}}},
