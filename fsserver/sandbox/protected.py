@@ -14,8 +14,9 @@ it, or a name of more than `MAX_NAME` bytes) is denied whole, whoever owns it: i
 
 What this cannot do:
 
-- A link with a protected name cannot be mounted over. It is listed as `Kind.LINK`; reading it tells its target's name,
-  and what the target holds is protected by the target's own name.
+- A link with a protected name is listed as `Kind.LINK`, for mount(2) would follow it. move_mount(2) can bind it onto
+  itself by a descriptor of the link: then no command replaces it (measured on Linux 6.18, without privileges too).
+  Reading it tells its target's name; what the target holds is protected by the target's own name.
 - Another hard link of a protected file is listed too, with the same protection: looked for in the whole root when the
   protected name is first seen with more than one link, later in the directories that changed. It is not found where
   directories list other inode numbers than stat(2) tells, as some overlays do.

@@ -4,9 +4,9 @@ Mounts protect names that exist. A name that a command makes itself cannot be ke
 command has ended: nothing that the command wrote is then read, run or obeyed under a protected name.
 
 Taken are the names that are in the index after the command and were not before, and links with such names that are
-other ones now, since a link cannot be mounted over. Only names that a rule covers: a further hard link of a protected
-file is free again when that file is gone. A directory that the command closed, so that nobody can look into it, stays
-where it is, for it may have been somebody's before; it is told, and later commands find it denied whole.
+other objects now: not every mount keeps a link from being replaced. Only names that a rule covers: a further hard link
+of a protected file is free again when that file is gone. A directory that the command closed, so that nobody can look
+into it, stays where it is, for it may have been somebody's before; it is told, and later commands find it denied whole.
 
 What remains: the names are there while the command runs; and who made a name is not known, so one that somebody else
 made meanwhile is taken as well. An object that cannot be moved loses its permissions, stays, and is told.
