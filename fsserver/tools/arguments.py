@@ -40,6 +40,7 @@ def _whole(value: object) -> object:
 
 
 WholeNumber = Annotated[int, Field(ge=1, le=MAX_NUMBER), BeforeValidator(_whole)]
+Offset = Annotated[int, Field(ge=0, le=MAX_NUMBER), BeforeValidator(_whole)]
 
 
 def parse(tool: str, model: type[A], arguments: Mapping[str, Any]) -> A:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from fsserver.audit.record import content
 from fsserver.errors import Denied, FsserverError, InternalError, ResourceError
 from fsserver.paths.target import Target
 from fsserver.tools.approval import Consent, ConsentNeeded
+
+MAX_NAMES: Final = 128 * 1024
+"""Characters of all names in a record; of what is longer the hash is shown. Escaped they take six times as much."""
 
 MAX_PATH: Final = 4096  # characters of a path that was refused; the kernel takes no longer ones
 
@@ -31,17 +36,19 @@ class Trail:
     paths: list[dict[str, Any]] = field(default_factory=list)
     commands: list[dict[str, Any]] = field(default_factory=list)
     intended: bool = False
+    _names_left: int = MAX_NAMES
     started_ns: int = field(default_factory=time.perf_counter_ns)
 
     def add(self, parameter: str | None, target: Target) -> None:
         """One path: what was opened, not what was asked for; that is in the arguments."""
         rule = target.decision.rule
         status = target.stat
+        self._names_left -= len(target.name)
         self.paths.append(
             {
                 "parameter": parameter,
                 "root": target.root.rules.name,
-                "name": target.name,
+                "name": target.name if self._names_left >= 0 else content(os.fsencode(target.name)),
                 "action": target.action.value,
                 "file": None if status is None else f"{status.st_dev}:{status.st_ino}",
                 "rule": None if rule is None else str(rule),

@@ -151,6 +151,7 @@ def test_character_that_is_not_all_there_is_not_shown_in_pieces(gate: Commanded)
 def test_waiting_for_output_returns_when_there_is_some_or_the_time_is_over(gate: Commanded) -> None:
     handle = start(gate, "cat")
     began = time.monotonic()
+    assert read(gate, handle, wait=0)["output"] == ""
     assert read(gate, handle, wait=0.2)["output"] == ""
     assert 0.15 < time.monotonic() - began < 5
     writer = threading.Thread(target=lambda: gate.structured("write_process", handle=handle, input="late"))
@@ -235,6 +236,15 @@ def test_more_than_the_policy_allows_is_refused_until_one_ends(gate: Commanded) 
     start(gate, "cat")
     stranger = replace(gate, session=replace(gate.session, id="s2"))
     start(stranger, "cat")
+
+
+def test_list_that_does_not_fit_a_result_counts_the_rest(tmp_path: Path, work: Path) -> None:
+    with commanded(tmp_path, COMMANDS, [rules(work)], limits=Limits(result_bytes=1024)) as gate:
+        for _ in range(5):
+            start(gate, "cat")
+        fields = gate.structured("list_processes")
+        assert 0 < len(fields["processes"]) < 5
+        assert fields["more"] == 5 - len(fields["processes"])
 
 
 def test_those_that_ended_are_forgotten_the_oldest_first(gate: Commanded) -> None:

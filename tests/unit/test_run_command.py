@@ -556,6 +556,43 @@ def test_intent_has_the_whole_argument_vector_and_the_outcome_what_came_of_it(ga
     assert outcome["layer"] == "none"
 
 
+def long_name(work: Path) -> str:
+    """A directory of nearly 4,096 bytes, in characters that a record spells with six each."""
+    name = "/".join(["\x01" * 200] * 16)
+    (work / name).mkdir(parents=True)
+    return name
+
+
+@pytest.mark.claim("C6")
+@pytest.mark.parametrize("name", ["cat", "touch"])
+def test_a_thousand_long_paths_are_decided_and_fit_the_record(tmp_path: Path, work: Path, name: str) -> None:
+    deep = long_name(work)
+    (work / "l").symlink_to(deep)
+    many = Positional(
+        PathValue("work", PathAccess.READ if name == "cat" else PathAccess.WRITE, must_exist=False), 0, 5000
+    )
+    before = len(os.listdir("/proc/self/fd"))
+    with commanded(tmp_path, [command(name, arguments=form(many))], roots(work)) as gate:
+        assert gate.run(name, *(f"l/{number}" for number in range(1024)))["exitCode"] == (1 if name == "cat" else 0)
+        intent, _ = gate.records()
+        named = [path["name"] for path in intent["paths"]]
+        assert named[0] == ""
+        assert len(named) >= 1024 - 1 if name == "touch" else len(named) == 1
+        assert gate.error("run_command", command=name, args=["x"] * 1025)["code"] == "denied.command"
+        assert gate.records()[-1]["event"] == "call.refused"
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_arguments_of_all_stages_together_are_bounded(gate: Commanded) -> None:
+    large = "\x01" * 100_000
+    stages = [{"command": "echo", "args": [large]}, {"command": "echo", "args": [large]}]
+    error = gate.error("run_pipeline", stages=stages)
+    assert "at most 128 KiB of arguments" in error["message"]
+    assert gate.records()[-1]["event"] == "call.refused"
+    fields = gate.structured("run_pipeline", stages=[stages[0], {"command": "wc", "args": ["-c"]}])
+    assert fields["stdout"].strip() == "100001"
+
+
 # --- pipelines
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import time
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 from pydantic import Field
 
@@ -12,13 +13,12 @@ from fsserver.errors import CommandDenied
 from fsserver.paths.workspace import Access
 from fsserver.policy.compiled import Effect, Network
 from fsserver.tools.approval import Question
-from fsserver.tools.arguments import MAX_NUMBER, Arguments
+from fsserver.tools.arguments import MAX_NUMBER, Arguments, Offset
 from fsserver.tools.call import Call
 from fsserver.tools.commands.choice import ask, choose, cut_line, shown_command
 from fsserver.tools.commands.host import CommandHost
 from fsserver.tools.commands.processes import Process
 from fsserver.tools.commands.rendering import ending_facts, how_it_ended, names_within
-from fsserver.tools.commands.run import Seconds
 from fsserver.tools.registry import READS, Annotations, Tool
 from fsserver.tools.result import Text, ToolResult
 from fsserver.tools.text.hostile import LONGEST_CHARACTER, beginning, end, neutralised, whole_characters
@@ -33,6 +33,9 @@ SHOWN_ARGUMENTS: Final = 100  # characters of them in a list
 FIXED_BYTES: Final = 512
 
 
+Wait = Annotated[float, Field(ge=0, le=MAX_NUMBER, allow_inf_nan=False)]
+
+
 class StartProcess(Arguments):
     command: str = Field(description="Its name in the policy.")
     args: list[str] = Field(default_factory=list, description="One string each; no shell reads them.")
@@ -44,8 +47,8 @@ class OneProcess(Arguments):
 
 
 class ReadProcess(OneProcess):
-    offset: int | None = Field(None, ge=0, le=MAX_NUMBER, description="nextOffset of an earlier call. Default: newest.")
-    wait: Seconds | None = Field(None, description=f"Seconds to wait for new output, up to {MAX_WAIT_S:g}.")
+    offset: Offset | None = Field(None, description="nextOffset of an earlier call. Default: newest.")
+    wait: Wait | None = Field(None, description=f"Seconds to wait for new output, up to {MAX_WAIT_S:g}.")
 
 
 class WriteProcess(OneProcess):
@@ -145,6 +148,7 @@ class Background:
         processes = self._host.processes.of(call.owner)
         rows: list[dict[str, Any]] = []
         lines: list[str] = []
+        left = call.limits.result_bytes // 2
         for process in processes:
             shown = cut_line(shlex.join((process.chosen.command.name, *process.chosen.arguments)), SHOWN_ARGUMENTS)
             place = cut_line(process.chosen.place, SHOWN_ARGUMENTS)
@@ -153,7 +157,12 @@ class Background:
                 {"handle": process.handle, "command": shown, "cwd": place, "ageSeconds": age_s, **_state(process)}
             )
             lines.append(f"{process.handle} {shown} in {place}, {age_s} s ago: {_words(process)}")
-        return ToolResult((Text("\n".join(lines) or "No process."),), structured={"processes": rows})
+            left -= len(json.dumps(rows[-1]))
+            if left < 0:
+                rows[-1:], lines[-1:] = [], [f"and {len(processes) - len(rows) + 1} more"]
+                break
+        fields = {"processes": rows, "more": len(processes) - len(rows)}
+        return ToolResult((Text("\n".join(lines) or "No process."),), structured=fields)
 
 
 def background_tools(host: CommandHost) -> tuple[Tool[Any], ...]:

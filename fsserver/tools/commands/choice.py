@@ -1,4 +1,4 @@
-"""Which command a call means, where it runs, and whether the policy lets it. Changes nothing and starts nothing."""
+"""Which command a call means, where it runs, and whether the policy lets it. Starts nothing and changes nothing."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from fsserver.paths.names import display, join
 from fsserver.paths.root import Root
 from fsserver.paths.target import Target
 from fsserver.paths.workspace import Access, ClientPath
-from fsserver.policy.arguments import Judgement, PathOperand, judge
+from fsserver.policy.arguments import MAX_BYTES, Judgement, PathOperand, judge
 from fsserver.policy.compiled import Command, Effect, PathAccess, PinnedProgram, SoughtProgram
 from fsserver.sandbox.runner import Request
 from fsserver.tools.approval import Question
 from fsserver.tools.call import Call
 from fsserver.tools.text.hostile import neutralised
 
+MAX_PATHS: Final = 1024  # among the arguments of one call; each is decided, and in the audit record
 SHOWN_ARGUMENTS: Final = 200  # characters of them in a refusal
 SHOWN_NAMES: Final = 50  # commands in a refusal
 
@@ -57,7 +58,13 @@ class Chosen:
 
     def record(self) -> dict[str, Any]:
         """For the audit log: everything that was decided about, whole."""
-        return {"command": self.command.name, "argv": list(self.argv), "root": self.root, "directory": self.directory}
+        return {
+            "command": self.command.name,
+            "argv": list(self.argv),
+            "root": self.root,
+            "directory": self.directory,
+            "paths": len(self.decision.paths),
+        }
 
 
 def choose(
@@ -89,10 +96,11 @@ def choose(
             rule=None if decision.rule is None else str(decision.rule),
             allowed_instead=decision.allowed_instead,
         )
+    chosen = Chosen(command, tuple(arguments), root, where.name, decision)
+    _require_recordable(call, chosen)
+    call.commands.append(chosen.record())
     for operand in decision.paths:
         _decide_operand(call, operand)
-    chosen = Chosen(command, tuple(arguments), root, where.name, decision)
-    call.commands.append(chosen.record())
     return chosen
 
 
@@ -210,6 +218,17 @@ def _elsewhere(command: Command, root: str) -> CommandDenied:
     )
 
 
+def _require_recordable(call: Call[Any], chosen: Chosen) -> None:
+    """The intent record holds every argument and every path of all stages, and a record has a bound of its own."""
+    earlier = call.commands
+    size = sum(len(word.encode("utf-8", "surrogatepass")) + 1 for stage in earlier for word in stage["argv"])
+    size += sum(len(word.encode("utf-8", "surrogatepass")) + 1 for word in chosen.arguments)
+    paths = sum(stage["paths"] for stage in earlier) + len(chosen.decision.paths)
+    if size > MAX_BYTES or paths > MAX_PATHS:
+        what = f"{MAX_BYTES // 1024} KiB of arguments" if size > MAX_BYTES else f"{MAX_PATHS} paths"
+        raise CommandDenied(f"Access denied - a call takes at most {what}", allowed_instead="several calls")
+
+
 def _decide_operand(call: Call[Any], operand: PathOperand) -> None:
     """Refuse an argument that names what the rules of its root protect, wherever its links lead."""
     root = next(root for root in call.workspace.roots if root.rules.name == operand.root)
@@ -222,11 +241,14 @@ def _decide_operand(call: Call[Any], operand: PathOperand) -> None:
         if operand.must_exist:
             raise
         found = None
+    if found is not None:
+        found.close()  # thousands may follow
     if operand.access is PathAccess.READ:
         return
     # A directory is written to by what is made in it, and a command makes the directories that are missing.
     is_file = found is not None and found.stat is not None and not stat.S_ISDIR(found.stat.st_mode)
     written = call.decide(parameter, path, Access.WRITE if is_file else Access.MAKE_DIRECTORY)
+    written.close()
     if written.decision.effect is Effect.ASK:
         rule = written.decision.rule
         what = f"let a command {written.action.value}:\n{display(written.resolved)}"
