@@ -93,6 +93,7 @@ def work(tmp_path: Path) -> Path:
             "link work/to-env -> .env",
             "link work/to-d -> d",
             "dir notes/d",
+            "dir work/work",
         ],
     )
     return tmp_path / "work"
@@ -288,6 +289,7 @@ def test_without_standard_input_it_is_at_its_end(gate: Commanded) -> None:
         ("{work}", ""),
         ("to-d", "d"),
         ("d/..", ""),
+        ("./work", "work"),
     ],
 )
 def test_directory_is_a_roots_name_or_a_path(gate: Commanded, cwd: str | None, there: str) -> None:
