@@ -30,6 +30,7 @@ from fsserver.tools.commands.host import CommandHost
 from fsserver.tools.gate import Gate
 from fsserver.tools.session import Session
 from tests.gates import Served, texts
+from tests.support import wait_until
 from tests.unconfined import UnconfinedRunner
 
 RULE = Origin("policy.yaml", 20)
@@ -114,4 +115,4 @@ def commanded(
         host.close()
         for root in roots:
             root.close()
-    assert all(each.closed for each in runner.started), "what was started was closed"
+    wait_until(lambda: all(each.closed for each in runner.started), "what was started was closed")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 from fsserver.errors import ProgramNotFound
-from fsserver.policy.compiled import Command, Layer, PinnedProgram
+from fsserver.policy.compiled import Command, Layer, PinnedProgram, Program
 from fsserver.sandbox.runner import EndedBy, Ending, Request
 
 GRACE_S = 0.2
@@ -33,13 +33,17 @@ class UnconfinedRunner:
 
     def start(self, request: Request, *, stdin: int | None = None, stdout: int | None = None) -> UnconfinedProcess:
         command = self._commands[request.command]
-        assert isinstance(command.program, PinnedProgram)
-        argv = (command.program.path, *command.prepend, *request.arguments)
+        argv = (self._path(command.program), *command.prepend, *request.arguments)
         directory = os.path.join(self._roots[request.root], request.directory)
         self.requests.append(request)
         running = UnconfinedProcess(self, argv, directory, request.timeout_s, stdin, stdout)
         self.started.append(running)
         return running
+
+    def _path(self, program: Program) -> str:
+        if isinstance(program, PinnedProgram):
+            return program.path
+        return os.path.join(self._roots[program.root], program.name)
 
 
 class UnconfinedProcess:

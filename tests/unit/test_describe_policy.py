@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from fsserver.paths.narrowing import narrowed
+from fsserver.paths.workspace import Workspace
 from fsserver.policy.compiled import (
     Action,
     ArgumentForm,
@@ -112,6 +114,17 @@ def test_large_policy_is_described_in_brief(tmp_path: Path, roots_: int, command
     if commands <= 12:
         assert all(each.name in text for each in told)
         assert "and 5" in text
+
+
+def test_what_a_clients_roots_leave_is_said(tmp_path: Path, roots: Sequence[Any]) -> None:
+    def left(whole: Workspace) -> Workspace:
+        return narrowed(whole, [f"file://{tmp_path}/work/d", f"file://{tmp_path}/notes"])
+
+    (tmp_path / "work/d").mkdir()
+    with commanded(tmp_path, [command("true")], roots, workspace=left) as gate:
+        lines = gate.text("describe_policy").splitlines()
+    assert lines[1].endswith("; only what the client offers as its roots, and no command")
+    assert lines[4].endswith("notes, read only")
 
 
 def test_weaker_layer_is_named_with_what_it_does_not_stop(tmp_path: Path, roots: Sequence[Any]) -> None:

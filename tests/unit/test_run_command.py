@@ -27,11 +27,15 @@ from fsserver.policy.compiled import (
     PathValue,
     PinnedProgram,
     Positional,
+    SoughtProgram,
     Subcommand,
     Subcommands,
     TextValue,
 )
+from fsserver.policy.toolnames import TOOL_NAMES
+from fsserver.policy.unavailable import VALUES
 from fsserver.tools.approval import Answer, Consent
+from fsserver.tools.catalog import every_tool
 from fsserver.tools.control import Control
 from fsserver.tools.result import ToolResult
 from tests.commands import RULE, Commanded, command, commanded, script
@@ -328,6 +332,21 @@ def test_directory_elsewhere_is_refused_and_recorded(gate: Commanded, name: str,
 def test_command_runs_in_its_own_first_root(gate: Commanded) -> None:
     assert gate.run("other")["stdout"].endswith("/notes\n")
     assert gate.run("other", cwd="d")["stdout"].endswith("/notes/d\n")
+
+
+def test_program_that_is_content_of_a_root_runs_in_that_root(tmp_path: Path, work: Path) -> None:
+    planted = work.parent / "notes" / "here"
+    planted.write_text("#!/bin/sh\npwd\n")
+    planted.chmod(0o755)
+    both = {"work": Mode.RW, "notes": Mode.RW}
+    with commanded(
+        tmp_path, [script("here", "", program=SoughtProgram("notes", "here"), prepend=(), roots=both)], roots(work)
+    ) as gate:
+        assert gate.run("here")["stdout"].endswith("/notes\n")
+        assert gate.run("here", cwd="notes/d")["stdout"].endswith("/notes/d\n")
+        error = gate.error("run_command", command="here", cwd="work")
+    assert error["code"] == "denied.command"
+    assert "runs there only" in error["message"]
 
 
 # --- what is refused
@@ -679,3 +698,9 @@ def test_tools_are_offered_only_where_commands_can_be_run(tmp_path: Path, work: 
     with commanded(tmp_path, [command("true", background=False)], roots(work)) as gate:
         assert offered(gate) == {"run_command", "run_pipeline", "describe_policy"}
         assert "background: true" in gate.error("start_process", command="true")["message"]
+
+
+def test_policy_can_name_every_tool_that_there_is(gate: Commanded) -> None:
+    known = {*TOOL_NAMES, *VALUES["profiles", "*", "tools", "[]"]}
+    assert known - set(every_tool(gate.host).names()) == {"search_content"}
+    assert set(every_tool(gate.host).names()) <= known

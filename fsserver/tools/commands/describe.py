@@ -61,7 +61,7 @@ def description(host: CommandHost, roots: Sequence[RootRules], call: Call[Any]) 
     for detail in DETAILS:
         lines = [f"Policy {display(host.policy.name)}. What it does not list is refused."]
         for root in roots:
-            lines += _root(root, detail)
+            lines += _root(root, detail, whole=call.workspace.holds_whole(root.name))
         lines += _commands(host, detail)
         lines += _unavailable(host, call)
         text = "\n".join(lines)
@@ -70,13 +70,15 @@ def description(host: CommandHost, roots: Sequence[RootRules], call: Call[Any]) 
     return cut(text, MOST, CUT_NOTE)
 
 
-def _root(root: RootRules, detail: Detail) -> list[str]:
+def _root(root: RootRules, detail: Detail, *, whole: bool) -> list[str]:
     """A root's mode, what else is refused there, and its protected names in brief."""
     words = "read only" if root.mode is Mode.RO else "read and write"
     for effect, saying in ((Effect.ASK, "a person is asked before"), (Effect.DENY, "never")):
         actions = [action for action, (written, _) in root.operations.items() if written is effect and action.changes]
         if actions and root.mode is Mode.RW:
             words += f"; {saying} {', '.join(action for action in Action if action in actions)}"
+    if not whole:
+        words += "; only what the client offers as its roots, and no command"
     lines = [f"Root {root.name}: {display(root.path)}, {words}"]
     if root.deny:
         lines.append(f"  protected, not even read: {_globs(root.deny, detail)}")

@@ -23,7 +23,8 @@ _LOG = logging.getLogger(__name__)
 HANDLE_BYTES: Final = 16
 TICK_S: Final = 0.25  # how often a silent process is looked at
 WAIT_S: Final = 0.05  # how often one that waits looks whether it was cancelled
-CLOSE_S: Final = 2.0  # how long the end of everything waits for processes to go
+CLOSE_S: Final = 0.5
+"""How long the end of everything waits for processes to go. What is left then goes with whoever runs it."""
 
 Owner = tuple[str, str]
 """A principal and a session."""
@@ -52,6 +53,7 @@ class Process:
         self._running = running
         self._output = Tail(chosen.command.limits.output_bytes)
         self._changed = threading.Condition()  # over the output and its total
+        self._life = threading.Lock()  # held to stop it, and to say that it has ended: it is never stopped after that
         self._writing = threading.Lock()  # held by who uses or closes the input's descriptor
         self._input_open = running.stdin is not None
         if running.stdin is not None:
@@ -127,8 +129,9 @@ class Process:
 
     def stop(self) -> None:
         """SIGTERM, and SIGKILL after a grace. Does not wait."""
-        if not self.ended.is_set():
-            self._running.stop(EndedBy.CANCELLED)
+        with self._life:
+            if not self.ended.is_set():
+                self._running.stop(EndedBy.CANCELLED)
 
     def join(self, timeout_s: float) -> bool:
         """Whether it ended and was cleared away within so many seconds."""
@@ -143,7 +146,8 @@ class Process:
         except Exception as bug:  # noqa: BLE001 - the thread's boundary: whoever reads the process is told
             self.error = internal = InternalError(secrets.token_hex(6))
             _LOG.error("following a process failed, %s", internal.correlation_id, exc_info=bug)
-        self.ended.set()  # a writer stops at this, and lets the input go
+        with self._life:
+            self.ended.set()  # a writer stops at this, and lets the input go
         with self._changed:
             self._changed.notify_all()
         with self._writing:
@@ -187,7 +191,12 @@ class Processes:
         """
         with self._mutex:
             self._require_room(owner)
-            process = Process(owner, chosen, runner.start(chosen.request(None)))
+            running = runner.start(chosen.request(None))
+            try:
+                process = Process(owner, chosen, running)
+            except BaseException:
+                running.close()
+                raise
             self._by_handle[process.handle] = process
             self._forget(owner)
             return process
