@@ -73,7 +73,7 @@ COMMANDS = (
     command("touch", arguments=form(WRITES)),
     command("sleep", limits=CommandLimits(time_s=1.0)),
     script("git", 'echo "$@"', arguments=ASKING),
-    script("fail", 'echo out; echo wrong >&2; exit "${1:-1}"'),
+    script("fail", 'cat >/dev/null; echo out; echo wrong >&2; exit "${1:-1}"'),
     script("killed", "kill -9 $$"),
     script("both", 'head -c "$1" /dev/zero | tr "\\\\0" o; head -c "$2" /dev/zero | tr "\\\\0" e >&2'),
     script("stubborn", "trap '' TERM; echo ready; while :; do sleep 0.05; done"),
