@@ -353,6 +353,7 @@ class Launcher:
 
     def _gone(self, cell: Cell) -> None:
         """A cell's process has ended."""
+        self._hear_last_word(cell)
         job = cell.job
         if job is not None and not cell.answered:
             # Its first process was killed: by this launcher, because it was late, or by the kernel for its memory.
@@ -364,6 +365,16 @@ class Launcher:
             cell.pool.forget(cell)
             self._failed(cell.pool, "it ended before it was used")
         self._bury(cell)
+
+    def _hear_last_word(self, cell: Cell) -> None:
+        """Of a cell that has ended. poll(2) may tell of both in one round, and of the end first."""
+        number = cell.control.fileno()
+        if number not in self._cells or not select.select([number], [], [], 0)[0]:
+            return
+        if cell.job is None:
+            self._hear_of_building(cell)
+        else:
+            self._hear_of_end(cell)
 
     def _bury(self, cell: Cell) -> None:
         self._unwatch(cell)
