@@ -38,6 +38,7 @@ _TABLE: dict[str, tuple[int | None, int | None]] = {
     "execveat": (322, 281),
     "fanotify_init": (300, 262),
     "fanotify_mark": (301, 263),
+    "fchmod": (91, 52),
     "fchmodat": (268, 53),
     "fchmodat2": (452, 452),
     "fchownat": (260, 54),

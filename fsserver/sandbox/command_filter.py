@@ -3,18 +3,21 @@
 *Trust.* A command is hostile code. It makes any call with any arguments; see `fsserver.sandbox.seccomp`.
 
 *Invariant.* No namespace, mount or handle leads out of what was granted, no other process is traced or read, no socket
-reaches a process of the host by a path or an abstract name, and the kernel's wide surfaces stay closed.
+reaches a process of the host by a path or an abstract name, and the kernel's wide surfaces stay closed. No file becomes
+set-user-ID or set-group-ID: in a root it would run as the root's owner for whoever on the host starts it.
 """
 
 from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
 from fsserver.kernel import seccomp
 from fsserver.kernel.seccomp import Instruction
+from fsserver.kernel.syscall_numbers import numbers
 from fsserver.sandbox.seccomp import (
     ALLOW,
     CLONE3,
@@ -38,7 +41,12 @@ _NEEDED: Final = frozenset({"process_madvise"})
 
 # ioctl(2): TIOCSTI and TIOCLINUX put characters into a terminal's input.
 _TERMINAL_INPUT: Final = (0x5412, 0x541C)
+# chmod(2): a mode with S_ISUID or S_ISGID. A file that is made with such a mode loses it when it is written to.
+_SET_ID: Final = 0o6000
 NETLINK_ROUTE: Final = 0  # <linux/netlink.h>; the resolver asks it which addresses there are
+
+# Calls that set a mode, and the number of the argument that it is.
+_CHANGES_OF_MODE: Final[Mapping[str, int]] = MappingProxyType({"chmod": 1, "fchmod": 1, "fchmodat": 2, "fchmodat2": 2})
 
 _NO_FAMILY: Instruction = (seccomp.RETURN, 0, 0, seccomp.SECCOMP_RET_ERRNO | errno.EAFNOSUPPORT)
 
@@ -61,9 +69,14 @@ def command_filter(
         "ioctl": [low(1), *unless_in(_TERMINAL_INPUT)],
         "socket": _sockets(internet=internet, unix_sockets=unix_sockets),
     }
+    by_argument |= {name: _no_set_id(mode) for name, mode in _CHANGES_OF_MODE.items() if name in numbers(machine)}
     if not unix_sockets:
         by_argument["socketpair"] = STREAM_PAIRS_ONLY
     return assemble(machine, by_argument, (*denied, *_CALLS))
+
+
+def _no_set_id(mode: int) -> list[Instruction]:
+    return [low(mode), (seccomp.JUMP_ANY_BIT, 0, 1, _SET_ID), EPERM, ALLOW]
 
 
 def _sockets(*, internet: bool, unix_sockets: bool) -> list[Instruction]:
