@@ -21,7 +21,7 @@ from fsserver.kernel import constants as c
 from fsserver.kernel import mounts
 from fsserver.kernel.mounts import Attribute
 from fsserver.kernel.syscalls import open_how, openat2
-from fsserver.sandbox.cell_profile import HOME, SHARED_MEMORY, TEMPORARY, Bind, CellProfile, Ids
+from fsserver.sandbox.cell_profile import HOME, SHARED_MEMORY, TEMPORARY, TERMINALS, Bind, CellProfile, Ids
 from fsserver.sandbox.host import DEVICE_LINKS
 from fsserver.sandbox.protected import Identity, Kind, ProtectedIndex, Protection
 
@@ -29,6 +29,8 @@ Trees = Sequence[tuple[Bind, int]]
 """Binds, each with the descriptor of its detached mount."""
 
 _MASKS: Final = "run/masks"
+# An instance of its own: no terminal of the host is in it. The kernel has some thousands for all instances together.
+_TERMINAL_OPTIONS: Final = "newinstance,ptmxmode=0666,mode=0620,max=64"
 _BENEATH: Final = open_how(c.O_PATH | c.O_NOFOLLOW, c.RESOLVE_BENEATH | c.RESOLVE_NO_SYMLINKS)
 
 
@@ -100,6 +102,7 @@ def build(
         TEMPORARY: lambda point: mounts.mount("tmpfs", point, quiet, f"mode=1777,{own}"),
         SHARED_MEMORY: lambda point: mounts.mount("tmpfs", point, quiet, f"mode=1777,{own}"),
         HOME: lambda point: mounts.mount("tmpfs", point, quiet, f"mode=0700,{own}"),
+        TERMINALS: lambda point: mounts.mount("devpts", point, mounts.MS_NOSUID | mounts.MS_NOEXEC, _TERMINAL_OPTIONS),
     }
     files: set[str] = set()
     for bind, tree in trees:

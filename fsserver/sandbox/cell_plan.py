@@ -14,6 +14,7 @@ from fsserver.sandbox.cell_profile import (
     HOME,
     SHARED_MEMORY,
     TEMPORARY,
+    TERMINALS,
     Bind,
     CellProfile,
     CellRoot,
@@ -40,7 +41,8 @@ CHANGE: Final = (
     | AccessFs.MAKE_FIFO
     | AccessFs.REFER
 )
-DEVICE: Final = AccessFs.READ_FILE | AccessFs.WRITE_FILE
+# Without IOCTL_DEV a terminal cannot be asked for its size, or given one.
+DEVICE: Final = AccessFs.READ_FILE | AccessFs.WRITE_FILE | AccessFs.IOCTL_DEV
 READ: Final = AccessFs.READ_FILE | AccessFs.READ_DIR
 
 USER_NAME: Final = "user"
@@ -186,7 +188,7 @@ def _ruleset(
     if full:
         rights |= dict.fromkeys((HOME, TEMPORARY, SHARED_MEMORY), CHANGE)
         # Nothing but binds and directories of its own is below its root, so it may see what these are called.
-        rights |= {"/etc": READ, "/": AccessFs.READ_DIR}
+        rights |= {"/etc": READ, "/": AccessFs.READ_DIR, TERMINALS: DEVICE | AccessFs.READ_DIR}
     else:
         rights |= {"/etc/passwd": READ, "/etc/group": READ}
     rights["/proc"] = READ

@@ -12,6 +12,7 @@ from fsserver.sandbox.profile import Ruleset
 HOME: Final = "/run/home"
 TEMPORARY: Final = "/tmp"  # noqa: S108 - the command's own, not the host's
 SHARED_MEMORY: Final = "/dev/shm"  # noqa: S108 - the same
+TERMINALS: Final = "/dev/pts"
 
 Ids = tuple[int, int]
 """A user id and a group id."""
