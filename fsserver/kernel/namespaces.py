@@ -40,6 +40,11 @@ def fork_into(namespaces: Namespace) -> int:
     return libc.syscall(numbers(os.uname().machine)["clone"], namespaces | SIGCHLD, 0, 0, 0, 0)
 
 
+def leave(namespaces: Namespace) -> None:
+    """This process goes on in new namespaces; not of the PID kind, which only a child would be in. Raises `OSError`."""
+    libc.syscall(numbers(os.uname().machine)["unshare"], namespaces)
+
+
 def map_user(process: str, inside: tuple[int, int], outside: tuple[int, int], *, keep_groups: bool) -> None:
     """Give a process's new user namespace its one user and one group.
 

@@ -21,11 +21,13 @@ from typing import Final, NoReturn
 from fsserver.kernel import capabilities, namespaces, process, seccomp
 from fsserver.kernel import constants as c
 from fsserver.kernel.landlock import AccessFs, AccessNet
+from fsserver.kernel.namespaces import Namespace
 from fsserver.kernel.syscalls import open_how, openat2
 from fsserver.policy.compiled import Command, Layer, PinnedProgram
 from fsserver.sandbox import cell_mounts, messages
 from fsserver.sandbox.cell_plan import CHANGE
 from fsserver.sandbox.cell_profile import HOME, TEMPORARY, CellProfile
+from fsserver.sandbox.cgroup import Leaf
 from fsserver.sandbox.confinement import restrict
 from fsserver.sandbox.messages import PeerGoneError
 from fsserver.sandbox.processes import Processes
@@ -34,6 +36,10 @@ from fsserver.sandbox.protected import ProtectedIndex
 from fsserver.sandbox.supervisor import Start, Supervisor, bound_self
 
 _DIRECTORY: Final = open_how(c.O_PATH | c.O_DIRECTORY, c.RESOLVE_BENEATH | c.RESOLVE_NO_MAGICLINKS)
+
+
+# Besides those of users and of processes, which the launcher made this process in.
+_OWN: Final = Namespace.MOUNT | Namespace.IPC | Namespace.UTS | Namespace.CGROUP
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +57,18 @@ class Blueprint:
     Attributes:
         commands: those that it may be asked to run, by name.
         environments: what is in each one's environment, without HOME and TMPDIR.
-        trees: the detached mounts, where the launcher had to open them; None to open them here.
+        trees: the detached mounts that the launcher had to open; the cell opens the other binds itself.
         scratch: None in the full layer.
+        leaf: its control group, where there is one to be had.
     """
 
     profile: CellProfile
     commands: Mapping[str, Command]
     environments: Mapping[str, Mapping[str, str]]
     protected: Mapping[str, ProtectedIndex]
-    trees: cell_mounts.Trees | None
+    trees: cell_mounts.Trees
     scratch: Scratch | None
+    leaf: Leaf | None
 
 
 def live(blueprint: Blueprint, control: socket.socket) -> NoReturn:
@@ -75,11 +83,15 @@ def live(blueprint: Blueprint, control: socket.socket) -> NoReturn:
 
 
 def _live(blueprint: Blueprint, control: socket.socket) -> None:
-    messages.receive(control)  # the launcher has put this process into its group and mapped its user
+    messages.receive(control)  # the launcher has mapped this process's user
     profile = blueprint.profile
     full = profile.layer is Layer.FULL
     missing: tuple[str, ...] = ()
+    if blueprint.leaf is not None:
+        blueprint.leaf.enter(0)
     _become(profile, full=full)
+    if full:
+        namespaces.leave(_OWN | Namespace.NET if profile.own_network else _OWN)
     process.end_with_parent(signal.SIGKILL if full else signal.SIGTERM)
     if full:
         if profile.own_network:
@@ -116,9 +128,9 @@ def _become(profile: CellProfile, *, full: bool) -> None:
 
 
 def _mount(blueprint: Blueprint) -> tuple[str, ...]:
-    trees = blueprint.trees
-    if trees is None:
-        trees = cell_mounts.open_trees(blueprint.profile.binds, _nobody_to_map)
+    opened = {bind for bind, _ in blueprint.trees}
+    left = [bind for bind in blueprint.profile.binds if bind not in opened]
+    trees = [*blueprint.trees, *cell_mounts.open_trees(left, _nobody_to_map)]
     return cell_mounts.build(blueprint.profile, trees, blueprint.protected)
 
 

@@ -127,10 +127,11 @@ def _binds(
     kept_home: tuple[str, Ids] | None,
 ) -> tuple[Bind, ...]:
     etc = (*host.etc, *host.network_etc) if command.network is Network.FULL else host.etc
-    binds = [Bind(path, path, writable=False) for path in (*host.directories, *command.runtime)]
+    binds = [Bind(path, path, writable=False, system=True) for path in host.directories]
+    binds += [Bind(path, path, writable=False) for path in command.runtime]
     binds += _program(command.program, host)
-    binds += [Bind(source, target, writable=False) for target, source in etc]
-    binds += [Bind(path, path, writable=True, device=True) for path in host.devices]
+    binds += [Bind(source, target, writable=False, system=True) for target, source in etc]
+    binds += [Bind(path, path, writable=True, device=True, system=True) for path in host.devices]
     if kept_home is not None:
         path, owner = kept_home
         binds.append(Bind(path, HOME, writable=True, owner=owner if mapped else None))

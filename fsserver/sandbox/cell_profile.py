@@ -29,6 +29,7 @@ class Bind:
             decides what is there.
         device: a device file; it is bound so that it works as one.
         owner: whose files these are on the host, if that is to be the command's own user in the cell.
+        system: every user may reach it. The rest is opened by the launcher where that is root and commands are not.
     """
 
     source: str
@@ -37,6 +38,7 @@ class Bind:
     identity: tuple[int, int] | None = None
     device: bool = False
     owner: Ids | None = None
+    system: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,8 @@ class Leaf:
         self._places = tuple(dict.fromkeys(directories.values()))
 
     def enter(self, pid: int) -> None:
-        """Move the process, with all its threads, into the group. What it starts from then on is in it too.
+        """Move the process, with all its threads, into the group; 0 is the caller. What it starts from then on is in it
+        too. The kernel waits for all processors first, some milliseconds on a busy machine.
 
         Raises:
             SandboxSetupError: there is no such process, or the kernel refused.

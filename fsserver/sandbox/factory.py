@@ -19,7 +19,7 @@ from fsserver.sandbox import cell, cell_mounts, messages
 from fsserver.sandbox.bootstrap import Bootstrap
 from fsserver.sandbox.cell import Blueprint, Scratch
 from fsserver.sandbox.cell_plan import USER_NAME, RootFacts, plan_cell
-from fsserver.sandbox.cell_profile import CellProfile, Ids
+from fsserver.sandbox.cell_profile import Bind, CellProfile, Ids
 from fsserver.sandbox.cgroup import Groups, Leaf
 from fsserver.sandbox.host import look_around
 from fsserver.sandbox.pool import Cell, Generation, Pool
@@ -29,7 +29,6 @@ from fsserver.sandbox.quarantine import Quarantine
 from fsserver.sandbox.users import NOBODY_ELSE, Maps, choose
 
 _PATH: Final = "/usr/local/bin:/usr/bin:/bin"
-_FULL: Final = Namespace.USER | Namespace.MOUNT | Namespace.PID | Namespace.IPC | Namespace.UTS | Namespace.CGROUP
 
 
 class Factory:
@@ -176,25 +175,36 @@ class Factory:
         profile = pool.profile
         full = profile.layer is Layer.FULL
         scratch = None if full else self._make_scratch(profile)
-        here = cell_mounts.open_trees(profile.binds, self._maps.namespace_for) if full and self._ids[0] == 0 else None
-        blueprint = Blueprint(profile, self._commands_of[profile], self._environments, self.indexes, here, scratch)
+        trees = self._open_trees(profile) if full and self._ids[0] == 0 else []
         ours, theirs = messages.pair()
-        leaf = self._leaf(profile)
+        leaf = None
         try:
-            pid = namespaces.fork_into(self._namespaces(profile))
+            leaf = self._leaf(profile)
+            blueprint = Blueprint(
+                profile, self._commands_of[profile], self._environments, self.indexes, trees, scratch, leaf
+            )
+            # The others take longer, and each cell makes them for itself, beside this process.
+            pid = namespaces.fork_into(Namespace.USER | Namespace.PID if full else Namespace(0))
             if pid == 0:
                 cell.live(blueprint, theirs)
+        except BaseException:
+            ours.close()
+            if leaf is not None:
+                leaf.remove()
+            raise
         finally:
             theirs.close()
-            for _, tree in here or ():
+            for _, tree in trees:
                 os.close(tree)
         made = Cell(pool, pid, os.pidfd_open(pid), ours, self.generation(profile), leaf, scratch)
-        if leaf is not None:
-            leaf.enter(pid)
         if full and profile.user is not None:
             namespaces.map_user(str(pid), profile.user.inside, profile.user.outside, keep_groups=True)
         messages.send(ours, ["go"])
         return made
+
+    def _open_trees(self, profile: CellProfile) -> list[tuple[Bind, int]]:
+        """What only root may reach, or show as another user's. A cell is not root any more when it opens the rest."""
+        return cell_mounts.open_trees([bind for bind in profile.binds if not bind.system], self._maps.namespace_for)
 
     def _leaf(self, profile: CellProfile) -> Leaf | None:
         """Its group, with room for the processes that are not the command's, and for the one more that tells that
@@ -204,11 +214,6 @@ class Factory:
             return None
         own = 0 if profile.layer is Layer.FULL else 1
         return self._groups.leaf(profile.memory_bytes, profile.processes + own + 1)
-
-    def _namespaces(self, profile: CellProfile) -> Namespace:
-        if profile.layer is not Layer.FULL:
-            return Namespace(0)
-        return _FULL | Namespace.NET if profile.own_network else _FULL
 
     def clear(self, ended: Cell) -> None:
         """Take away what was made for a cell that is gone."""
