@@ -30,6 +30,7 @@ class UnconfinedRunner:
         self.started: list[UnconfinedProcess] = []
         self.masked: tuple[str, ...] = ()
         self.quarantined: tuple[str, ...] = ()
+        self.not_moved: tuple[str, ...] = ()
 
     def start(self, request: Request, *, stdin: int | None = None, stdout: int | None = None) -> UnconfinedProcess:
         command = self._commands[request.command]
@@ -148,6 +149,7 @@ class UnconfinedProcess:
                 peak_memory_bytes=usage.ru_maxrss * 1024,
                 layer=self._runner.layer,
                 quarantined=self._runner.quarantined,
+                not_moved=self._runner.not_moved,
                 masked=self._runner.masked if code else (),
             )
             self._ended.set()

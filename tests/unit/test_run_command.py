@@ -185,10 +185,15 @@ def test_hostile_output_is_spelt_out(gate: Commanded, name: str) -> None:
 def test_protected_names_are_in_the_result_and_in_the_log(gate: Commanded) -> None:
     gate.runner.masked = ("work/.npmrc",)
     gate.runner.quarantined = ("work/new/.env", "work/\u202ex\n")
+    gate.runner.not_moved = ("work/stays/.env",)
     result = gate.call("run_command", command="fail")
     assert result.structured is not None
-    assert result.structured["protected"] == ["work/new/.env", "work/\\xe2\\x80\\xaex\\x0a", "work/.npmrc"]
-    assert "2 new ones moved to quarantine" in texts(result)[0]
+    moved = ["work/new/.env", "work/\\xe2\\x80\\xaex\\x0a"]
+    assert result.structured["protected"] == ["work/stays/.env", *moved, "work/.npmrc"]
+    assert f"moved to quarantine: {', '.join(moved)}\n" in texts(result)[0]
+    assert "could not be moved away: work/stays/.env\n" in texts(result)[0]
+    assert "could not see: work/.npmrc\n" in texts(result)[0]
+    assert gate.records()[-1]["not_moved"] == ["work/stays/.env"]
     assert gate.records()[-1]["quarantined"] == ["work/new/.env", "work/\u202ex\n"]
 
 
@@ -199,6 +204,8 @@ def test_many_protected_names_are_counted(gate: Commanded) -> None:
     names = result.structured["protected"]
     assert len(json.dumps(names)) < 10_000
     assert names[-1] == f"and {1000 - len(names) + 1} more"
+    recorded = gate.records()[-1]["quarantined"]
+    assert recorded[-1] == {"cut": 1000 - len(recorded) + 1}
 
 
 # --- how much comes back

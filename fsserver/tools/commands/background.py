@@ -18,7 +18,7 @@ from fsserver.tools.call import Call
 from fsserver.tools.commands.choice import ask, choose, cut_line, shown_command
 from fsserver.tools.commands.host import CommandHost
 from fsserver.tools.commands.processes import Process
-from fsserver.tools.commands.rendering import ending_facts, how_it_ended, names_within
+from fsserver.tools.commands.rendering import ending_facts, how_it_ended, protected_names, protected_words
 from fsserver.tools.registry import READS, Annotations, Tool
 from fsserver.tools.result import Text, ToolResult
 from fsserver.tools.text.hostile import LONGEST_CHARACTER, beginning, end, neutralised, whole_characters
@@ -31,6 +31,7 @@ STOP_S: Final = 10.0  # how long stop_process waits; the sandbox kills after a s
 MAX_WAIT_S: Final = 60.0
 SHOWN_ARGUMENTS: Final = 100  # characters of them in a list
 FIXED_BYTES: Final = 512
+MOST_NAMES: Final = 4096  # bytes of protected names that are told of one process
 
 
 Wait = Annotated[float, Field(ge=0, le=MAX_NUMBER, allow_inf_nan=False)]
@@ -260,9 +261,9 @@ def _state(process: Process) -> dict[str, Any]:
     ending = process.ending
     if ending is not None:
         fields |= {"exitCode": ending.exit_code, "signal": ending.signal, "endedBy": ending.ended_by}
-        names = names_within((ending,), 4096)
+        names = protected_names((ending,), MOST_NAMES)
         if names:
-            fields["protected"] = names
+            fields["protected"] = [name for each in names.values() for name in each]
     if process.error is not None:
         fields["error"] = process.error.message
     return fields
@@ -273,8 +274,8 @@ def _words(process: Process) -> str:
         return f"failed: {process.error.message}"
     if process.ending is None:
         return "running"
-    names = names_within((process.ending,), 4096)
-    return how_it_ended(process.ending) + (f"; protected names: {', '.join(names)}" if names else "")
+    names = protected_names((process.ending,), MOST_NAMES)
+    return "; ".join((how_it_ended(process.ending), *protected_words(names)))
 
 
 def _left(call: Call[Any]) -> float:

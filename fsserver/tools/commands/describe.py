@@ -134,7 +134,7 @@ def _unavailable(host: CommandHost, call: Call[Any]) -> list[str]:
     lines = [f"Changed since start: {notice}" for notice in host.notices()]
     why = host.no_commands()
     if why is not None:
-        lines.append(f"No commands: {why}.")
+        lines.append(f"No commands: {why.removesuffix('.')}.")
     if not call.can_ask and _asks(host, call):
         lines.append("This client cannot ask a person: what needs that is refused.")
     return lines

@@ -21,6 +21,7 @@ MARK: Final = "[... {} bytes left out ...]"
 MARK_BYTES: Final = 64
 FIXED_BYTES: Final = 512  # keys, headings and numbers of a result
 STAGE_BYTES: Final = 256  # the same of one stage of a pipeline
+RECORDED_NAMES: Final = 8 * 1024  # characters of protected names in a record, of one kind and one stage
 NAMES_SHARE: Final = 8  # the part of a result that protected names may take, as a fraction
 
 _LIMITS: Final[Mapping[EndedBy, str]] = {
@@ -30,6 +31,12 @@ _LIMITS: Final[Mapping[EndedBy, str]] = {
     EndedBy.PROCESSES: "it reached limits.processes",
     EndedBy.FILE_SIZE: "it reached limits.file_size",
     EndedBy.CANCELLED: "the call was cancelled",
+}
+
+_PROTECTED: Final[Mapping[str, str]] = {
+    "not_moved": "that it made and that are still there, since they could not be moved away",
+    "quarantined": "that it made and that were moved to quarantine",
+    "masked": "that it could not see",
 }
 
 
@@ -78,9 +85,9 @@ def run_result(
     """
     ending, limited = endings[-1], next((each for each in reversed(endings) if each.ended_by is not None), None)
     ended_by = None if limited is None else limited.ended_by
-    names = names_within(endings, limit_bytes // NAMES_SHARE)
+    names = protected_names(endings, limit_bytes // NAMES_SHARE)
     status = _status(stages[-1] if len(stages) == 1 else None, ending, ended_by)
-    notes = "".join(f"\n{note}" for note in (*_stage_lines(stages, endings), *_protection(endings, names)))
+    notes = "".join(f"\n{note}" for note in (*_stage_lines(stages, endings), *protected_words(names)))
     room = limit_bytes // 2 - FIXED_BYTES - len((status + notes).encode("utf-8"))
     room = max(0, room - (STAGE_BYTES * len(stages) if len(stages) > 1 else 0))
     streams = (stdout, *stderr)
@@ -98,7 +105,7 @@ def run_result(
         "durationMs": _ms(max(each.duration_s for each in endings)),
         "peakMemoryBytes": ending.peak_memory_bytes,
         "layer": ending.layer,
-        "protected": names,
+        "protected": [name for each in names.values() for name in each],
     }
     if len(stages) > 1:
         fields["stages"] = [_stage(*each) for each in zip(stages, endings, strict=True)]
@@ -123,7 +130,8 @@ def ending_facts(ending: Ending) -> dict[str, Any]:
         "layer": ending.layer,
         "cpu_ms": _ms(ending.cpu_s),
         "peak_memory_bytes": ending.peak_memory_bytes,
-        "quarantined": list(ending.quarantined),
+        "quarantined": _recorded(ending.quarantined),
+        "not_moved": _recorded(ending.not_moved),
     }
 
 
@@ -131,6 +139,16 @@ def how_it_ended(ending: Ending) -> str:
     """In words: its exit code or its signal, and the limit if one ended it."""
     words = f"exit code {ending.exit_code}" if ending.signal is None else f"ended by {ending.signal}"
     return words if ending.ended_by is None else f"{words}: {_LIMITS[ending.ended_by]}"
+
+
+def _recorded(names: Sequence[str]) -> list[Any]:
+    """Names for a record, which has a bound: of many the first, and how many are left out."""
+    left = RECORDED_NAMES
+    for number, name in enumerate(names):
+        left -= len(name)
+        if left < 0:
+            return [*names[:number], {"cut": len(names) - number}]
+    return list(names)
 
 
 def _status(chosen: Chosen | None, ending: Ending, ended_by: EndedBy | None) -> str:
@@ -162,26 +180,26 @@ def _stage_lines(stages: Sequence[Chosen], endings: Sequence[Ending]) -> list[st
     return [f"stages: {'; '.join(words)}"]
 
 
-def _protection(endings: Sequence[Ending], names: Sequence[str]) -> list[str]:
-    if not names:
-        return []
-    moved = sum(len(ending.quarantined) for ending in endings)
-    meaning = f"{moved} new ones moved to quarantine, the others out of its sight" if moved else "out of its sight"
-    return [f"protected names, {meaning}: {', '.join(names)}"]
-
-
-def names_within(endings: Sequence[Ending], budget: int) -> list[str]:
-    """Protected names as far as they fit, those in quarantine first; then how many more there are."""
-    moved = [name for ending in endings for name in ending.quarantined]
-    masked = [name for ending in endings for name in ending.masked]
-    every = dict.fromkeys(map(display, (*moved, *masked)))
-    names: list[str] = []
-    for name in every:
-        budget -= len(name.encode("utf-8")) + 4
+def protected_names(endings: Sequence[Ending], budget: int) -> dict[str, list[str]]:
+    """Protected names by what became of them, as many as fit ``budget`` bytes; then how many more there are."""
+    shown: dict[str, list[str]] = {}
+    names = [
+        (became, name)
+        for attribute, became in _PROTECTED.items()
+        for name in dict.fromkeys(name for ending in endings for name in getattr(ending, attribute))
+    ]
+    for number, (became, name) in enumerate(names):
+        budget -= len(display(name).encode("utf-8")) + 4
         if budget < 0:
-            return [*names, f"and {len(every) - len(names)} more"]
-        names.append(name)
-    return names
+            shown.setdefault(became, []).append(f"and {len(names) - number} more")
+            break
+        shown.setdefault(became, []).append(display(name))
+    return shown
+
+
+def protected_words(names: Mapping[str, Sequence[str]]) -> list[str]:
+    """`protected_names` for a reader, a line for each kind."""
+    return [f"protected names {became}: {', '.join(each)}" for became, each in names.items()]
 
 
 def _most(stream: Ends) -> int:
