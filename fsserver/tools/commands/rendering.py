@@ -30,7 +30,7 @@ _LIMITS: Final[Mapping[EndedBy, str]] = {
     EndedBy.MEMORY: "it reached limits.memory",
     EndedBy.PROCESSES: "it reached limits.processes",
     EndedBy.FILE_SIZE: "it reached limits.file_size",
-    EndedBy.CANCELLED: "the call was cancelled",
+    EndedBy.CANCELLED: "it was stopped",
 }
 
 _PROTECTED: Final[Mapping[str, str]] = {
