@@ -13,7 +13,7 @@ import errno
 import os
 import signal
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, NoReturn
@@ -272,20 +272,19 @@ class _Cell:
         except OSError as error:
             self._fail("resource.program", _word(error))
             return
-        messages.send(
-            self._control,
-            [
-                "ended",
-                str(outcome.status),
-                outcome.ended_by or "",
-                f"{outcome.duration_s:.6f}",
-                f"{outcome.cpu_s:.6f}",
-                str(outcome.peak_bytes),
-            ],
-        )
+        cpu, duration = f"{outcome.cpu_s:.6f}", f"{outcome.duration_s:.6f}"
+        self._say(["ended", str(outcome.status), outcome.ended_by or "", duration, cpu, str(outcome.peak_bytes)])
+
+    def _say(self, fields: Sequence[str]) -> None:
+        """The last word. Then wait until the launcher has heard it: to end takes the kernel some time, during which it
+        runs nobody else on this processor.
+        """
+        messages.send(self._control, fields)
+        with suppress(PeerGoneError):
+            messages.receive(self._control)
 
     def _fail(self, code: str, word: str) -> None:
-        messages.send(self._control, ["failed", code, word])
+        self._say(["failed", code, word])
 
     def _enter(self, root: str, directory: str) -> None:
         """Make ``directory``, resolved beneath the root, the current one. Raises ``OSError``."""

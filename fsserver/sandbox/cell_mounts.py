@@ -175,7 +175,11 @@ def _protect(root: str, index: ProtectedIndex) -> None:
     covers: dict[str, tuple[Identity, Protection]] = {
         name: (identity, Protection.NAME) for name, identity in zip(index.directories, index.pinned, strict=True)
     }
-    covers |= {each.name: (each.identity, each.protection) for each in index.names if each.kind is not Kind.LINK}
+    # A link is bound onto itself: then it cannot be replaced, and what it leads to is protected by its own name.
+    covers |= {
+        each.name: (each.identity, Protection.NAME if each.kind is Kind.LINK else each.protection)
+        for each in index.names
+    }
     for name in sorted(covers, key=lambda path: path.split("/")):
         directory = os.open(root, c.O_PATH | c.O_DIRECTORY | c.O_CLOEXEC)
         try:

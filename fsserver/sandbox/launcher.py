@@ -27,17 +27,14 @@ from fsserver.kernel.features import probe
 from fsserver.policy.arguments import judge_call
 from fsserver.policy.compiled import Command, Effect, Layer
 from fsserver.sandbox import bootstrap, messages
-from fsserver.sandbox.cgroup import Leaf
+from fsserver.sandbox.aftermath import Aftermath, killed, masked, measured
 from fsserver.sandbox.factory import Factory
 from fsserver.sandbox.messages import PeerGoneError
-from fsserver.sandbox.pool import Cell, Job, Pool
-from fsserver.sandbox.protected import Kind, Protection
-from fsserver.sandbox.quarantine import Quarantine
+from fsserver.sandbox.pool import AFTER_S, Cell, Job, Pool
 from fsserver.sandbox.runner import EndedBy
 from fsserver.sandbox.supervisor import GRACE_S
 
 MOST_RUNNING: Final = 256
-MOST_NAMED: Final = 20
 PATIENCE_S: Final = 5.0
 """How long after the last moment of its command a cell may take to say so."""
 _END_S: Final = 5.0
@@ -81,7 +78,7 @@ class Launcher:
         self._pool_of: dict[str, Pool] = {}
         self._cells: dict[int, Cell] = {}
         self._poller = select.poll()
-        self._quarantine: Quarantine | None = None
+        self._aftermath = Aftermath(factory.indexes, None, factory.run_id)
 
     def run(self) -> None:
         """Say which layer there is, then serve. Raises `PeerGoneError` when the server is gone."""
@@ -118,8 +115,8 @@ class Launcher:
         for layer in order[: order.index(require) + 1]:
             trouble = self._try(layer)
             if trouble is None:
-                if self._factory.writable_roots():
-                    self._quarantine = self._factory.open_quarantine()
+                quarantine = self._factory.open_quarantine() if self._factory.writable_roots() else None
+                self._aftermath = Aftermath(self._factory.indexes, quarantine, self._factory.run_id)
                 return layer, ""
             self._log(f"No cell of layer {layer}: {trouble}.")
         return Layer.NONE, f"The policy requires sandbox layer {require}, which this machine does not give to commands."
@@ -235,7 +232,8 @@ class Launcher:
         self._factory.require_protection(pool.profile)
         self._factory.refresh(pool.profile)
         job.before = self._factory.names(pool.profile)
-        pool.drop_older(self._factory.generation(pool.profile))
+        job.generation = self._factory.generation(pool.profile)
+        pool.drop_older(job.generation)
         cell = pool.take()
         if cell is not None:
             self._hand_over(cell, job)
@@ -321,46 +319,27 @@ class Launcher:
             return
         cell.answered = True
         cell.pool.ended()
-        cell.kill_at = time.monotonic() + PATIENCE_S
-        moved, lost = self._put_away(cell, job)
+        cell.kill_at = time.monotonic() + AFTER_S
+        moved, left = self._aftermath.put_away(cell.pool.profile.roots, job.before, job.generation, job.command)
         match fields:
             case ["ended", status, ended_by, duration, cpu, peak]:
                 if cell.leaf is not None:
-                    peak = str(cell.leaf.peak_bytes() or peak)
-                    if not ended_by and status != "0":
-                        ended_by = _limit_of_group(cell.leaf)
-                masked = self._masked(job) if status != "0" else []
-                self._say(
-                    [
-                        "ended",
-                        job.number,
-                        status,
-                        ended_by,
-                        duration,
-                        cpu,
-                        peak,
-                        str(len(moved)),
-                        str(len(lost)),
-                        *moved,
-                        *lost,
-                        *masked,
-                    ]
-                )
+                    ended_by, peak = measured(cell.leaf, int(status), ended_by, float(duration), peak)
+                names = [*moved, *left, *(masked(job.before) if status != "0" else ())]
+                counts = [str(len(moved)), str(len(left))]
+                self._say(["ended", job.number, status, ended_by, duration, cpu, peak, *counts, *names])
             case ["failed", code, word]:
                 self._fail(job, code, word)
             case _:
-                self._fail(job, "sandbox.setup", "The command's sandbox broke.")
+                self._fail(job, SandboxSetupError.code, "The command's sandbox broke.")
 
     def _gone(self, cell: Cell) -> None:
         """A cell's process has ended."""
         self._hear_last_word(cell)
         job = cell.job
         if job is not None and not cell.answered:
-            # Its first process was killed: by this launcher, because it was late, or by the kernel for its memory.
-            killed = EndedBy.MEMORY if cell.leaf is not None and cell.leaf.oom_killed() else EndedBy.TIME
             late = cell.kill_at is not None and time.monotonic() >= cell.kill_at - PATIENCE_S
-            reason = killed if killed is EndedBy.MEMORY or late else ""
-            self._answer(cell, ["ended", str(-signal.SIGKILL), reason, "0", "0", "0"])
+            self._answer(cell, killed(cell.leaf, late=late))
         elif job is None and (cell in cell.pool.building or cell in cell.pool.ready):
             cell.pool.forget(cell)
             self._failed(cell.pool, "it ended before it was used")
@@ -398,36 +377,6 @@ class Launcher:
         if self._cells.pop(number, None) is not None:
             self._poller.unregister(number)
 
-    # --- Protected names
-
-    def _put_away(self, cell: Cell, job: Job) -> tuple[list[str], list[str]]:
-        """Move protected names that the command made out of its roots; what was moved, and what could not be."""
-        moved: list[str] = []
-        lost: list[str] = []
-        for root in cell.pool.profile.roots:
-            if not root.writable or self._quarantine is None:
-                continue
-            index = self._factory.indexes[root.name]
-            try:
-                taken = self._quarantine.take(
-                    index, job.before[root.name], run_id=self._factory.run_id, command=job.command
-                )
-            except SandboxSetupError:
-                lost.append(root.name)  # it could not be looked through; no command runs there until it can be
-                continue
-            moved += taken.moved
-            lost += taken.failed
-        return moved, lost
-
-    def _masked(self, job: Job) -> list[str]:
-        denied = (
-            f"{root}/{each.name}"
-            for root, names in job.before.items()
-            for each in names
-            if each.protection is Protection.DENY and each.kind is not Kind.LINK
-        )
-        return [name for name, _ in zip(denied, range(MOST_NAMED), strict=False)]
-
     # --- Answers
 
     def _fail(self, job: Job, code: str, message: str, rule: str = "", instead: str = "") -> None:
@@ -462,10 +411,3 @@ def _seconds(command: Command, timeout: str) -> float | None:
     if not 0 < seconds <= command.limits.time_s:
         raise SandboxSetupError("The time limit is not one that the policy allows.")
     return seconds
-
-
-def _limit_of_group(leaf: Leaf) -> str:
-    """The limit that the kernel enforced on a command that failed; empty for none."""
-    if leaf.oom_killed():
-        return EndedBy.MEMORY
-    return EndedBy.PROCESSES if leaf.processes_hit() else ""

@@ -31,7 +31,9 @@ LONGEST_PAUSE_S: Final = 30.0
 WHILE_RUNNING_S: Final = 0.05
 """How long a command may run before a new cell is built beside it."""
 AFTER_S: Final = 0.002
-"""How long the server has for the result of a command before a new cell is built."""
+"""How long the server has for the result of a command before its cell is ended and a new one is built: both take the
+kernel some time, during which a processor runs nobody else.
+"""
 
 Generation: TypeAlias = tuple[int, ...]
 """Of the index of each root of a profile."""
@@ -45,7 +47,7 @@ class Job:
         number: the server's name for it.
         fields: what the cell is told.
         pipes: the command's standard streams; owned by the job until a cell has them.
-        before: the protected names of each root when the request came.
+        before, generation: the protected names of each root when the request came.
     """
 
     number: str
@@ -54,6 +56,7 @@ class Job:
     pipes: list[int]
     kill_after_s: float | None = None
     before: dict[str, tuple[ProtectedName, ...]] = field(default_factory=dict)
+    generation: Generation = ()
 
 
 @dataclass(slots=True, eq=False)
