@@ -29,6 +29,8 @@ from fsserver.sandbox.quarantine import Quarantine
 from fsserver.sandbox.users import NOBODY_ELSE, Maps, choose
 
 _PATH: Final = "/usr/local/bin:/usr/bin:/bin"
+# Where a root's commands have their directories in the `landlock` layer: root's own state is closed to other users.
+_OPEN: Final = "/tmp"  # noqa: S108 - the name below it is this run's, which nobody else knows
 
 
 class Factory:
@@ -55,7 +57,7 @@ class Factory:
         self._missing: set[str] = set()
         self._environments = {name: self._environment(each) for name, each in self.policy.commands.items()}
         self._commands_of: dict[CellProfile, dict[str, Command]] = {}
-        self._scratch = f"{self.policy.state}/cells/{start.run_id}"
+        self._scratch = f"{f'{_OPEN}/fsserver-' if self._ids[0] == 0 else f'{self.policy.state}/cells/'}{start.run_id}"
         used = {root for command in self.policy.commands.values() for root in command.roots}
         self.spellings = {root.name: root.spellings for root in start.roots}
         self.indexes: dict[str, ProtectedIndex] = {}
@@ -243,13 +245,14 @@ class Factory:
 
     def _make_scratch(self, profile: CellProfile) -> Scratch:
         base = self._keep(f"{self._scratch}/{next(self._numbers)}")
+        if profile.user is not None:
+            for path in (self._scratch, base):
+                os.chmod(path, 0o711)  # noqa: S103 - the command only passes through
         made = Scratch(os.path.join(base, "home"), os.path.join(base, "tmp"))
         for path in (made.home, made.temporary):
             os.mkdir(path, 0o700)
             if profile.user is not None:
                 os.chown(path, *profile.user.outside)
-        if profile.user is not None:
-            os.chmod(base, 0o711)  # noqa: S103 - the command only passes through
         return made
 
     def _keep(self, path: str) -> str:
