@@ -71,6 +71,7 @@ class LauncherRunner:
         self._running: dict[str, _Run] = {}
         self._numbers = itertools.count(1)
         self._unavailable: str | None = "The launcher of commands does not listen yet."
+        self._hearing: threading.Thread | None = None
         self._layer = Layer.NONE
         self._gaps: tuple[str, ...] = ()
         try:
@@ -101,7 +102,8 @@ class LauncherRunner:
         match self._first_word():
             case ["hello", layer, why, *gaps]:
                 self._layer, self._unavailable, self._gaps = Layer(layer), why or None, tuple(gaps)
-                threading.Thread(target=self._hear, name="launcher", daemon=True).start()
+                self._hearing = threading.Thread(target=self._hear, name="launcher", daemon=True)
+                self._hearing.start()
             case _:
                 self._unavailable = "The launcher of commands did not start."
 
@@ -150,6 +152,9 @@ class LauncherRunner:
                 if time.monotonic() > deadline:
                     break  # it ends by itself, later: this process may not signal it any more
                 time.sleep(0.002)
+        if self._hearing is not None:
+            self._hearing.join(END_S)  # it reads end of file
+        self._socket.close()
 
     def _stop(self, number: str, why: EndedBy) -> None:
         with suppress(PeerGoneError, OSError), self._mutex:
