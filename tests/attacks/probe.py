@@ -10,6 +10,7 @@ import ctypes
 import errno
 import fcntl
 import json
+import mmap
 import os
 import signal
 import socket
@@ -668,6 +669,71 @@ def become_another() -> None:
 @attempt
 def drop_groups() -> None:
     os.setgroups([])
+
+
+# --- A file that whoever executes it becomes its owner by; from outside, where nothing forbids that
+
+
+def _mine(name: str) -> str:
+    path = os.path.join(FACTS["root"], name)
+    write(path, "wb")
+    return path
+
+
+@attempt
+def set_user_id_by_chmod() -> None:
+    os.chmod(_mine("u1"), 0o4755)
+
+
+@attempt
+def set_group_id_by_chmod() -> None:
+    os.chmod(_mine("g1"), 0o2755)
+
+
+@attempt
+def set_user_id_by_descriptor() -> None:
+    descriptor = os.open(_mine("u2"), os.O_RDWR)
+    os.fchmod(descriptor, 0o4755)
+
+
+@attempt
+def set_user_id_by_directory() -> None:
+    directory = os.open(FACTS["root"], os.O_RDONLY)
+    call("fchmodat", directory, os.path.basename(_mine("u3")).encode() + b"\0", 0o4755)
+
+
+@attempt
+def set_user_id_by_fchmodat2() -> None:
+    call("fchmodat2", AT_FDCWD, _mine("u4").encode() + b"\0", 0o4755, 0)
+
+
+def _keeps_user_id(descriptor: int) -> None:
+    if not os.fstat(descriptor).st_mode & 0o4000:
+        raise PermissionError(errno.EPERM, "the file lost it")
+
+
+def _made(name: str) -> int:
+    return os.open(os.path.join(FACTS["root"], name), os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o4755)
+
+
+@attempt
+def write_to_a_file_made_with_user_id() -> None:
+    os.write(descriptor := _made("u5"), b"#!/bin/sh")
+    _keeps_user_id(descriptor)
+
+
+@attempt
+def map_a_file_made_with_user_id() -> None:
+    os.posix_fallocate(descriptor := _made("u6"), 0, 4096)
+    mmap.mmap(descriptor, 4096)[:9] = b"#!/bin/sh"
+    _keeps_user_id(descriptor)
+
+
+@attempt
+def copy_to_a_file_made_with_user_id() -> None:
+    source = os.open(_mine("source"), os.O_RDONLY)
+    os.sendfile(descriptor := _made("u7"), source, 0, 8)
+    _keeps_user_id(descriptor)
 
 
 # --- Protected names; each attempt has a directory of its own, so that one does not help another
