@@ -193,14 +193,11 @@ def _leave_a_guard(profile: CellProfile, control: socket.socket, *, visible: boo
     guard = os.getpid()
     child = os.fork()
     if child == 0:
-        process.end_with_parent(signal.SIGKILL)
-        if os.getppid() != guard:
-            os._exit(0)
         process.adopt_orphans()
         if profile.ruleset.scoped:
             restrict(Ruleset(profile.ruleset.abi, AccessFs(0), AccessNet(0), profile.ruleset.scoped, (), ()))
-        return
-    control.close()
+    else:
+        control.close()
     processes = Processes(alone=False, scoped=bool(profile.ruleset.scoped) and _scoped(profile), visible=visible)
 
     def end(number: int, frame: object) -> None:  # noqa: ARG001
@@ -208,6 +205,12 @@ def _leave_a_guard(profile: CellProfile, control: socket.socket, *, visible: boo
         os._exit(0)
 
     signal.signal(signal.SIGTERM, end)
+    if child == 0:
+        # When memory runs out, the kernel may kill the guard too.
+        process.end_with_parent(signal.SIGTERM)
+        if os.getppid() != guard:
+            os._exit(0)
+        return
     os.waitpid(child, 0)
     processes.end_all()
     os._exit(0)
