@@ -928,7 +928,10 @@ def report() -> dict[str, Any]:
         except OSError:
             continue
         descriptors.append([number, kind])
+    with open("/proc/self/stat") as stream:
+        terminal = int(stream.read().rpartition(")")[2].split()[4])
     return {
+        "terminal": terminal,
         "uid": [os.getuid(), os.geteuid()],
         "gid": [os.getgid(), os.getegid()],
         "groups": os.getgroups(),

@@ -21,7 +21,8 @@ class Row(NamedTuple):
     """One attempt.
 
     Attributes:
-        full, landlock: what comes of it in a cell of that layer, errnos joined by "or". ``done`` in `landlock` is a gap that is documented.
+        full, landlock: what comes of it in a cell of that layer; alternatives are joined by "or". ``done`` in
+            `landlock` is a gap that is documented.
         free: what comes of it without a sandbox; None where an unprivileged user cannot, or must not try it here.
     """
 
