@@ -72,6 +72,7 @@ def plan_cell(
     layer: Layer,
     roots: Mapping[str, RootFacts],
     host: Host,
+    launcher: Ids,
     user: User | None,
     mapped: bool,
     kept_home: tuple[str, Ids] | None,
@@ -80,14 +81,15 @@ def plan_cell(
     """The profile of ``command``'s cells in ``layer``.
 
     Args:
-        user: who the command is; None to stay who the launcher is.
+        launcher: who the launcher is.
+        user: who the command is; None to stay that.
         mapped: the owner of each root is shown as that user, by mapped mounts.
         kept_home: the directory that is kept for it and its owner, where it has one.
     """
     granted = [(roots[name], mode is Mode.RW) for name, mode in command.roots.items()]
     full = layer is Layer.FULL
     own_network = full and command.network is Network.NONE
-    inside = user.inside if user is not None else (0, 0)
+    inside = user.inside if user is not None else launcher
     binds = _binds(command, granted, host, mapped=mapped, kept_home=kept_home)
     return CellProfile(
         layer=layer,

@@ -116,6 +116,7 @@ class Factory:
             layer=layer,
             roots=self._roots,
             host=self._host,
+            launcher=self._ids,
             user=user,
             mapped=mapped,
             kept_home=home,
