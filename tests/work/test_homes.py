@@ -1,0 +1,67 @@
+"""What a command finds in its home, in /tmp and in its environment, and what of it is there the next time."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.work.desk import Desk, Work
+
+CACHE = """
+import os, sys
+path = os.path.join(os.environ[sys.argv[1]], "cache")
+print(open(path).read() if os.path.exists(path) else "empty")
+with open(path, "w") as stream:
+    stream.write("from before")
+"""
+
+
+def twice(work: Work, command: str, variable: str) -> list[str]:
+    return [work.works(command, variable).strip() for _ in range(2)]
+
+
+@pytest.mark.parametrize(
+    ("home", "variable", "second"),
+    [
+        pytest.param("kept", "HOME", "from before", id="kept home"),
+        pytest.param("private", "HOME", "empty", id="private home"),
+        pytest.param("kept", "TMPDIR", "empty", id="tmp beside a kept home"),
+        pytest.param("private", "TMPDIR", "empty", id="tmp"),
+    ],
+)
+def test_a_second_run_finds_only_what_a_kept_home_keeps(desk: Desk, home: str, variable: str, second: str) -> None:
+    desk.program("tool", CACHE)
+    with desk.serve(f"commands: {{tool: {{exec: {{in: workspace, find: tool}}, args: any, home: {home}}}}}\n") as work:
+        assert twice(work, "tool", variable) == ["empty", second]
+
+
+def test_a_kept_home_is_the_commands_own_and_outlives_the_server(desk: Desk) -> None:
+    desk.program("tool", CACHE)
+    one, other = (
+        f"{name}: {{exec: {{in: workspace, find: tool}}, args: any, home: kept}}" for name in ("one", "other")
+    )
+    policy = f"name: shop\ncommands: {{{one}, {other}}}\n"
+    with desk.serve(policy) as work:
+        assert twice(work, "one", "HOME") == ["empty", "from before"]
+        assert twice(work, "other", "HOME") == ["empty", "from before"]
+    with desk.serve(policy) as work:
+        assert work.works("one", "HOME") == "from before\n"
+    assert (desk.state / "homes/shop/one/cache").read_text() == "from before"
+
+
+def test_the_environment_is_what_the_manual_lists(desk: Desk) -> None:
+    desk.program("tool", "import json, os\nprint(json.dumps(dict(os.environ)))\n")
+    policy = "commands: {tool: {exec: {in: workspace, find: tool}, env: {set: {COLOUR: blue}}}}\n"
+    with desk.serve(policy) as work:
+        found = json.loads(work.works("tool"))
+    found.pop("LC_CTYPE", None)  # Python's own, PEP 538
+    assert found == {
+        "PATH": f"{desk.root}:/usr/local/bin:/usr/bin:/bin",
+        "HOME": "/run/home",
+        "TMPDIR": "/tmp",
+        "USER": "user",
+        "LOGNAME": "user",
+        "LANG": "C.UTF-8",
+        "COLOUR": "blue",
+    }
