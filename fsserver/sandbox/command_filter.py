@@ -24,9 +24,9 @@ from fsserver.sandbox.seccomp import (
     CLONE_NAMESPACES,
     DENIED,
     EPERM,
-    STREAM_PAIRS_ONLY,
     assemble,
     low,
+    pairs_of,
     unless_in,
 )
 
@@ -71,7 +71,8 @@ def command_filter(
     }
     by_argument |= {name: _no_set_id(mode) for name, mode in _CHANGES_OF_MODE.items() if name in numbers(machine)}
     if not unix_sockets:
-        by_argument["socketpair"] = STREAM_PAIRS_ONLY
+        # Rust's library makes a pair of SOCK_SEQPACKET to start a program. It is connected as streams are, unix(7).
+        by_argument["socketpair"] = pairs_of(socket.SOCK_STREAM, socket.SOCK_SEQPACKET)
     return assemble(machine, by_argument, (*denied, *_CALLS))
 
 

@@ -122,7 +122,7 @@ def _by_argument(pid: int) -> dict[str, Sequence[Instruction]]:
             ALLOW,
             EPERM,
         ],
-        "socketpair": STREAM_PAIRS_ONLY,
+        "socketpair": pairs_of(socket.SOCK_STREAM),
         "ioctl": [second, *only_if_in(IOCTLS)],
         "fcntl": [second, *unless_in(SIGNAL_OWNER)],
         "kill": [first, *only_if_in((pid,))],
@@ -149,16 +149,15 @@ def low(index: int) -> Instruction:
     return (seccomp.LOAD, 0, 0, seccomp.DATA_ARGS + 8 * index)
 
 
-# A connected pair of streams reaches nobody else; a datagram socket could be sent from to any address.
-STREAM_PAIRS_ONLY: Final = [
-    low(0),
-    (seccomp.JUMP_EQUAL, 0, 4, socket.AF_UNIX),
-    low(1),
-    (seccomp.AND, 0, 0, SOCKET_TYPE_MASK),
-    (seccomp.JUMP_EQUAL, 0, 1, socket.SOCK_STREAM),
-    ALLOW,
-    EPERM,
-]
+def pairs_of(*types: int) -> list[Instruction]:
+    """socketpair(2) of these types: of connected ones. A datagram socket could be sent from to any address."""
+    return [
+        low(0),
+        (seccomp.JUMP_EQUAL, 0, 2 + len(types), socket.AF_UNIX),
+        low(1),
+        (seccomp.AND, 0, 0, SOCKET_TYPE_MASK),
+        *only_if_in(types),
+    ]
 
 
 def only_if_in(values: tuple[int, ...]) -> list[Instruction]:

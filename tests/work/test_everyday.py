@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,9 +35,10 @@ asyncio.run(main())
 """,
     "a pair of sockets": """
 import socket
-one, other = socket.socketpair()
-one.send(b"x")
-assert other.recv(1) == b"x"
+for kind in (socket.SOCK_STREAM, socket.SOCK_SEQPACKET):
+    one, other = socket.socketpair(type=kind)
+    one.send(b"x")
+    assert other.recv(1) == b"x"
 """,
     "a server and its client on loopback, IPv4 and IPv6": """
 import socket
@@ -123,6 +126,10 @@ child.kill(); child.wait()
 # What is refused, and the errno that a program gets.
 CLOSED = {
     "a socket of the file system": ("import socket; socket.socket(socket.AF_UNIX)", "EPERM"),
+    "a pair of sockets that could send to others": (
+        "import socket; socket.socketpair(type=socket.SOCK_DGRAM)",
+        "EPERM",
+    ),
     "a connection beyond the machine": (
         "import socket; socket.create_connection(('192.0.2.1', 80), timeout=5)",
         "ENETUNREACH",
@@ -173,6 +180,30 @@ def test_what_is_closed_says_so_in_an_errno(work: Work, desk: Desk, name: str) -
     text = f"import errno\ntry:\n    {lines}\nexcept OSError as error:\n    print(errno.errorcode[error.errno])"
     ran = work.run("attempt", text)
     assert ran["stdout"].strip() in wanted.split(), ran
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_SEQPACKET], ids=["streams", "packets"])
+def test_one_of_a_pair_of_sockets_is_not_connected_to_a_socket_in_the_root(
+    work: Work, desk: Desk, kind: socket.SocketKind
+) -> None:
+    directory = os.open(desk.root, os.O_PATH)
+    with socket.socket(socket.AF_UNIX, kind) as listener:
+        listener.bind(f"/proc/self/fd/{directory}/{kind.name}")  # a socket's address is short
+        os.close(directory)
+        listener.listen()
+        text = f"""
+import socket
+one, _ = socket.socketpair(type={int(kind)})
+for attempt in (lambda: one.connect("{kind.name}"), lambda: one.sendto(b"x", "{kind.name}")):
+    try:
+        attempt()
+    except OSError as error:
+        print(type(error).__name__)
+"""
+        assert "OSError" in work.works("attempt", text)
+        listener.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
 
 
 def test_sockets_of_the_file_system_work_where_the_policy_grants_them(work: Work) -> None:
