@@ -51,7 +51,7 @@ _ERRORS: Final[dict[str, type[FsserverError]]] = {
     each.code: each for each in (Cancelled, CommandUnconfined, NotFound, ProgramNotFound, SandboxSetupError)
 }
 _PROGRAM_WORDS: Final = {
-    "ENOENT": "it is not there, or its interpreter is not",
+    "ENOENT": "it is not there, or its interpreter is not; `runtime:` in the policy adds directories",
     "ESTALE": "another file is there than when the server started: restart the server",
     "EACCES": "it may not be executed",
     "ENOEXEC": "it is no program for this machine",

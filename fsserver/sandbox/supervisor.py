@@ -199,5 +199,8 @@ class _Watch:
             self.end(EndedBy.CPU)
 
     def reason(self) -> EndedBy | None:
-        by_signal = {-signal.SIGXCPU: EndedBy.CPU, -signal.SIGXFSZ: EndedBy.FILE_SIZE}
-        return self._ended_by or by_signal.get(self.status)
+        if self._ended_by is None and self._limits.cpu_s is not None and self.status == -signal.SIGXCPU:
+            return EndedBy.CPU
+        if self._ended_by is None and self._limits.file_bytes is not None and self.status == -signal.SIGXFSZ:
+            return EndedBy.FILE_SIZE
+        return self._ended_by
