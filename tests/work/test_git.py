@@ -76,7 +76,7 @@ def test_a_tracked_file_that_is_denied_is_named_where_git_fails_over_it(reposito
         assert 'open(".npmrc"): Permission denied' in staged["stderr"]
         assert staged["protected"] == ["workspace/.npmrc"]
         result = work.client.call("run_command", {"command": "git", "args": ["add", "-A"]})
-        assert "\nprotected names, out of its sight: workspace/.npmrc\n" in text_of(result)
+        assert "\nprotected names that it could not see: workspace/.npmrc\n" in text_of(result)
         assert work.error("run_command", command="git", args=["add", ".npmrc"])["rule"].startswith("preset:secrets:")
         work.call("write_file", path="a.txt", content="two\n")
         work.works("git", "commit", "-m", "third", "a.txt")
