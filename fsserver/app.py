@@ -59,7 +59,7 @@ def serve_stdio(policy: Policy, *, strict: bool, confined: Callable[[], None]) -
         streams = held.enter_context(StandardStreams.take())
         roots = [held.enter_context(closing(Root.open(rules))) for rules in policy.roots]
         run_id = secrets.token_hex(8)
-        runner = _start_launcher(policy, roots, run_id)
+        runner = start_launcher(policy, roots, run_id)
         if runner is not None:
             held.callback(runner.close)
         audit = AuditLog.open(policy.audit, run_id=run_id, header=_header(policy))
@@ -131,8 +131,12 @@ def _plan(policy: Policy, roots: list[Root], audit: AuditLog, *, strict: bool) -
         return plan(Layer.NONE)
 
 
-def _start_launcher(policy: Policy, roots: list[Root], run_id: str) -> LauncherRunner | None:
-    """The process that runs commands, if the policy has any. It is told everything now, and nothing more later."""
+def start_launcher(policy: Policy, roots: list[Root], run_id: str) -> LauncherRunner | None:
+    """The process that runs commands, if the policy has any. It is told everything now, and nothing more later.
+
+    Raises:
+        SandboxSetupError: it cannot be started.
+    """
     if not policy.commands:
         return None
     if os.uname().sysname != "Linux":

@@ -9,14 +9,14 @@ import platform
 import stat
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
 
 import click
 
 from fsserver import __version__
 from fsserver.audit.segment import ANOTHER_PLACE, Segment, directory_fault
+from fsserver.cli.checks import EXIT_CONFIG, EXIT_KERNEL, Check, Verdict
 from fsserver.cli.selection import Selection, refuse_what_is_no_option
 from fsserver.errors import ConfigError, FsserverError, KernelUnsupported, SandboxSetupError
 from fsserver.kernel import features as kernel
@@ -27,29 +27,15 @@ from fsserver.sandbox.profile import available_layer
 from fsserver.sandbox.runtime import find_runtime
 from fsserver.sandbox.selftest import run_selftest
 
-EXIT_CONFIG = 2
-EXIT_KERNEL = 3
 NOT_CHECKED = "Policy, roots and audit log were not checked: give --policy FILE or --root DIR."
 PACKAGES = ("mcp", "pydantic", "PyYAML", "click")
 
-Verdict = Literal["ok", "note", "warning", "error"]
 MARKS: dict[Verdict, tuple[str, str]] = {
     "ok": ("ok", "green"),
     "note": ("-", "cyan"),
     "warning": ("!", "yellow"),
     "error": ("FAIL", "red"),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One line. ``exit_code`` is what an error means for the process: 2 the configuration, 3 the kernel."""
-
-    group: str
-    name: str
-    verdict: Verdict
-    text: str
-    exit_code: int = 0
 
 
 @click.command(short_help="Tell whether serving would work here.", context_settings={"allow_extra_args": True})
@@ -71,8 +57,9 @@ def doctor(
 ) -> None:
     """Report what this machine offers and whether serving would work: exit 0, or 2 (configuration), 3 (kernel).
 
-    --policy, --root, --write and --profile are as for `serve`. The sandbox layer `full` concerns commands, of which
-    there are none yet: the server itself needs `landlock`.
+    --policy, --root, --write and --profile are as for `serve`. The sandbox layer `full` concerns commands; the server
+    itself needs `landlock`. Commands are tried in a temporary directory, and those of the policy as `serve` would start
+    them.
     """
     refuse_what_is_no_option(context.args)
     selection = Selection(policy_file, roots, write, profile)
@@ -99,18 +86,15 @@ def _checks(selection: Selection) -> Iterator[Check]:
     if not selection.given:
         yield Check("policy", "policy", "note", NOT_CHECKED)
     if policy is not None:
-        yield Check("policy", "policy", "ok", f"{policy.name}, sandbox layer required: {_layer(policy)}")
+        yield Check("policy", "policy", "ok", f"{policy.name}, sandbox layer required: {policy.sandbox.require}")
         for rules in policy.roots:
             yield _root_check(rules)
         yield _state_check(policy)
     yield from _confinement_checks(features, policy)
+    if policy is not None or not selection.given:
+        from fsserver.cli.doctor_commands import command_checks  # noqa: PLC0415 - it starts threads: after the forks
 
-
-def _layer(policy: Policy) -> str:
-    """The layer that the policy requires, and what that means for a server."""
-    required = policy.sandbox.require
-    more = "; it concerns commands, of which there are none yet: the server itself needs landlock"
-    return f"{required}{more if required is Layer.FULL else ''}"
+        yield from command_checks(policy)
 
 
 def _python_checks() -> Iterator[Check]:

@@ -24,7 +24,7 @@ EXIT_KERNEL = 3
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-@click.command(short_help="Serve file tools to one MCP client.", context_settings={"allow_extra_args": True})
+@click.command(short_help="Serve files and commands to one MCP client.", context_settings={"allow_extra_args": True})
 @click.option("--policy", "policy_file", type=click.Path(path_type=Path), help="The YAML policy to serve.")
 @click.option("--root", "roots", multiple=True, metavar="DIR", help="Serve this directory, read-only. Repeatable.")
 @click.option("--write", is_flag=True, help="With --root: the directories may be written to.")
@@ -32,8 +32,8 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 @click.option(
     "--strict",
     is_flag=True,
-    help="Exit 3 rather than serve with less confinement than the policy requires. Of the server itself, "
-    "`require: full` asks for Landlock and seccomp: the rest of it concerns commands, of which there are none yet.",
+    help="Exit 3 rather than serve with less confinement than the policy requires, of the server or of its commands. "
+    "Otherwise file tools are served without it, and no commands.",
 )
 @click.pass_context
 def serve(
@@ -46,7 +46,7 @@ def serve(
     profile: str | None,
     strict: bool,
 ) -> None:
-    """Serve file tools to one MCP client over standard input and output."""
+    """Serve the files and commands of a policy to one MCP client over standard input and output."""
     refuse_what_is_no_option(context.args)
     selection = Selection(policy_file, roots, write, profile)
     selection.check(needed=True)
@@ -97,6 +97,7 @@ def _introduction(policy: Policy, selection: Selection, *, strict: bool) -> str:
         arguments.append("--strict")
     entry = json.dumps({"mcpServers": {"fsserver": {"command": program, "args": arguments}}}, indent=2)
     granted = "\n".join(f"  {root.mode}  {root.path}" for root in policy.roots)
+    granted += "".join(f"\n  run {name}" for name in policy.commands)
     return (
         f"fsserver {__version__} is an MCP server: a client starts it and talks to it over stdin and stdout.\n\n"
         f"It grants:\n{granted}\n\n"

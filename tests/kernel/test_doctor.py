@@ -7,13 +7,14 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from fsserver.cli.doctor import doctor as doctor_command
-from fsserver.kernel.features import probe
+from fsserver.kernel.features import probe, user_namespaces
 from fsserver.policy.compiled import Layer
 from fsserver.sandbox.profile import available_layer
 from fsserver.sandbox.runtime import find_runtime
@@ -165,17 +166,80 @@ def test_without_anything_to_serve_it_says_what_was_not_checked() -> None:
         assert found.stdout.endswith(f"This machine can serve. {not_checked}\n")
 
 
-@pytest.mark.parametrize(
-    ("require", "said"),
-    [
-        ("full", "full; it concerns commands, of which there are none yet: the server itself needs landlock"),
-        ("landlock", "landlock"),
-        ("none", "none"),
-    ],
-)
-def test_the_required_layer_is_told_as_far_as_it_concerns_the_server(tmp_path: Path, require: str, said: str) -> None:
+@pytest.mark.parametrize("require", ["full", "landlock", "none"])
+def test_the_required_layer_is_told(tmp_path: Path, require: str) -> None:
     found = doctor("--policy", policy_file(tmp_path, f"sandbox: {{require: {require}}}\n"))
-    assert line_of(found, "policy").endswith(f"sandbox layer required: {said}")
+    assert line_of(found, "policy").endswith(f"sandbox layer required: {require}")
+    assert line_of(found, "commands").endswith("the policy has none")
+
+
+def needs_full() -> None:
+    needs_layer()
+    if not user_namespaces():
+        require_kernel("user namespaces")
+
+
+def test_commands_are_tried_without_a_policy_and_nothing_of_the_trial_is_left(tmp_path: Path) -> None:
+    needs_full()
+    before = set(Path(tempfile.gettempdir()).glob("fsserver-trial-*"))
+    found = doctor("--json")
+    checks = {each["name"]: each for each in json.loads(found.stdout)["checks"] if each["group"] == "commands"}
+    assert (checks["layer here"]["verdict"], checks["layer here"]["text"]) == ("ok", "full")
+    for attempt in ("read a file outside its roots", "read a protected name", "connect to a server of the host"):
+        assert checks[attempt]["text"].startswith("stopped (")
+    assert checks["start a process"]["text"] == "works"
+    assert set(Path(tempfile.gettempdir()).glob("fsserver-trial-*")) <= before
+    assert not list(tmp_path.rglob("*"))
+
+
+def test_commands_of_a_policy_are_told_with_what_they_are_and_leave(tmp_path: Path) -> None:
+    needs_full()
+    sought = {name: f"{{exec: {{in: work, find: {name}}}, args: any}}" for name in ("shown", "blind", "gone")}
+    commands = "".join(f"  {name}: {rules}\n" for name, rules in sought.items())
+    commands += "  cached: {exec: /usr/bin/head, args: {flags: {-n: {int: {}}}}, home: kept}\n"
+    policy = policy_file(tmp_path, f"name: shop\ncommands:\n{commands}")
+    for name, interpreter in (("shown", "/bin/sh"), ("blind", f"{tmp_path}/elsewhere/python")):
+        (tmp_path / "root" / name).write_text(f"#!{interpreter}\n")
+        (tmp_path / "root" / name).chmod(0o755)
+    kept = tmp_path / "state/fsserver/homes/shop/cached"
+    kept.mkdir(parents=True)
+    (kept / "cache").write_bytes(bytes(1000))
+    found = doctor("--policy", policy)
+    assert found.returncode == 0, found.stdout
+    assert line_of(found, "layer of the policy") == "ok layer of the policy full"
+    assert line_of(found, "command shown").endswith(f"{tmp_path}/root/shown")
+    blind = line_of(found, "command blind")
+    assert (blind[0], f"does not see {tmp_path}/elsewhere/python" in blind) == ("!", True)
+    assert "gone is not in work now" in line_of(found, "command gone")
+    assert line_of(found, "home of cached").endswith(f"{kept}: 1 files, 1000 B")
+    assert line_of(found, "quarantine").endswith("quarantine: nothing")
+    who = line_of(found, "run as")
+    assert ("that nobody has" in who) if os.geteuid() == 0 else f"user {os.geteuid()}, as the server" in who
+
+
+def test_a_layer_that_this_machine_does_not_give_exits_3(tmp_path: Path) -> None:
+    needs_layer()
+    command = "commands: {head: {exec: /usr/bin/head, args: {flags: {-n: {int: {}}}}}}\n"
+    policy = policy_file(tmp_path, command)
+    found = without_user_namespaces("--policy", policy)
+    assert found.returncode == 3, found.stdout
+    assert line_of(found, "layer of the policy").startswith("FAIL layer of the policy The policy requires")
+    assert "not with --strict" in found.stdout
+
+
+def without_user_namespaces(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """As on a machine that has none: in a namespace that allows no further ones."""
+    needs_full()
+    enter = ("unshare", "--user", "--map-current-user", "--keep-caps")
+    inner = 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"'
+    return subprocess.run(
+        [*enter, "sh", "-c", inner, "sh", sys.executable, "-m", "fsserver", "doctor", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
 
 
 def test_a_profile_and_write_mean_what_they_mean_to_serve(tmp_path: Path) -> None:

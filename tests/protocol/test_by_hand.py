@@ -68,6 +68,16 @@ def test_on_a_terminal_the_printed_configuration_starts_what_was_started(
     assert client.wait() == 0
 
 
+def test_on_a_terminal_the_commands_of_the_policy_are_listed_with_its_roots(
+    on_terminal: Callable[..., Client], root: Path, policy: Path
+) -> None:
+    with policy.open("a") as stream:
+        stream.write("commands: {first: {exec: /usr/bin/head, args: {flags: {-n: {int: {}}}}}}\n")
+    client = on_terminal("--policy", policy)
+    wait_until(lambda: WAITING in client.stderr(), "the server introduces itself")
+    assert f"It grants:\n  rw  {root}\n  run first\n" in client.stderr()
+
+
 def test_nothing_is_said_to_wait_before_the_audit_log_is_open(
     on_terminal: Callable[..., Client], root: Path, tmp_path: Path
 ) -> None:
