@@ -190,11 +190,11 @@ class _Watch:
         self.peak_bytes = max(self.peak_bytes, usage.memory_bytes)
         spent = resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu = usage.cpu_s + spent.ru_utime + spent.ru_stime
-        # What is over here grows as long as it lives: no grace.
-        if usage.memory_bytes > self._limits.memory_bytes:
-            self.end(EndedBy.MEMORY, at_once=True)
-        elif usage.tasks > self._limits.processes:
+        # What is over here grows as long as it lives: no grace. Processes first: too many take too much memory too.
+        if usage.tasks > self._limits.processes:
             self.end(EndedBy.PROCESSES, at_once=True)
+        elif usage.memory_bytes > self._limits.memory_bytes:
+            self.end(EndedBy.MEMORY, at_once=True)
         elif self._limits.cpu_s is not None and cpu > self._limits.cpu_s:
             self.end(EndedBy.CPU)
 
