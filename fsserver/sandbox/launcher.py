@@ -325,7 +325,8 @@ class Launcher:
             case ["ended", status, ended_by, duration, cpu, peak]:
                 if cell.leaf is not None:
                     ended_by, peak = measured(cell.leaf, int(status), ended_by, float(duration), peak)
-                names = [*moved, *left, *(masked(job.before) if status != "0" else ())]
+                hidden = status != "0" and cell.pool.profile.layer is Layer.FULL  # only mounts hide any
+                names = [*moved, *left, *(masked(job.before) if hidden else ())]
                 counts = [str(len(moved)), str(len(left))]
                 self._say(["ended", job.number, status, ended_by, duration, cpu, peak, *counts, *names])
             case ["failed", code, word]:
