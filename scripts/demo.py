@@ -7,66 +7,34 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
-from typing import NoReturn
 
 from mcp import Client, MCPError, StdioServerParameters
-from mcp.types import CallToolResult, TextContent
 
-COLOUR = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-BOLD, DIM, RED, GREEN, YELLOW = "1", "2", "31", "32", "33"
-CALL_TIMEOUT_S = 10.0
+from scripts import demo_commands
+from scripts.demo_screen import BOLD, CALL_TIMEOUT_S, DIM, GREEN, RED, Session, StepError, behaved, paint, show, title
 
-POLICY = """\
+POLICY = f"""\
 version: 1
 extends: [preset:secrets]
 roots:
-  workspace: {path: WORKSPACE, mode: rw}
-"""
+  workspace: {{path: WORKSPACE, mode: rw}}
+{demo_commands.COMMANDS}"""
 
-
-class StepError(Exception):
-    """A step did not do what its text says."""
-
-
-def paint(text: str, *styles: str) -> str:
-    return f"\033[{';'.join(styles)}m{text}\033[0m" if COLOUR else text
-
-
-def title(text: str) -> None:
-    print(f"\n{paint(text, BOLD)}")
-
-
-def show(text: str, *styles: str) -> None:
-    for line in text.splitlines():
-        print(f"    {paint(line, *styles) if styles else line}")
-
-
-def show_diff(diff: str) -> None:
-    colours = {"+": GREEN, "-": RED, "@": DIM}
-    for line in diff.splitlines():
-        show(line, colours.get(line[:1], DIM))
-
-
-def fail(text: str) -> NoReturn:
-    print(f"  {paint('✗', RED)} {text}")
-    raise StepError(text)
-
-
-def behaved(condition: bool, text: str) -> None:
-    if not condition:
-        fail(text)
-    print(f"  {paint('✓', GREEN)} {text}")
+# For machines without user namespaces, after the stricter policy above was seen to run no command there.
+LESS = "sandbox: {require: landlock, accept_unprotected: true, accept_uid0: true}\n"
 
 
 class Workspace:
     """A root with a few files in it, something outside that is worth stealing, and the server's state beside them."""
 
     def __init__(self, base: Path) -> None:
+        self.base = base
         self.root = base / "workspace"
         self.outside = base / "outside"
         self.state = base / "state"
@@ -77,7 +45,10 @@ class Workspace:
         (self.root / ".env").write_text("API_KEY=do-not-read\n")
         (self.outside / "secret.txt").write_text("outside the workspace\n")
         (self.root / "notes").symlink_to(self.outside)
-        self.policy.write_text(POLICY.replace("WORKSPACE", str(self.root)))
+        self.write_policy()
+
+    def write_policy(self, more: str = "") -> None:
+        self.policy.write_text(POLICY.replace("WORKSPACE", str(self.root)) + more)
 
     @property
     def app(self) -> Path:
@@ -85,65 +56,24 @@ class Workspace:
 
     @property
     def log(self) -> Path:
-        """The audit log of the one run."""
-        (log,) = (self.state / "fsserver" / "audit").glob("*.jsonl")
-        return log
-
-
-class Session:
-    """One connection of the client; calls are printed as they are made."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-
-    async def call(self, tool: str, arguments: dict[str, object]) -> CallToolResult:
-        shown = ", ".join(f"{name}: {value!r}" for name, value in arguments.items())
-        print(f"  {paint('→', YELLOW)} {tool} {{{shown}}}")
-        return await self._client.call_tool(tool, arguments, read_timeout_seconds=CALL_TIMEOUT_S)
-
-    async def answer(self, tool: str, **arguments: object) -> str:
-        """The first text of a call that has to succeed."""
-        result = await self.call(tool, arguments)
-        if result.is_error:
-            fail(f"{tool} failed: {text_of(result)}")
-        return text_of(result)
-
-    async def refusal(self, tool: str, **arguments: object) -> dict[str, object]:
-        """The error of a call that has to be refused."""
-        result = await self.call(tool, arguments)
-        if not result.is_error:
-            fail(f"{tool} was not refused: {text_of(result)}")
-        show(text_of(result), RED)
-        error = (result.structured_content or {}).get("error", {})
-        show(f"code {error.get('code')}   rule {error.get('rule')}", DIM)
-        return dict(error)
-
-
-def text_of(result: CallToolResult) -> str:
-    first = result.content[0] if result.content else None
-    return first.text if isinstance(first, TextContent) else ""
-
-
-async def talk(session: Session, workspace: Workspace) -> None:
-    await work(session, workspace)
-    await try_to_leave(session, workspace)
-    await write_on_top_of_a_change(session, workspace)
+        """The audit log of the first run."""
+        return min((self.state / "fsserver" / "audit").glob("*.jsonl"))
 
 
 async def work(session: Session, workspace: Workspace) -> None:
     title("A client lists, reads and edits")
     listing = await session.answer("list_directory", path=str(workspace.root))
-    show(listing)
+    session.show(listing, DIM)
     behaved("[DIR] src" in listing and "[FILE] .env" in listing, "a protected file is seen by its name …")
     error = await session.refusal("read_text_file", path=str(workspace.root / ".env"))
     behaved(error.get("code") == "denied.protected", "… and cannot be read")
 
     text = await session.answer("read_text_file", path=str(workspace.app))
-    show(text)
+    session.show(text, DIM)
     behaved(text.encode() == workspace.app.read_bytes(), "what is read is what is there, byte for byte")
 
     edit = {"oldText": '"hello"', "newText": '"hello, world"'}
-    show_diff(await session.answer("edit_file", path=str(workspace.app), edits=[edit]))
+    session.show_diff(await session.answer("edit_file", path=str(workspace.app), edits=[edit]))
     expected = b'GREETING = "hello, world"\r\n\r\nprint(GREETING)\r\n'
     behaved(workspace.app.read_bytes() == expected, "the edit kept the file's Windows line endings")
 
@@ -194,22 +124,57 @@ def check_the_log(log: Path) -> None:
 
 async def run(workspace: Workspace) -> None:
     title("The policy")
-    show(workspace.policy.read_text(), DIM)
+    show(workspace.policy.read_text().replace(str(workspace.base), "…"), DIM)
+    person = demo_commands.Person()
+    with demo_commands.listening() as server:
+        async with connected(workspace, person) as client:
+            session = Session(client, str(workspace.base))
+            await work(session, workspace)
+            await try_to_leave(session, workspace)
+            await write_on_top_of_a_change(session, workspace)
+            demo_commands.write(workspace.root, server.getsockname()[1])
+            complete = await commands(session, client, workspace, person, server, "full")
+        if not complete:
+            workspace.write_policy(LESS)
+            show(LESS, DIM)
+            async with connected(workspace, person) as client:
+                await commands(Session(client, str(workspace.base)), client, workspace, person, server, "landlock")
+    check_the_log(workspace.log)
+
+
+def connected(workspace: Workspace, person: demo_commands.Person) -> Client:
     server = StdioServerParameters(
         command=sys.executable,
         args=["-m", "fsserver", "serve", "--policy", str(workspace.policy)],
         env={"XDG_STATE_HOME": str(workspace.state)},
     )
-    async with Client(server, read_timeout_seconds=CALL_TIMEOUT_S) as client:
-        await talk(Session(client), workspace)
-    check_the_log(workspace.log)
+    return Client(server, read_timeout_seconds=CALL_TIMEOUT_S, elicitation_callback=person.asked)
+
+
+async def commands(
+    session: Session,
+    client: Client,
+    workspace: Workspace,
+    person: demo_commands.Person,
+    server: socket.socket,
+    layer: str,
+) -> bool:
+    """Show them; or that they are refused where the machine lacks the layer, and return False."""
+    if any(tool.name == "run_command" for tool in (await client.list_tools()).tools):
+        await demo_commands.run_commands(session, workspace.root, person, server, layer)
+        return True
+    title(f"This machine does not give commands the layer {layer}")
+    error = await session.refusal("run_command", command="tests")
+    behaved(error["code"] == "denied.tool", "so none is run: a missing layer is a refusal, never a silent weakness")
+    return False
 
 
 def main() -> int:
     failed = False
+    began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="fsserver-demo-") as base:
         try:
-            asyncio.run(run(Workspace(Path(base))))
+            asyncio.run(run(Workspace(Path(base).resolve())))
         except* StepError:  # has said what is wrong; the client's task group wraps what is raised inside it
             failed = True
         except* MCPError as errors:
@@ -217,7 +182,7 @@ def main() -> int:
             failed = True
     if failed:
         return 1
-    print(f"\n{paint('Every step behaved.', BOLD, GREEN)}")
+    print(f"\n{paint(f'Every step behaved. {time.monotonic() - began:.1f} s', BOLD, GREEN)}")
     return 0
 
 
