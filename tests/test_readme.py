@@ -117,7 +117,9 @@ def test_the_policy_in_the_readme_is_valid(tmp_path: Path) -> None:
     policy_file = tmp_path / "policy.yaml"
     policy_file.write_text(text)
     policy_file.chmod(0o600)
-    assert {root.name for root in load_policy(policy_file).roots} == {"project", "notes"}
+    policy = load_policy(policy_file)
+    assert {root.name for root in policy.roots} == {"project", "notes"}
+    assert set(policy.commands) == {"pytest", "list", "publish"}
 
 
 def blocks_of_readme(language: str) -> list[Block]:
