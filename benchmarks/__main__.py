@@ -14,10 +14,7 @@ from benchmarks import anatomy, corpus, report, servers
 from benchmarks.measure import WrongAnswerError
 from benchmarks.rows import ROWS, Bench, Row
 from tests.compat.install import MissingError
-from tests.compat.run import REPOSITORY
 from tests.compat.wire import WireError
-
-DOCUMENT = os.path.join(REPOSITORY, "docs", "performance.md")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,9 +53,8 @@ def _run(base: str, rows: Sequence[Row], *, quick: bool, strict: bool) -> int:
     explanation = report.explained(outcomes, imports, anatomy.bare_interpreter(scale.rounds))
     print(f"\n{report.table(outcomes)}\n\n{explanation}")
     if not quick and len(rows) == len(ROWS):
-        with open(DOCUMENT, "w", encoding="utf-8") as file:
-            file.write(report.document(outcomes, explanation))
-        print(f"\nwritten: {os.path.relpath(DOCUMENT)}")
+        report.replace_all_but_commands(report.document(outcomes, explanation))
+        print(f"\nwritten: {os.path.relpath(report.DOCUMENT)}")
     return 1 if strict and any(outcome.reached is False for outcome in outcomes) else 0
 
 

@@ -10,8 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from benchmarks import peers
 from benchmarks.rows import Row
 from tests.compat.install import REFERENCE
+from tests.compat.run import REPOSITORY
+
+DOCUMENT = os.path.join(REPOSITORY, "docs", "performance.md")
+COMMANDS = "\n## Commands\n"
+"""Where the section begins that `benchmarks.commands` writes; it is the last one."""
 
 DURABILITY = (
     "Neither server calls fsync: after a power failure a write of the last seconds can be missing. "
@@ -73,8 +79,11 @@ HEADER = ["what", "reference p50", "fsserver p50", "ratio (min … max)", "targe
 
 def table(outcomes: Sequence[Outcome]) -> str:
     """A Markdown table whose columns also line up on a terminal."""
-    rows = [HEADER, *(outcome.cells() for outcome in outcomes)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
+    return _aligned([HEADER, *(outcome.cells() for outcome in outcomes)])
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
     ]
@@ -145,3 +154,108 @@ Machine: {machine()}. Date: {datetime.now(UTC):%Y-%m-%d}.
 
 {explanation}
 """
+
+
+# --- commands
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the table of commands, as it is shown. ``reached`` is None where there is no limit."""
+
+    name: str
+    other: str
+    value_of_other: str
+    own: str
+    compared: str
+    limit: str
+    reached: bool | None
+
+    def cells(self) -> list[str]:
+        verdict = {None: "-", True: "yes", False: "no"}[self.reached]
+        return [self.name, self.other, self.value_of_other, self.own, self.compared, self.limit, verdict]
+
+
+@dataclass(frozen=True, slots=True)
+class PerCall:
+    """Two values in each of several rounds.
+
+    Attributes:
+        others, own: of what is compared with, and of fsserver: a pair for each round.
+        limit: for the median of the ratios own / other, or of the differences; None is a line that only explains.
+        difference: what own is more than other, instead of the ratio.
+    """
+
+    name: str
+    other: str
+    unit: str
+    others: Sequence[float]
+    own: Sequence[float]
+    limit: float | None = None
+    at_least: bool = False
+    difference: bool = False
+
+    def line(self) -> Line:
+        pairs = list(zip(self.others, self.own, strict=True))
+        values = sorted(own - other if self.difference else own / other for other, own in pairs)
+        middle = statistics.median(values)
+        written = [self._written(each) for each in (middle, values[0], values[-1])]
+        reached = None if self.limit is None else middle >= self.limit if self.at_least else middle <= self.limit
+        sign = "≥" if self.at_least else "≤"
+        return Line(
+            self.name,
+            self.other,
+            shown(statistics.median(self.others), self.unit),
+            shown(statistics.median(self.own), self.unit),
+            written[0] if len(pairs) == 1 else f"{written[0]} ({written[1]} … {written[2]})",
+            "-" if self.limit is None else f"{sign} {self._written(self.limit)}",
+            reached,
+        )
+
+    def _written(self, value: float) -> str:
+        if not self.difference:
+            return f"{value:.2f}"
+        return f"{'+' if value >= 0 else '-'} {shown(abs(value), self.unit)}"
+
+
+COMMAND_HEADER = ["what", "beside", "its value", "fsserver", "ratio, or difference (min … max)", "limit", "reached"]
+
+
+def command_table(lines: Sequence[Line]) -> str:
+    return _aligned([COMMAND_HEADER, *(line.cells() for line in lines)])
+
+
+def commands_section(lines: Sequence[Line]) -> str:
+    """The section of docs/performance.md about commands."""
+    missed = [f"{line.name}, beside {line.other}" for line in lines if line.reached is False]
+    verdict = "Every limit is kept." if not missed else f"Not kept: {'; '.join(missed)}."
+    servers = ", ".join([*(each.replace("==", " ") for each in peers.PYTHON_PEERS[:2]), " ".join(peers.NODE_PEER)])
+    return f"""{COMMANDS}
+Written by `make bench`. A call of `run_command` goes over the same pipes and JSON as above, with policy, audit log and
+the whole sandbox; what stands beside it is measured in the same run, sample beside sample, and every answer is checked.
+bwrap gets namespaces and mounts comparable to a cell's. The other servers ({servers}) run
+the program without any sandbox. Ratios are fsserver / other; each round has its own, from the p50 of that round, and
+the table shows their median and range.
+
+Machine: {machine()}. Date: {datetime.now(UTC):%Y-%m-%d}.
+
+{command_table(lines)}
+
+{verdict}
+"""
+
+
+def replace_commands(section: str) -> None:
+    """Put the section into docs/performance.md, in place of the one that is there."""
+    with open(DOCUMENT, encoding="utf-8") as file:
+        before = file.read().partition(COMMANDS)[0]
+    with open(DOCUMENT, "w", encoding="utf-8") as file:
+        file.write(before + section)
+
+
+def replace_all_but_commands(text: str) -> None:
+    """Write docs/performance.md anew, and leave its section about commands."""
+    with open(DOCUMENT, encoding="utf-8") as file:
+        _, mark, section = file.read().partition(COMMANDS)
+    with open(DOCUMENT, "w", encoding="utf-8") as file:
+        file.write(text + mark + section)

@@ -14,7 +14,8 @@ from typing import Any
 
 from benchmarks.corpus import Corpus, text
 from benchmarks.measure import Job, exchanged, expect, p50_during, paired_p50, pipelined_rate, result_text, timed
-from benchmarks.servers import Command, resident_bytes
+from benchmarks.processes import resident_bytes
+from benchmarks.servers import Command
 from tests.compat.wire import Connection
 
 RANGE_LINES = 100
@@ -195,7 +196,7 @@ def _memory(command: Command) -> float:
     with command.start() as server:
         server.handshake()
         server.request("tools/list", {})
-        return float(resident_bytes(server.pid))
+        return resident_bytes(server.pid)
 
 
 def _cold_start(command: Command) -> float:

@@ -55,17 +55,3 @@ def _environment(root: str) -> tuple[tuple[str, str], ...]:
     home = os.path.join(os.path.dirname(root), "home")
     os.makedirs(home, mode=0o700, exist_ok=True)
     return (("PATH", os.environ.get("PATH", os.defpath)), ("HOME", home), ("LANG", "C.UTF-8"))
-
-
-def resident_bytes(pid: int) -> int:
-    """Resident memory of a process and everything below it, from ``/proc/PID/smaps_rollup`` (proc(5))."""
-    total = 0
-    waiting = [pid]
-    while waiting:
-        current = waiting.pop()
-        with open(f"/proc/{current}/smaps_rollup", encoding="ascii") as file:
-            total += sum(int(line.split()[1]) * 1024 for line in file if line.startswith("Rss:"))
-        for task in os.listdir(f"/proc/{current}/task"):
-            with open(f"/proc/{current}/task/{task}/children", encoding="ascii") as file:
-                waiting.extend(int(child) for child in file.read().split())
-    return total

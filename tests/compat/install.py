@@ -18,15 +18,19 @@ class MissingError(Exception):
 
 def install_directory() -> str:
     """``$FSSERVER_NODE_MODULES``, else a directory of our own in the user's cache."""
-    chosen = os.environ.get(VARIABLE)
-    if chosen:
-        return chosen
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return os.path.join(cache, "fsserver-reference")
+    return os.environ.get(VARIABLE) or cached("fsserver-reference")
 
 
-def installed(*packages: tuple[str, str]) -> str:
+def cached(name: str) -> str:
+    """The directory ``name`` in the user's cache, which need not be there."""
+    return os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), name)
+
+
+def installed(*packages: tuple[str, str], directory: str | None = None) -> str:
     """The directory that holds ``node_modules`` with exactly these versions; npm is asked for what is not there.
+
+    Args:
+        directory: default: `install_directory`. What is asked for apart needs one of its own: npm removes the rest.
 
     Raises:
         MissingError: no node, no npm, or npm cannot get the packages.
@@ -35,7 +39,7 @@ def installed(*packages: tuple[str, str]) -> str:
         raise MissingError(
             "node is not on the PATH. The reference server needs node 20 or newer; fsserver itself does not."
         )
-    directory = install_directory()
+    directory = directory or install_directory()
     wanted = [(name, version) for name, version in packages if _version(directory, name) != version]
     if not wanted:
         return directory
