@@ -35,6 +35,7 @@ PERIOD_S = 0.1
 OUTPUT_BYTES = 10_000_000
 HUGE_BYTES = 1_000_000_000
 SHOWN_BYTES = 64 * 1024
+SETTLED_S = 0.5
 SEED = 20261129
 
 
@@ -264,12 +265,25 @@ def output(served: Served, scale: Scale) -> list[Line]:
     ]
 
 
+def settled(launcher: int) -> list[int]:
+    """Its cells, when none has come or gone for a while."""
+    deadline = time.monotonic() + SETTLED_S * 20
+    cells = children(launcher)
+    since = time.monotonic()
+    while time.monotonic() - since < SETTLED_S:
+        expect(time.monotonic() < deadline, "cells come and go while nobody calls")
+        time.sleep(0.01)
+        if children(launcher) != cells:
+            cells, since = children(launcher), time.monotonic()
+    expect(bool(cells), "no cell is ready")
+    return cells
+
+
 def idle(served: Served) -> list[Line]:
     """What waits for the next call."""
     launcher = served.launcher
     lines = [Line("peak memory of the launcher", "-", "-", report.shown(peak_bytes(launcher), "B"), "-", "-", None)]
-    cells = children(launcher)
-    expect(bool(cells), "no cell is ready")
+    cells = settled(launcher)
     if os.geteuid() != 0:  # the kernel shows the rest of processes that are not dumpable to root only (proc(5))
         return lines
     sizes = [proportional_bytes(cell) for cell in cells]
