@@ -95,8 +95,6 @@ def build(
     quiet = mounts.MS_NOSUID | mounts.MS_NODEV
     mounts.mount("tmpfs", staging, quiet, "mode=0755,size=4m,nr_inodes=16384")
     os.chdir(staging)
-    for name, content in profile.links:
-        os.symlink(content, f".{name}")
     own = f"size={profile.memory_bytes},nr_inodes=1048576"
     steps: dict[str, Callable[[str], None]] = {
         TEMPORARY: lambda point: mounts.mount("tmpfs", point, quiet, f"mode=1777,{own}"),
@@ -114,9 +112,11 @@ def build(
     for target in sorted(steps, key=lambda path: path.split("/")):
         _make_point(f".{target}", directory=target not in files)
         steps[target](f".{target}")
-    for link, content in DEVICE_LINKS:
+    for link, content in (*profile.links, *DEVICE_LINKS):
+        _make_parents(link)
         os.symlink(content, f".{link}")
     for path, content in profile.files:
+        _make_parents(path)
         _write(f".{path}", content)
     _make_masks()
     for root in profile.roots:
@@ -152,6 +152,10 @@ def _make_point(path: str, *, directory: bool) -> None:
         os.makedirs(parent, 0o755, exist_ok=True)
     if not directory and not os.path.lexists(path):
         _write(path, "")
+
+
+def _make_parents(path: str) -> None:
+    os.makedirs(f".{os.path.dirname(path)}", 0o755, exist_ok=True)
 
 
 def _write(path: str, content: str) -> None:

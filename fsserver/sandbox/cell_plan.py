@@ -90,14 +90,14 @@ def plan_cell(
     full = layer is Layer.FULL
     own_network = full and command.network is Network.NONE
     inside = user.inside if user is not None else launcher
-    binds = _binds(command, granted, host, mapped=mapped, kept_home=kept_home)
+    binds = _binds(command, granted, host, full=full, mapped=mapped, kept_home=kept_home)
     return CellProfile(
         layer=layer,
         user=user,
         roots=tuple(CellRoot(root.name, root.path, writable) for root, writable in granted),
         binds=binds if full else (),
-        links=host.links if full else (),
-        files=_files(inside) if full else (),
+        links=(*host.links, *_etc_links(host)) if full else (),
+        files=(*_files(inside), *_etc_files(host)) if full else (),
         home=kept_home[0] if kept_home is not None else None,
         git_config=git_config(host.git_identity),
         own_network=own_network,
@@ -125,10 +125,13 @@ def _binds(
     roots: Sequence[tuple[RootFacts, bool]],
     host: Host,
     *,
+    full: bool,
     mapped: bool,
     kept_home: tuple[str, Ids] | None,
 ) -> tuple[Bind, ...]:
-    etc = (*host.etc, *host.network_etc) if command.network is Network.FULL else host.etc
+    etc = [(target, source) for target, source in host.etc if not full or _is_bound(host, target, source)]
+    if command.network is Network.FULL:
+        etc.extend(host.network_etc)  # bound, since they change with the network
     binds = [Bind(path, path, writable=False, system=True) for path in host.directories]
     binds += [Bind(path, path, writable=False) for path in command.runtime]
     binds += _program(command.program, host)
@@ -144,6 +147,27 @@ def _binds(
     # An outer directory first, or it would hide what was put inside it. Of two on one place the later is meant.
     by_target = {bind.target: bind for bind in binds}
     return tuple(by_target[target] for target in sorted(by_target, key=lambda path: path.split("/")))
+
+
+def _in_system(host: Host, path: str) -> bool:
+    return any(path.startswith(f"{directory}/") for directory in host.directories)
+
+
+def _is_bound(host: Host, target: str, source: str) -> bool:
+    return not _in_system(host, source) and target not in host.contents
+
+
+def _etc_links(host: Host) -> tuple[tuple[str, str], ...]:
+    """What lies in a directory that the command has anyway."""
+    return tuple((target, source) for target, source in host.etc if _in_system(host, source))
+
+
+def _etc_files(host: Host) -> tuple[tuple[str, str], ...]:
+    return tuple(
+        (target, host.contents[target])
+        for target, source in host.etc
+        if target in host.contents and not _in_system(host, source)
+    )
 
 
 def _program(program: Program, host: Host) -> list[Bind]:
@@ -189,12 +213,12 @@ def _ruleset(
         for bind in binds
     }
     if full:
+        # Nothing but its binds and directories of its own is below its root, and all of it may be read and executed.
+        rights = {path: access for path, access in rights.items() if access != EXECUTE}
         rights |= dict.fromkeys((HOME, TEMPORARY, SHARED_MEMORY), CHANGE)
-        # Nothing but binds and directories of its own is below its root, so it may see what these are called.
-        rights |= {"/etc": READ, "/": AccessFs.READ_DIR, TERMINALS: DEVICE | AccessFs.READ_DIR}
+        rights |= {"/": EXECUTE, TERMINALS: DEVICE | AccessFs.READ_DIR}
     else:
-        rights |= {"/etc/passwd": READ, "/etc/group": READ}
-    rights["/proc"] = READ
+        rights |= {"/etc/passwd": READ, "/etc/group": READ, "/proc": READ}
     required = {root.path for root, _ in roots}
     unreachable = command.network is Network.NONE and not full
     return Ruleset(

@@ -69,7 +69,7 @@ class CellProfile:
     Attributes:
         user: None to stay who the launcher is.
         binds: outer ones before those inside them. Empty where there is no mount namespace.
-        links: symbolic links of the root directory, each its name and what it says.
+        links: symbolic links, each an absolute path and what it says.
         files: what is written for the command alone, each an absolute path and its content.
         home: a kept home on the host; None for an empty one each time.
         ruleset: without the directories that are made for each cell anew.

@@ -171,25 +171,30 @@ class Groups:
             return None
         return cls(2, dict.fromkeys(CONTROLLERS, group), [lock], own if os.path.isdir(aside) else None)
 
-    def leaf(self, memory_bytes: int, processes: int) -> Leaf:
+    def leaf(self, memory_bytes: int, processes: int | None) -> Leaf:
         """A group that holds no process yet.
 
         Args:
             memory_bytes: what all its processes together may hold, swap included.
-            processes: how many there may be, threads counted, beside the cell's own PID 1.
+            processes: how many there may be, threads counted, beside the cell's own PID 1; None is no bound. To enter
+                one more group costs one more wait.
 
         Raises:
             SandboxSetupError: the kernel refused.
         """
         number = next(self._numbers)
-        directories = {controller: f"{parent}/{number}" for controller, parent in self._directories.items()}
+        directories = {
+            controller: f"{parent}/{number}"
+            for controller, parent in self._directories.items()
+            if controller != "pids" or processes is not None
+        }
         leaf = Leaf(self.version, directories)
         try:
             for place in dict.fromkeys(directories.values()):
                 os.mkdir(place, 0o755)
             if "memory" in directories:
                 self._bound_memory(directories["memory"], memory_bytes)
-            if "pids" in directories:
+            if "pids" in directories and processes is not None:
                 _write(f"{directories['pids']}/pids.max", str(processes + 1))
         except OSError as error:
             leaf.remove()

@@ -215,6 +215,10 @@ class Factory:
         """
         if self._groups is None:
             return None
+        outside = self._ids if profile.user is None else profile.user.outside
+        if profile.layer is Layer.FULL and outside[0] != 0:
+            # In its own user namespace the kernel counts a command's processes apart, but not those of user 0.
+            return self._groups.leaf(profile.memory_bytes, None)
         own = 0 if profile.layer is Layer.FULL else 1
         return self._groups.leaf(profile.memory_bytes, profile.processes + own + 1)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -54,6 +54,7 @@ ETC: Final = (
     "timezone",
 )
 NETWORK_ETC: Final = ("gai.conf", "resolv.conf")
+MOST_COPIED: Final = 64 * 1024
 DEVICES: Final = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty")
 DEVICE_LINKS: Final = (
     ("/dev/fd", "/proc/self/fd"),
@@ -72,6 +73,7 @@ class Host:
         directories: programs and libraries, without links.
         links: names of the root directory that are links, each with what it says.
         etc, network_etc: as (where a command sees it, where it really is).
+        contents: of the small files of ``etc``, each by its path; bytes that are not UTF-8 as lone surrogates.
         git_identity: the user's name and address for commits, each empty if unknown.
     """
 
@@ -79,6 +81,7 @@ class Host:
     links: tuple[tuple[str, str], ...]
     etc: tuple[tuple[str, str], ...]
     network_etc: tuple[tuple[str, str], ...]
+    contents: Mapping[str, str]
     devices: tuple[str, ...]
     git_identity: tuple[str, str]
 
@@ -86,11 +89,13 @@ class Host:
 def look_around(home: str) -> Host:
     """The machine as it is now. ``home``: the user's, for the name that commits carry."""
     links = tuple((path, os.readlink(path)) for path in SYSTEM if os.path.islink(path))
+    etc = tuple(_etc(ETC))
     return Host(
         directories=tuple(path for path in SYSTEM if os.path.isdir(path) and not os.path.islink(path)),
         links=links,
-        etc=tuple(_etc(ETC)),
+        etc=etc,
         network_etc=tuple(_etc(NETWORK_ETC)),
+        contents={path: content for path, real in etc if (content := _content(real)) is not None},
         devices=tuple(path for path in DEVICES if os.path.exists(path)),
         git_identity=git_identity(home),
     )
@@ -102,6 +107,17 @@ def _etc(names: Iterable[str]) -> Iterable[tuple[str, str]]:
             real = os.path.realpath(path)
             if os.path.exists(real):
                 yield path, real
+
+
+def _content(path: str) -> str | None:
+    """What a small file holds. To write it anew for each command takes less time than to bind it."""
+    try:
+        if os.path.isfile(path) and os.path.getsize(path) <= MOST_COPIED:
+            with open(path, encoding="utf-8", errors="surrogateescape", newline="") as stream:
+                return stream.read()
+    except OSError:
+        pass
+    return None
 
 
 _SECTION: Final = re.compile(r"\s*\[\s*([A-Za-z0-9.-]+)\s*\]")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import fcntl
 import gc
+import math
 import os
 import select
 import signal
@@ -161,7 +162,7 @@ class Launcher:
     def _patience_ms(self) -> float | None:
         now = time.monotonic()
         moments = [cell.kill_at for cell in set(self._cells.values()) if cell.kill_at is not None]
-        moments += [pool.next_build() for pool in self._pools if pool.next_build() > now]
+        moments += [moment for pool in self._pools if (moment := pool.next_look()) > now and moment != math.inf]
         return max(0.0, min(moments) - now) * 1000 + 1 if moments else None
 
     def _kill_the_late(self) -> None:
@@ -174,6 +175,8 @@ class Launcher:
     def _refill(self) -> None:
         now = time.monotonic()
         for pool in self._pools:
+            for cell in pool.superfluous(now):
+                cell.kill()
             while pool.wanted(now) > 0:
                 try:
                     self._factory.refresh(pool.profile)

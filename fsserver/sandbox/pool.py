@@ -6,6 +6,7 @@ A new one is built when a command has ended, not while it runs: the two would co
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import socket
@@ -22,9 +23,11 @@ from fsserver.sandbox.cell_profile import CellProfile
 from fsserver.sandbox.cgroup import Leaf
 from fsserver.sandbox.protected import ProtectedName
 
-MOST_READY: Final = 4
-IDLE_S: Final = 30.0
+MOST_READY: Final = 6
+IDLE_S: Final = 10.0
 """After so long without use a pool goes back to one cell."""
+BURST_S: Final = 0.05
+"""Commands that follow each other faster are worth a cell that is built while they run."""
 TRIES: Final = 3
 FIRST_PAUSE_S: Final = 0.1
 LONGEST_PAUSE_S: Final = 30.0
@@ -93,6 +96,7 @@ class Pool:
     target: int = 1
     last_used: float = 0.0
     refill_at: float = 0.0
+    _burst: bool = False
     failures: int = 0
     not_before: float = 0.0
 
@@ -118,24 +122,34 @@ class Pool:
 
     def wanted(self, now: float) -> int:
         """How many cells should be built now."""
-        if now - self.last_used > IDLE_S:
-            self.target = 1
         if now < self.not_before or (now < self.refill_at and not self.waiting):
             return 0
         return max(self.target, len(self.waiting)) - len(self.ready) - len(self.building)
 
-    def next_build(self) -> float:
-        """The `time.monotonic` second before which none is built."""
-        return max(self.not_before, self.refill_at)
+    def superfluous(self, now: float) -> list[Cell]:
+        """Cells that nobody needs any more; they are forgotten here."""
+        if self.target == 1 or now - self.last_used < IDLE_S:
+            return []
+        self.target = 1
+        return [self.ready.pop() for _ in range(len(self.ready) - 1)]
+
+    def next_look(self) -> float:
+        """The `time.monotonic` second at which there may be something to do here, other than by an event."""
+        idle = self.last_used + IDLE_S if self.target > 1 else math.inf
+        build = max(self.not_before, self.refill_at)
+        return min(idle, build if len(self.ready) + len(self.building) < self.target else math.inf)
 
     def begun(self) -> None:
         """A cell of this pool got its command."""
-        self.last_used = time.monotonic()
-        self.refill_at = self.last_used + WHILE_RUNNING_S
+        now = time.monotonic()
+        self._burst = now - self.last_used < BURST_S
+        self.last_used = now
+        self.refill_at = now if self._burst else now + WHILE_RUNNING_S
 
     def ended(self) -> None:
         """A command of this pool has ended."""
-        self.refill_at = time.monotonic() + AFTER_S
+        if not self._burst:
+            self.refill_at = time.monotonic() + AFTER_S
 
     def built(self) -> None:
         self.failures = 0
