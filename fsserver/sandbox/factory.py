@@ -133,6 +133,10 @@ class Factory:
         user = {"USER": USER_NAME, "LOGNAME": USER_NAME, "LANG": "C.UTF-8"}
         return {"PATH": path, **user, **command.environment, **passed}
 
+    def commands_of(self, pool: Pool) -> Mapping[str, Command]:
+        """The commands whose cells are in the pool, by name."""
+        return self._commands_of[pool.profile]
+
     def writable_roots(self) -> bool:
         """Whether some command may write to some root."""
         return any(root.writable for profile in self._commands_of for root in profile.roots)

@@ -177,12 +177,41 @@ class Launcher:
         for pool in self._pools:
             for cell in pool.superfluous(now):
                 cell.kill()
+            built = False
             while pool.wanted(now) > 0:
                 try:
                     self._factory.refresh(pool.profile)
                     self._build(pool)
+                    built = True
                 except (FsserverError, OSError) as error:
                     self._failed(pool, str(error))
+            if built and not pool.waiting:
+                self._rehearse(pool)
+
+    def _rehearse(self, pool: Pool) -> None:
+        """Go through what a request goes through. After a fork the kernel copies each page when one of the two
+        processes first writes to it: now, and not while somebody waits.
+        """
+        name = next(iter(self._factory.commands_of(pool)))
+        root = next(iter(self._policy.commands[name].roots))
+        pipes = [descriptor for _ in range(3) for descriptor in os.pipe2(os.O_CLOEXEC)]
+        ours, theirs = messages.pair()
+        try:
+            messages.send(ours, ["run", "0", name, root, "", "1"], [pipes[0], pipes[3], pipes[5]])
+            fields, received = messages.receive(theirs)
+            judge_call(self._policy.commands, name, fields[6:], directory=(root, ""), spellings=self._factory.spellings)
+            _require_pipes(received)
+            messages.close(received)
+            job = Job("0", name, fields[2:], [])
+            job.before, job.generation = self._factory.names(pool.profile), self._factory.generation(pool.profile)
+            roots = pool.profile.roots
+            self._aftermath.put_away(roots, job.before, job.generation, name)
+            messages.send(theirs, ["ended", job.number, "0", "", "0.0", "0.0", "0", "0", "0"])
+            messages.receive(ours)
+        finally:
+            messages.close(pipes)
+            ours.close()
+            theirs.close()
 
     def _failed(self, pool: Pool, why: str) -> None:
         """A cell could not be made. Who waits for it is told, unless another try may do better."""
