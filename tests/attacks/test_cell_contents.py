@@ -1,4 +1,4 @@
-"""What a command is and has when it begins: nothing of the server, of the launcher, or of the user who started it."""
+"""What a command is and has when it begins: nothing of the server's, of the launcher's, or of their user's."""
 
 from __future__ import annotations
 
