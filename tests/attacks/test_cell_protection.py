@@ -1,0 +1,290 @@
+"""Protected names that come, go and are replaced around a command; links and programs that are not what they were."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fsserver.errors import CommandUnconfined, FsserverError, NotFound, ProgramNotFound
+from fsserver.policy.compiled import Command, Layer, PinnedProgram, SoughtProgram
+from fsserver.sandbox.launching import LauncherRunner
+from tests.attacks.surroundings import open_directory
+from tests.cells import (
+    Launched,
+    Setting,
+    bootstrap,
+    every_setting,
+    give,
+    launched,
+    program,
+    python,
+    starting_as,
+)
+from tests.trees import build, rules
+
+SHELL = "/bin/sh"
+CAT = shutil.which("cat", path="/usr/bin:/bin") or "/usr/bin/cat"
+READS = """
+import sys
+try:
+    print(open(sys.argv[1]).read(), end='')
+except OSError as error:
+    print(type(error).__name__, end='')
+"""
+
+
+def commands() -> list[Command]:
+    return [python("read", READS), program("sh", SHELL, "-c")]
+
+
+@pytest.fixture(scope="module", params=every_setting())
+def cells(request: pytest.FixtureRequest) -> Iterator[Launched]:
+    with open_directory() as base:
+        build(base, ["file work/a.txt harmless", "dir work/d", "file outside/secret outside", "file work/vault/key v"])
+        build(base, [f"link work/out -> {base}/outside", "link work/up -> ..", "link work/in -> d"])
+        denied = rules(base / "work", deny=["**/.env", "vault"], read_only=["**/.git/hooks", "**/*.lock"])
+        with launched(base, request.param, commands(), [denied]) as running:
+            yield running
+
+
+def work(cells: Launched) -> Path:
+    return cells.base / "work"
+
+
+def ours(cells: Launched, *lines: str) -> None:
+    """What appears in the root from outside, as its owner makes it."""
+    build(work(cells), lines)
+    if os.geteuid() == 0:
+        give(work(cells), cells.setting.owner)
+
+
+def read(cells: Launched, name: str) -> str:
+    run = cells.run("read", name)
+    assert run.ending.exit_code == 0, run
+    return run.stdout.decode()
+
+
+def hidden(cells: Launched, text: str) -> str:
+    """What a command gets of a denied file; `landlock` cannot deny in a root, which the policy accepted."""
+    return "PermissionError" if cells.setting.layer is Layer.FULL else text
+
+
+@pytest.mark.claim("C2")
+def test_denied_file_that_came_after_the_cell_was_built_is_hidden(cells: Launched) -> None:
+    assert read(cells, "a.txt") == "harmless"
+    ours(cells, "file late/.env late")
+    assert read(cells, "late/.env") == hidden(cells, "late")
+
+
+@pytest.mark.claim("C2")
+def test_denied_file_that_was_replaced_after_the_cell_was_built_is_hidden(cells: Launched) -> None:
+    """An editor saves by renaming: the mask that lay over the old file is gone with it."""
+    ours(cells, "file replaced/.env one")
+    assert read(cells, "replaced/.env") == hidden(cells, "one")
+    ours(cells, "file replaced/new two")
+    os.rename(work(cells) / "replaced/new", work(cells) / "replaced/.env")
+    assert read(cells, "replaced/.env") == hidden(cells, "two")
+
+
+@pytest.mark.claim("C2")
+def test_new_hard_link_of_a_denied_file_is_hidden(cells: Launched) -> None:
+    ours(cells, "file linked/.env linked", "hard linked/other = linked/.env")
+    assert read(cells, "linked/other") == hidden(cells, "linked")
+
+
+@pytest.mark.claim("C2")
+def test_directory_renamed_around_a_denied_file_does_not_uncover_it(cells: Launched) -> None:
+    ours(cells, "file before/x/.env moved")
+    assert read(cells, "before/x/.env") == hidden(cells, "moved")
+    os.rename(work(cells) / "before", work(cells) / "after")
+    assert read(cells, "after/x/.env") == hidden(cells, "moved")
+
+
+@pytest.mark.claim("C2")
+@pytest.mark.parametrize(
+    ("script", "names"),
+    [
+        ("mkdir -p n1; echo x > n1/.env", ["n1/.env"]),
+        ("mkdir -p n2; echo x > n2/plain; mv n2/plain n2/.env", ["n2/.env"]),
+        ("mkdir -p n3; ln -s ../a.txt n3/.env", ["n3/.env"]),
+        ("mkdir -p n4; echo x > n4/f; ln n4/f n4/.env", ["n4/.env"]),
+        ("mkdir -p n5/.env; echo x > n5/.env/inner", ["n5/.env"]),
+        ("mkdir -p n6; mkfifo n6/.env", ["n6/.env"]),
+        ("mkdir -p n7/.git/hooks; echo x > n7/.git/hooks/pre-commit", ["n7/.git/hooks"]),
+        ("mkdir -p n8; echo x > n8/a.lock; echo x > n8/.env", ["n8/.env", "n8/a.lock"]),
+        ("mkdir -p n9/a; echo x > n9/a/.env; mv n9 n9-moved", ["n9-moved/a/.env"]),
+        ("mkdir -p n10; echo x > n10/.env; chmod 0 n10/.env", ["n10/.env"]),
+    ],
+    ids=["file", "renamed", "link", "hard link", "directory", "fifo", "hooks", "two", "in a moved directory", "closed"],
+)
+def test_protected_name_that_a_command_made_is_in_quarantine(cells: Launched, script: str, names: list[str]) -> None:
+    run = cells.run("sh", script)
+    assert run.ending.exit_code == 0, run
+    assert sorted(run.ending.quarantined) == [f"work/{name}" for name in names]
+    assert run.ending.not_moved == ()
+    for name in names:
+        assert not os.path.lexists(work(cells) / name)
+    notes = [json.loads(note.read_text()) for note in (cells.base / "state/quarantine").glob("*/*.json")]
+    assert set(names) <= {note["name"] for note in notes}
+    assert cells.run("sh", "true").ending.quarantined == ()
+
+
+@pytest.mark.claim("C2")
+def test_protected_name_that_is_gone_when_the_command_ends_is_nothing_to_tell(cells: Launched) -> None:
+    run = cells.run("sh", "mkdir -p g; echo x > g/.env; rm g/.env")
+    assert (run.ending.exit_code, run.ending.quarantined) == (0, ())
+
+
+@pytest.mark.claim("C2")
+def test_protected_name_that_a_killed_command_made_is_in_quarantine(cells: Launched) -> None:
+    with cells.running("sh", "mkdir -p k; echo x > k/.env; echo up; sleep 60") as running:
+        assert running.stdout is not None
+        assert os.read(running.stdout, 3) == b"up\n"
+        assert cells.stopped(running).ending.quarantined == ("work/k/.env",)
+    assert not (work(cells) / "k/.env").exists()
+
+
+@pytest.mark.claim("C2")
+def test_masked_names_are_told_when_a_command_failed(cells: Launched) -> None:
+    run = cells.run("sh", "exit 3")
+    assert run.ending.exit_code == 3
+    assert "work/vault" in run.ending.masked
+    assert cells.run("sh", "true").ending.masked == ()
+
+
+DIRECTORIES = {
+    "link out of the root": ("out", NotFound),
+    "link to the parent": ("up", NotFound),
+    "dots": ("..", FsserverError),
+    "dots inside": ("d/../..", FsserverError),
+    "absolute": ("/", FsserverError),
+    "missing": ("missing", NotFound),
+    "file": ("a.txt", NotFound),
+    "by link to outside": ("out/../outside", FsserverError),
+}
+
+
+@pytest.mark.claim("C1")
+@pytest.mark.parametrize("name", DIRECTORIES)
+def test_command_does_not_run_in_a_directory_outside(cells: Launched, name: str) -> None:
+    directory, error = DIRECTORIES[name]
+    with pytest.raises(error):
+        cells.run("sh", "echo ran > ran", directory=directory)
+    places = [cells.base, cells.base / "outside", work(cells), work(cells) / "d", Path("/")]
+    assert not [place for place in places if (place / "ran").exists()]
+
+
+def test_command_runs_behind_a_link_that_stays_inside(cells: Launched) -> None:
+    assert cells.run("sh", "pwd", directory="in").stdout.decode() == f"{work(cells)}/d\n"
+
+
+def test_command_does_not_run_in_a_denied_directory(cells: Launched) -> None:
+    """The gate refuses it before; behind the gate a mask has nothing in it and cannot be entered."""
+    if cells.setting.layer is not Layer.FULL:
+        assert cells.run("sh", "cat key", directory="vault").stdout == b"v"
+        return
+    with pytest.raises(FsserverError):
+        cells.run("sh", "cat key", directory="vault")
+
+
+# --- Programs and roots that are not what they were. Each has a launcher of its own, since it breaks it.
+
+OWN = Setting(Layer.FULL, root=False)
+
+
+def try_until_refused(cells: Launched, *argv: str) -> None:
+    """A cell that is ready already has what was there when it was made. The next one finds what is there now."""
+    for _ in range(3):
+        try:
+            run = cells.run(*argv)
+        except FsserverError:
+            return
+        assert run.stdout == b"harmless"
+    pytest.fail("a cell was made with what is there now")
+
+
+@pytest.fixture
+def base() -> Iterator[Path]:
+    with open_directory() as directory:
+        build(directory, ["file work/a.txt harmless", "dir programs"])
+        shutil.copy(CAT, directory / "programs/tool")
+        yield directory
+
+
+@pytest.mark.claim("C3")
+@pytest.mark.parametrize("setting", every_setting())
+def test_program_that_was_replaced_is_not_run(base: Path, setting: Setting) -> None:
+    tool = base / "programs/tool"
+    with launched(base, setting, [program("tool", str(tool))], [rules(base / "work")]) as cells:
+        assert cells.run("tool", "a.txt").stdout == b"harmless"
+        shutil.copy(SHELL, base / "programs/new")
+        os.rename(base / "programs/new", tool)
+        try_until_refused(cells, "tool", "a.txt")
+
+
+@pytest.mark.claim("C3")
+@pytest.mark.parametrize("setting", every_setting())
+def test_program_with_a_checked_sum_that_was_written_to_is_not_run(base: Path, setting: Setting) -> None:
+    tool = base / "programs/tool"
+    made = program("tool", str(tool))
+    assert isinstance(made.program, PinnedProgram)
+    pinned = PinnedProgram(
+        made.program.path, made.program.device, made.program.inode, "0" * 64, made.program.changed_ns, None
+    )
+    checked = program("tool", str(tool), program=pinned)
+    with launched(base, setting, [checked], [rules(base / "work")]) as cells:
+        assert cells.run("tool", "a.txt").stdout == b"harmless"
+        with open(tool, "ab") as stream:
+            stream.write(b"\n")
+        with pytest.raises(ProgramNotFound):
+            cells.run("tool", "a.txt")
+
+
+@pytest.mark.claim("C3")
+@pytest.mark.parametrize("setting", every_setting())
+def test_program_of_a_root_that_is_a_link_out_of_it_is_not_run(base: Path, setting: Setting) -> None:
+    (base / "work/tool").symlink_to(base / "programs/tool")
+    sought = program("tool", CAT, program=SoughtProgram("work", "tool"))
+    with launched(base, setting, [sought], [rules(base / "work")]) as cells, pytest.raises(FsserverError):
+        cells.run("tool", "a.txt")
+
+
+@pytest.mark.claim("C1")
+def test_root_that_was_replaced_on_disk_is_not_shown(base: Path) -> None:
+    build(base, ["file other/a.txt other"])
+    with launched(base, OWN, commands(), [rules(base / "work", deny=["**/.env"])]) as cells:
+        os.rename(base / "work", base / "was")
+        os.rename(base / "other", base / "work")
+        try_until_refused(cells, "read", "a.txt")
+
+
+@pytest.mark.claim("C8")
+def test_roots_with_protected_names_have_no_commands_where_nothing_can_hide_them(base: Path) -> None:
+    setting = Setting(Layer.LANDLOCK, root=False)
+    denied = rules(base / "work", deny=["**/.env"])
+    with (
+        launched(base, setting, commands(), [denied], accept_unprotected=False) as cells,
+        pytest.raises(CommandUnconfined),
+    ):
+        cells.run("read", "a.txt")
+
+
+@pytest.mark.claim("C8")
+def test_required_layer_that_is_missing_means_no_commands(base: Path) -> None:
+    setting = Setting(Layer.LANDLOCK, root=False)
+    start = bootstrap(base, commands(), [rules(base / "work")], setting, require=Layer.FULL)
+    with starting_as(setting, base):
+        runner = LauncherRunner(start)
+    try:
+        runner.listen()
+        assert runner.layer is Layer.NONE
+        assert runner.unavailable == (
+            "The policy requires sandbox layer full, which this machine does not give to commands."
+        )
+    finally:
+        runner.close()
