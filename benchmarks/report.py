@@ -225,8 +225,8 @@ def command_table(lines: Sequence[Line]) -> str:
     return _aligned([COMMAND_HEADER, *(line.cells() for line in lines)])
 
 
-def commands_section(lines: Sequence[Line]) -> str:
-    """The section of docs/performance.md about commands."""
+def commands_section(lines: Sequence[Line], load: float) -> str:
+    """The section of docs/performance.md about commands. ``load``: the machine's, before the run began."""
     missed = [f"{line.name}, beside {line.other}" for line in lines if line.reached is False]
     verdict = "Every limit is kept." if not missed else f"Not kept: {'; '.join(missed)}."
     servers = ", ".join([*(each.replace("==", " ") for each in peers.PYTHON_PEERS[:2]), " ".join(peers.NODE_PEER)])
@@ -237,7 +237,7 @@ bwrap gets namespaces and mounts comparable to a cell's. The other servers ({ser
 the program without any sandbox. Ratios are fsserver / other; each round has its own, from the p50 of that round, and
 the table shows their median and range.
 
-Machine: {machine()}. Date: {datetime.now(UTC):%Y-%m-%d}.
+Machine: {machine()}. Load before the run: {load:.1f}. Date: {datetime.now(UTC):%Y-%m-%d}.
 
 {command_table(lines)}
 
