@@ -37,6 +37,16 @@ def test_every_policy_in_the_manual_loads(tmp_path: Path) -> None:
     assert [root.name for root in desk.load(whole).roots] == ["app", "notes"]
 
 
+def test_every_policy_in_the_manual_of_commands_loads(tmp_path: Path) -> None:
+    desk = desk_in(tmp_path)
+    desk.directory("src/app")
+    cargo = desk.directory(".rustup/toolchains/stable-x86_64-unknown-linux-gnu/bin") / "cargo"
+    cargo.write_bytes(b"#!/bin/sh\n")
+    cargo.chmod(0o755)
+    texts = re.findall(r"^```yaml\n(.*?)^```$", (REPOSITORY / "docs/commands.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert [list(desk.load(text).commands) for text in texts] == [["git", "pytest"], ["cargo"]]
+
+
 def test_the_whole_example_holds_every_key() -> None:
     assert {name for name in keys(POLICY) if not re.search(rf"\b{name}\b", EXAMPLES[1])} == set()
 
