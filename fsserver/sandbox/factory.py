@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import shutil
@@ -191,7 +192,7 @@ class Factory:
                 profile, self._commands_of[profile], self._environments, self.indexes, trees, scratch, leaf
             )
             # The others take longer, and each cell makes them for itself, beside this process.
-            pid = namespaces.fork_into(Namespace.USER | Namespace.PID if full else Namespace(0))
+            pid = _fork(full=full)
             if pid == 0:
                 cell.live(blueprint, theirs)
         except BaseException:
@@ -267,6 +268,17 @@ class Factory:
     def _keep(self, path: str) -> str:
         os.makedirs(path, 0o700, exist_ok=True)
         return os.path.realpath(path)
+
+
+def _fork(*, full: bool) -> int:
+    try:
+        return namespaces.fork_into(Namespace.USER | Namespace.PID if full else Namespace(0))
+    except OSError as error:
+        if not full or error.errno not in (errno.EPERM, errno.ENOSPC, errno.EUSERS, errno.EINVAL):
+            raise
+        # ENOSPC is "No space left on device", which it is not about.
+        name = errno.errorcode[error.errno]
+        raise SandboxSetupError(f"this user can make no user namespaces here, user_namespaces(7) ({name})") from error
 
 
 _GAPS: Final[Mapping[Layer, tuple[str, ...]]] = {

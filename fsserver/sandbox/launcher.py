@@ -119,7 +119,7 @@ class Launcher:
                 quarantine = self._factory.open_quarantine() if self._factory.writable_roots() else None
                 self._aftermath = Aftermath(self._factory.indexes, quarantine, self._factory.run_id)
                 return layer, ""
-            self._log(f"No cell of layer {layer}: {trouble}.")
+            self._log(f"No cell of layer {layer}: {trouble.removesuffix('.')}.")
         return Layer.NONE, f"The policy requires sandbox layer {require}, which this machine does not give to commands."
 
     def _try(self, layer: Layer) -> str | None:
