@@ -321,6 +321,8 @@ class _Cell:
         beside = os.path.dirname(path)
         if beside not in environment["PATH"].split(":"):
             environment["PATH"] = f"{beside}:{environment['PATH']}"
+        if self._blueprint.scratch is not None:
+            environment.setdefault("GIT_CONFIG_NOSYSTEM", "1")  # git dies of an /etc/gitconfig that it may not read
         return environment
 
     def _write_git_config(self) -> None:
