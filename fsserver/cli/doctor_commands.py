@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
-from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from typing import Final
 
 from fsserver.app import start_launcher
@@ -31,9 +32,27 @@ def command_checks(policy: Policy | None) -> Iterator[Check]:
         yield Check(GROUP, "commands", "note", "the policy has none")
         return
     yield _groups_check()
-    yield from _trial_checks(required=policy is not None)
+    with _launchers_words() as said:
+        yield from _trial_checks(said, required=policy is not None)
     if policy is not None:
-        yield from _policy_checks(policy)
+        with _launchers_words() as said:
+            yield from _policy_checks(policy, said)
+
+
+@contextmanager
+def _launchers_words() -> Iterator[list[str]]:
+    """What launchers have to say to an operator goes into the report, and not to standard error."""
+    said: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    log = logging.getLogger("fsserver")
+    log.addHandler(handler)
+    before, log.propagate = log.propagate, False
+    try:
+        yield said
+    finally:
+        log.removeHandler(handler)
+        log.propagate = before
 
 
 def _groups_check() -> Check:
@@ -48,19 +67,20 @@ def _groups_check() -> Check:
         groups.close()
 
 
-def _trial_checks(*, required: bool) -> Iterator[Check]:
+def _trial_checks(said: list[str], *, required: bool) -> Iterator[Check]:
     try:
         trial = try_commands()
     except (SandboxSetupError, OSError) as error:
-        yield Check(GROUP, "self-test", "error" if required else "warning", str(error), EXIT_KERNEL if required else 0)
+        text = "\n".join((str(error), *said))
+        yield Check(GROUP, "self-test", "error" if required else "warning", text, EXIT_KERNEL if required else 0)
         return
-    yield Check(GROUP, "layer here", *_layer_line(trial.layer, trial.gaps))
+    yield Check(GROUP, "layer here", *_layer_line(trial.layer, said, trial.gaps))
     for attempt in trial.attempts:
         yield _attempt_check(attempt)
 
 
-def _layer_line(layer: Layer, gaps: tuple[str, ...]) -> tuple[Verdict, str]:
-    lines = [str(layer), *(f"not enforced: {gap}" for gap in gaps)]
+def _layer_line(layer: Layer, said: Sequence[str], gaps: Sequence[str]) -> tuple[Verdict, str]:
+    lines = [str(layer), *said, *(f"not enforced: {gap}" for gap in gaps)]
     return "ok" if layer is Layer.FULL and not gaps else "warning", "\n".join(lines)
 
 
@@ -76,7 +96,7 @@ def _attempt_check(attempt: Attempt) -> Check:
     return Check(GROUP, attempt.attempt, verdict, text, EXIT_KERNEL if verdict == "error" else 0)
 
 
-def _policy_checks(policy: Policy) -> Iterator[Check]:
+def _policy_checks(policy: Policy, said: list[str]) -> Iterator[Check]:
     """The policy's own commands, as `serve` would start them."""
     with ExitStack() as held:
         try:
@@ -90,7 +110,7 @@ def _policy_checks(policy: Policy) -> Iterator[Check]:
             return
         held.enter_context(closing(runner))
         runner.listen()
-        yield _launcher_check(runner)
+        yield _launcher_check(runner, said)
         yield _user_check(policy, roots, runner.layer)
     host = look_around(os.path.expanduser("~"))
     paths = {rules.name: os.path.realpath(rules.path) for rules in policy.roots}
@@ -104,11 +124,11 @@ def _policy_checks(policy: Policy) -> Iterator[Check]:
     yield Check(GROUP, "quarantine", "note", f"{place}: {_amount(place)}")
 
 
-def _launcher_check(runner: LauncherRunner) -> Check:
+def _launcher_check(runner: LauncherRunner, said: list[str]) -> Check:
     if runner.unavailable is not None:
-        text = f"{runner.unavailable}\nfile tools are served all the same, and not with --strict"
-        return Check(GROUP, "layer of the policy", "error", text, EXIT_KERNEL)
-    return Check(GROUP, "layer of the policy", *_layer_line(runner.layer, tuple(runner.gaps)))
+        lines = (runner.unavailable, *said, "file tools are served all the same, and not with --strict")
+        return Check(GROUP, "layer of the policy", "error", "\n".join(lines), EXIT_KERNEL)
+    return Check(GROUP, "layer of the policy", *_layer_line(runner.layer, said, runner.gaps))
 
 
 def _user_check(policy: Policy, roots: list[Root], layer: Layer) -> Check:

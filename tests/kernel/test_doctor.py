@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -179,16 +178,17 @@ def needs_full() -> None:
         require_kernel("user namespaces")
 
 
-def test_commands_are_tried_without_a_policy_and_nothing_of_the_trial_is_left(tmp_path: Path) -> None:
+def test_commands_are_tried_without_a_policy_and_nothing_of_the_trial_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     needs_full()
-    before = set(Path(tempfile.gettempdir()).glob("fsserver-trial-*"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     found = doctor("--json")
     checks = {each["name"]: each for each in json.loads(found.stdout)["checks"] if each["group"] == "commands"}
     assert (checks["layer here"]["verdict"], checks["layer here"]["text"]) == ("ok", "full")
     for attempt in ("read a file outside its roots", "read a protected name", "connect to a server of the host"):
         assert checks[attempt]["text"].startswith("stopped (")
     assert checks["start a process"]["text"] == "works"
-    assert set(Path(tempfile.gettempdir()).glob("fsserver-trial-*")) <= before
     assert not list(tmp_path.rglob("*"))
 
 
@@ -224,7 +224,9 @@ def test_a_layer_that_this_machine_does_not_give_exits_3(tmp_path: Path) -> None
     found = without_user_namespaces("--policy", policy)
     assert found.returncode == 3, found.stdout
     assert line_of(found, "layer of the policy").startswith("FAIL layer of the policy The policy requires")
+    assert "The launcher of commands says: No cell of layer full: " in found.stdout
     assert "not with --strict" in found.stdout
+    assert found.stderr == ""
 
 
 def without_user_namespaces(*arguments: str) -> subprocess.CompletedProcess[str]:
