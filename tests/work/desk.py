@@ -19,6 +19,30 @@ from tests.support import require_kernel
 
 PYTHON = os.path.realpath(sys.executable)
 
+# Goes on in a user namespace in which everybody is who he was, and that allows none below it.
+_WITHOUT_NAMESPACES = """
+import ctypes, os, sys
+whole = "0 0 4294967295" if os.getuid() == 0 else None
+maps = {"uid_map": whole or f"{os.getuid()} {os.getuid()} 1", "gid_map": whole or f"{os.getgid()} {os.getgid()} 1"}
+entered, mapped = os.pipe(), os.pipe()
+process = os.getpid()
+if os.fork() == 0:
+    os.read(entered[0], 1)
+    if whole is None:
+        open(f"/proc/{process}/setgroups", "w").write("deny")
+    for name, text in maps.items():
+        open(f"/proc/{process}/{name}", "w").write(text)
+    os.write(mapped[1], b"x")
+    os._exit(0)
+assert ctypes.CDLL(None).unshare(0x10000000) == 0
+os.write(entered[1], b"x")
+os.close(mapped[1])
+assert os.read(mapped[0], 1) == b"x"
+os.wait()
+open("/proc/sys/user/max_user_namespaces", "w").write("0")
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+
 
 def need(program: str) -> str:
     """Where it is; without it the test is skipped, for it is not needed to use fsserver."""
@@ -72,16 +96,21 @@ class Desk:
         return done.stdout
 
     @contextmanager
-    def serve(self, policy: str) -> Iterator[Work]:
-        """A server of the policy, to which ``version`` and the root are added, and a client of it."""
+    def serve(self, policy: str, *, layer: str = "full") -> Iterator[Work]:
+        """A server of the policy, to which ``version`` and the root are added, and a client of it.
+
+        Args:
+            layer: ``landlock`` starts the server as on a machine where nobody may make a user namespace.
+        """
         path = self.base / "policy.yaml"
         path.write_text(f"version: 1\nroots: {{workspace: {{path: {self.root}, mode: rw}}}}\n{policy}")
         path.chmod(0o600)
         env = {"XDG_STATE_HOME": str(self.base / "state"), "HOME": str(self.home)}
-        with Client(["-m", "fsserver", "serve", "--policy", str(path)], env=env) as client:
+        argv = ["-m", "fsserver", "serve", "--policy", str(path)]
+        with Client(argv if layer == "full" else ["-c", _WITHOUT_NAMESPACES, *argv], env=env) as client:
             client.open()
             if "run_command" not in {tool["name"] for tool in client.request("tools/list")["tools"]}:
-                require_kernel(f"layer full for commands: {client.stderr()}")
+                require_kernel(f"layer {layer} for commands: {client.stderr()}")
             yield Work(client)
 
 
