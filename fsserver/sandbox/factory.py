@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import resource
 import shutil
 from collections.abc import Mapping
 from typing import Final
@@ -25,9 +26,12 @@ from fsserver.sandbox.cgroup import Groups, Leaf
 from fsserver.sandbox.host import look_around
 from fsserver.sandbox.pool import Cell, Generation, Pool
 from fsserver.sandbox.profile import available_layer
-from fsserver.sandbox.protected import ProtectedIndex, ProtectedName
+from fsserver.sandbox.protected import MAX_WATCHED, ProtectedIndex, ProtectedName
 from fsserver.sandbox.quarantine import Quarantine
 from fsserver.sandbox.users import NOBODY_ELSE, Maps, choose
+
+SPARE_DESCRIPTORS: Final = 2048
+"""For cells, their pipes and sockets."""
 
 _PATH: Final = "/usr/local/bin:/usr/bin:/bin"
 # Where a root's commands have their directories in the `landlock` layer: root's own state is closed to other users.
@@ -74,7 +78,12 @@ class Factory:
             owner = (status.st_uid, status.st_gid)
             protected = may_contain_protected(rules[root.name])
             self._roots[root.name] = RootFacts(root.name, root.path, root.identity, owner, protected)
-            self.indexes[root.name] = ProtectedIndex(rules[root.name], descriptor, folds=root.folds)
+            self.indexes[root.name] = ProtectedIndex(
+                rules[root.name],
+                descriptor,
+                folds=root.folds,
+                most_watched=min(MAX_WATCHED, _descriptors() // len(used)),
+            )
 
     def pools(self, layer: Layer) -> dict[str, Pool]:
         """A pool for each command, the same one for commands whose cells are alike.
@@ -279,6 +288,13 @@ def _fork(*, full: bool) -> int:
         # ENOSPC is "No space left on device", which it is not about.
         name = errno.errorcode[error.errno]
         raise SandboxSetupError(f"this user can make no user namespaces here, user_namespaces(7) ({name})") from error
+
+
+def _descriptors() -> int:
+    """How many descriptors may be held for the indexes together; raises this process's own limit to what it may be."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return max(0, most - SPARE_DESCRIPTORS)
 
 
 _GAPS: Final[Mapping[Layer, tuple[str, ...]]] = {

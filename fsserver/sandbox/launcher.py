@@ -86,9 +86,6 @@ class Launcher:
         layer, why = self._begin()
         messages.send(self._server, ["hello", layer, why, *self._factory.gaps(layer)])
         self._poller.register(self._server, select.POLLIN)
-        gc.collect()
-        gc.freeze()  # what is shared with every cell from now on is not looked at again, in any of them
-        gc.disable()
         while True:
             self._refill()
             for descriptor, _ in self._poller.poll(self._patience_ms()):
@@ -127,7 +124,11 @@ class Launcher:
         try:
             pools = self._factory.pools(layer)
             first = next(iter(pools.values()))
-            self._factory.refresh(first.profile)
+            for pool in set(pools.values()):
+                self._factory.refresh(pool.profile)
+            gc.collect()
+            gc.freeze()  # what is shared with every cell from now on is not looked at again, in any of them
+            gc.disable()
             cell = self._build(first)
         except (FsserverError, OSError) as error:
             return str(error)
@@ -180,7 +181,8 @@ class Launcher:
             built = False
             while pool.wanted(now) > 0:
                 try:
-                    self._factory.refresh(pool.profile)
+                    if pool.failures:
+                        self._factory.refresh(pool.profile)  # else a request looks, before it is given a cell
                     self._build(pool)
                     built = True
                 except (FsserverError, OSError) as error:

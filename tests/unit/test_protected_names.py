@@ -301,7 +301,7 @@ def settle(each: ProtectedIndex) -> None:
 
     def settled() -> bool:
         each.refresh()
-        return bool(each._signatures)
+        return each._settled
 
     wait_until(settled, "every directory is settled")
 
