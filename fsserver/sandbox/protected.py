@@ -132,7 +132,7 @@ class ProtectedIndex:
         if not self._settled:
             return False
         fstat = os.fstat
-        for watched, signature in self._watched.values():
+        for watched, signature in self._watched.values():  # noqa: SIM110 - a generator takes a third longer
             if fstat(watched).st_ctime_ns != signature[0]:
                 return False
         return True
