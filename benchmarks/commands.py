@@ -344,7 +344,9 @@ def many_files(base: str, held: contextlib.ExitStack, scale: Scale) -> list[Line
 
             return measure
 
-        own, unruled = in_turn([after(ruled.true), after(plain.true)], Scale(scale.rounds, scale.calls // 2, 0, 0))
+        own, unruled = in_turn(
+            [after(ruled.true), after(plain.true)], Scale(min(scale.rounds, BURSTS), scale.calls // 2, 0, 0)
+        )
         named = f"`true` in a root of 100,000 files, {name}"
         lines.append(PerCall(named, "a root without rules", "s", unruled, own, limit=limit, difference=True).line())
     return lines

@@ -233,9 +233,9 @@ def commands_section(lines: Sequence[Line], load: float) -> str:
     return f"""{COMMANDS}
 Written by `make bench`. A call of `run_command` goes over the same pipes and JSON as above, with policy, audit log and
 the whole sandbox; what stands beside it is measured in the same run, sample beside sample, and every answer is checked.
-bwrap gets namespaces and mounts comparable to a cell's. The other servers ({servers}) run
-the program without any sandbox. Ratios are fsserver / other; each round has its own, from the p50 of that round, and
-the table shows their median and range.
+bwrap gets namespaces and mounts comparable to a cell's. The other servers run the program without any
+sandbox: {servers}. Ratios are
+fsserver / other; each round has its own, from the p50 of that round, and the table shows their median and range.
 
 Machine: {machine()}. Load before the run: {load:.1f}. Date: {datetime.now(UTC):%Y-%m-%d}.
 
