@@ -139,6 +139,8 @@ class ClientRoots(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SandboxRules:
+    """How strongly processes must be confined."""
+
     require: Layer = Layer.NONE
     accept_unprotected: bool = False
     accept_uid0: bool = False
@@ -146,6 +148,8 @@ class SandboxRules:
 
 @dataclass(frozen=True, slots=True)
 class ApprovalRules:
+    """How a person is asked, and for how long."""
+
     via: tuple[str, ...] = ("elicitation",)
     timeout_s: float = 120.0
     on_unavailable: Effect = Effect.DENY
@@ -200,6 +204,8 @@ class PathValue:
 
 @dataclass(frozen=True, slots=True)
 class UrlValue:
+    """An address with one of these schemes and one of these hosts."""
+
     schemes: tuple[str, ...]
     hosts: tuple[str, ...]
 

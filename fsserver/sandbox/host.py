@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -102,8 +101,12 @@ def look_around(home: str) -> Host:
 
 
 def _etc(names: Iterable[str]) -> Iterable[tuple[str, str]]:
+    present = sorted(os.listdir("/etc")) if os.path.isdir("/etc") else []
     for name in names:
-        for path in sorted(glob.glob(f"/etc/{name}")):
+        beginning = name.removesuffix("*")
+        found = [each for each in present if each.startswith(beginning)] if beginning != name else [name]
+        for each in found:
+            path = f"/etc/{each}"
             real = os.path.realpath(path)
             if os.path.exists(real):
                 yield path, real

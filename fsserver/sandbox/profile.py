@@ -49,6 +49,8 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class DescriptorRule:
+    """What is allowed beneath an opened directory."""
+
     descriptor: int
     access: AccessFs
 

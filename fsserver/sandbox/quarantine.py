@@ -15,14 +15,13 @@ made meanwhile is taken as well. An object that cannot be moved loses its permis
 from __future__ import annotations
 
 import errno
-import json
 import os
 import re
 import stat
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import Enum, auto
 
 from fsserver.errors import SandboxSetupError
@@ -230,8 +229,10 @@ def _note(index: ProtectedIndex, name: ProtectedName, command: str, status: os.s
         "uid": status.st_uid,
         "gid": status.st_gid,
         "command": command,
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()),
     }
+    import json  # noqa: PLC0415 - rare, and each cell would carry it
+
     return json.dumps(fields) + "\n"
 
 
