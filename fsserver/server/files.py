@@ -156,8 +156,10 @@ class FileServer:
         return result if isinstance(result, ConsentNeeded) else wire.call_result(result, session.protocol)
 
     def expect_brief(self, name: str) -> bool:
-        """Whether the last call of this tool was short; then the next one is worth no thread of its own."""
-        return name not in self._slow and not self._gate.waits(name)
+        """Whether the next call of this tool is worth no thread of its own: the last one was short, or it is one that
+        waits. Whoever makes a call that takes long after all is relieved of reading.
+        """
+        return name not in self._slow or self._gate.waits(name)
 
 
 class _Progress:

@@ -77,7 +77,7 @@ class Gate:
         return tuple(tool for tool in self._registry.tools if tool.listed and self._offers(tool, granted))
 
     def waits(self, name: str) -> bool:
-        """Whether the tool, if it is one, may wait for something else than files."""
+        """Whether the tool, if it is one, waits for something else than files."""
         tool = self._registry.get(name)
         return tool is not None and tool.waits
 

@@ -53,7 +53,7 @@ class Tool(Generic[A]):
         check: runs before the intent and changes nothing: reads, compares, plans, and says what a person has to consent
             to (`Call.questions`). A call that a person is asked about is checked before and again after the answer.
         body: acts.
-        waits: the body waits for more than files. Then no thread makes the call that has messages to read.
+        waits: the body waits for more than files: how long it took says nothing of the processor's time.
     """
 
     name: str
