@@ -7,14 +7,17 @@ import secrets
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from fsserver.errors import SandboxSetupError
 from fsserver.policy.compiled import CommandLimits, Layer
 from fsserver.sandbox.runner import EndedBy
 from tests.attacks.surroundings import open_directory
 from tests.cells import Launched, Setting, alive, every_setting, launched, python
+from tests.support import wait_until
 from tests.trees import rules
 
 MIB = 1024**2
@@ -220,6 +223,40 @@ def test_a_gigabyte_of_output_is_drained_in_constant_memory() -> None:
             run = cells.run("output")
             assert (run.ending.exit_code, run.written) == (0, 1 << 30)
             assert _resident(cells.pid) - before < 2 * MIB
+
+
+@pytest.mark.claim("C5")
+@pytest.mark.parametrize("setting", every_setting())
+def test_killed_launcher_takes_its_cells_and_their_commands_along(setting: Setting) -> None:
+    marker = secrets.token_hex(8)
+    commands = [python("stubborn", STUBBORN), python("detached", DETACHED + "\ntime.sleep(60)")]
+    with open_directory() as base:
+        (base / "work").mkdir()
+        with launched(base, setting, commands, [rules(base / "work")]) as cells, ExitStack() as stack:
+            for name in ("stubborn", "detached"):
+                running = stack.enter_context(cells.running(name, marker, timeout_s=None))
+                assert running.stdout is not None
+                assert os.read(running.stdout, 1)
+            assert len(alive(marker)) == 3
+            below = _children(cells.pid)
+            assert len(below) >= 2
+            os.kill(cells.pid, signal.SIGKILL)
+            wait_until(lambda: alive(marker) == [], "the commands have ended")
+            wait_until(lambda: not any(map(_runs, below)), "the cells have ended")
+            with pytest.raises(SandboxSetupError, match="has ended"):
+                running.wait(10.0)
+
+
+def _runs(pid: int) -> bool:
+    """Whether it is more than a zombie: whoever adopted it may not have waited for it."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def _children(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def _resident(pid: int) -> int:
