@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -35,6 +36,9 @@ LEVELS = {
 }
 POLICY_CORE = {f"fsserver.policy.{name}" for name in ("arguments", "compiled", "decision", "globs", "rules")}
 STANDARD_LIBRARY_ONLY = ("kernel", "policy core", "errors", "version")
+
+# What the launcher's process may be made of, and so each cell.
+LAUNCHER_PARTS = {"kernel", "policy core", "sandbox", "errors", "version"}
 
 # Parts beside the tower. They are imported from where they are listed and import nothing of fsserver but errors.
 ANYWHERE = {"telemetry"}
@@ -177,6 +181,54 @@ def test_the_parts_that_the_launcher_shares_need_the_standard_library_only() -> 
         if name.split(".")[0] not in sys.stdlib_module_names | {"fsserver"}
     ]
     assert not outside
+
+
+def launcher_closure() -> set[str]:
+    """Every module of fsserver that the launcher's process loads, by its imports and theirs."""
+    found: set[str] = set()
+    pending = ["fsserver.sandbox.launcher"]
+    while pending:
+        module = pending.pop()
+        if module not in found:
+            found.add(module)
+            pending += [name for name, _ in own_imports(module)]
+    return found
+
+
+def test_the_launcher_and_its_cells_consist_of_few_parts() -> None:
+    """A process that starts programs for a server that it does not trust: nothing of the server's is in it."""
+    strays = {each for each in launcher_closure() if part_of(each) not in LAUNCHER_PARTS}
+    assert not strays
+    assert {"fsserver.sandbox.cell", "fsserver.policy.arguments"} <= launcher_closure()
+
+
+def test_the_launcher_and_its_cells_need_the_standard_library_only() -> None:
+    outside = [
+        f"{module}:{line}: {name}"
+        for module in launcher_closure()
+        for name, line in imports(module)
+        if name.split(".")[0] not in sys.stdlib_module_names | {"fsserver"}
+    ]
+    assert not outside
+
+
+def test_the_launcher_loads_what_its_source_says_and_nothing_else() -> None:
+    """Once for real, as the server starts it: without site-packages, environment and current directory."""
+    show = "import sys; sys.path.append(sys.argv[1]); before = set(sys.modules); import fsserver.sandbox.launcher; "
+    show += "print('\\n'.join(sorted(set(sys.modules) - before)))"
+    shown = subprocess.run(
+        [sys.executable, "-I", "-S", "-B", "-c", show, str(REPOSITORY)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+        env={},
+        cwd="/",
+    )
+    loaded = set(shown.stdout.split())
+    packages = {"fsserver", "fsserver.kernel", "fsserver.policy", "fsserver.sandbox"}
+    assert {each for each in loaded if each.split(".")[0] == "fsserver"} == launcher_closure() | packages
+    assert {each.split(".")[0] for each in loaded} <= sys.stdlib_module_names | {"fsserver"}
 
 
 def test_package_files_are_empty() -> None:
