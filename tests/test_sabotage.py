@@ -17,7 +17,7 @@ import pytest
 
 TREE = Path(__file__).parent.parent
 PATCHES = sorted((TREE / "tests" / "sabotage").glob("*.patch"))
-TRUSTED_CORE = ("policy/decision.py", "paths/resolver.py", "tools/gate.py", "audit/chain.py")
+TRUSTED_CORE = ("policy/decision.py", "paths/resolver.py", "sandbox/cell.py", "tools/gate.py", "audit/chain.py")
 RUN_LIMIT_S = 120
 
 
@@ -40,7 +40,7 @@ def _run(tree: Path, test: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("patch", PATCHES, ids=lambda patch: patch.stem)
 def test_a_removed_guard_is_noticed_by_its_named_test(patch: Path, tmp_path: Path) -> None:
-    found_by = re.search(r"^Found by: (\S+)$", patch.read_text(), re.MULTILINE)
+    found_by = re.search(r"^Found by: (.+)$", patch.read_text(), re.MULTILINE)
     assert found_by, f"{patch.name} names no test"
     tree = _copy(tmp_path / "tree")
     subprocess.run(["git", "apply", str(patch)], cwd=tree, check=True, timeout=RUN_LIMIT_S)
