@@ -215,7 +215,13 @@ def launched(
     base: Path, setting: Setting, commands: Sequence[Command], rules: Sequence[RootRules], **sandbox: Any
 ) -> Iterator[Launched]:
     """A launcher over the roots. ``base`` can be reached by every user; the state is in it."""
-    start = bootstrap(base, commands, rules, setting, **sandbox)
+    with started(bootstrap(base, commands, rules, setting, **sandbox), setting, base) as running:
+        yield running
+
+
+@contextmanager
+def started(start: Bootstrap, setting: Setting, base: Path) -> Iterator[Launched]:
+    """A launcher of what `bootstrap` made."""
     _require(setting)
     with starting_as(setting, base):
         runner = LauncherRunner(start)

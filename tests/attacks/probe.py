@@ -367,12 +367,13 @@ def compare_kernel_pointers() -> None:
 
 @attempt
 def write_core_pattern() -> None:
-    write("/proc/sys/kernel/core_pattern")
+    """Opened only: it would be the host's."""
+    os.close(os.open("/proc/sys/kernel/core_pattern", os.O_WRONLY))
 
 
 @attempt
 def write_own_sysctl() -> None:
-    write("/proc/sys/kernel/ns_last_pid")
+    os.close(os.open("/proc/sys/kernel/ns_last_pid", os.O_WRONLY))
 
 
 @attempt
@@ -624,6 +625,11 @@ def type_into_a_terminal() -> None:
 def type_into_nothing() -> None:
     """TIOCSTI is refused whatever the descriptor is: by the filter, not by the terminal's driver."""
     fcntl.ioctl(0, TIOCSTI, b"x")
+
+
+@attempt
+def write_to_a_terminal_of_the_host() -> None:
+    write(FACTS["terminal"], "ab")
 
 
 @attempt

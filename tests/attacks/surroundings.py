@@ -126,6 +126,11 @@ def surroundings(setting: Setting) -> Iterator[Surroundings]:
             )
         stack.callback(bystander.wait)
         stack.callback(bystander.kill)
+        primary, terminal = os.openpty()
+        stack.callback(os.close, primary)
+        stack.callback(os.close, terminal)
+        if os.geteuid() == 0:
+            os.fchown(terminal, uid, uid)
         call_numbers = {**numbers(os.uname().machine), "renameat2": RENAMEAT2[os.uname().machine]}
         facts = {
             "numbers": call_numbers,
@@ -139,6 +144,7 @@ def surroundings(setting: Setting) -> Iterator[Surroundings]:
             "udp": listeners["udp"].getsockname()[1],
             "bystander": bystander.pid,
             "disk": _a_disk(),
+            "terminal": os.ttyname(terminal),
         }
         yield Surroundings(base, uid, bystander, facts, listeners)
 

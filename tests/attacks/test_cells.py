@@ -146,6 +146,7 @@ KERNEL = (
     Row("read_the_kernel_log", "EPERM", "EPERM", None),
     Row("type_into_a_terminal", "EPERM", "EACCES", None),
     Row("type_into_nothing", "EPERM", "EPERM", None),
+    Row("write_to_a_terminal_of_the_host", "EACCES", "EACCES"),
     Row("open_the_controlling_terminal", "ENXIO", "ENXIO", None),
     Row("raise_open_files", "EPERM", "EPERM", None),
     Row("raise_priority", "EPERM", "EPERM", None),
