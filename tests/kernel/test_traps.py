@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from fsserver.paths.resolver import MovedError, name_beneath
 from fsserver.policy.compiled import Layer
 from fsserver.sandbox import messages
 from fsserver.sandbox.launching import LauncherRunner
@@ -33,7 +34,7 @@ from tests.cells import (
     starting_as,
 )
 from tests.support import require_kernel
-from tests.trees import build, needs_root, rules
+from tests.trees import build, needs_root, rules, workspace
 
 MIB = 1024**2
 FULL = Setting(Layer.FULL, root=False)
@@ -206,6 +207,21 @@ def test_directory_around_a_protected_name_stays_though_work_inside_goes_on(sett
         assert not (base / "work/g2").exists()
     else:
         assert (base / "work/.git/hooks/pre-commit").read_text() == "evil\n", "the gap is there, as the layer says"
+
+
+def test_object_that_was_replaced_while_it_was_open_has_no_name_to_decide_by(tmp_path: Path) -> None:
+    """The kernel calls it ".env (deleted)", which no rule names, while its contents can still be read."""
+    build(tmp_path, ["file .env KEY", "file new x"])
+    with workspace(rules(tmp_path, deny=["**/.env"])) as work:
+        opened = os.open(tmp_path / ".env", os.O_RDONLY)
+        try:
+            assert name_beneath(work.roots[0], opened) == ".env"
+            os.rename(tmp_path / "new", tmp_path / ".env")
+            assert os.read(opened, 3) == b"KEY"
+            with pytest.raises(MovedError):
+                name_beneath(work.roots[0], opened)
+        finally:
+            os.close(opened)
 
 
 def _resident(pid: int) -> int:
