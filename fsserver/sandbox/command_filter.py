@@ -46,7 +46,7 @@ _SET_ID: Final = 0o6000
 NETLINK_ROUTE: Final = 0  # <linux/netlink.h>; the resolver asks it which addresses there are
 
 # Calls that set a mode, and the number of the argument that it is.
-_CHANGES_OF_MODE: Final[Mapping[str, int]] = MappingProxyType({"chmod": 1, "fchmod": 1, "fchmodat": 2, "fchmodat2": 2})
+CHANGES_OF_MODE: Final[Mapping[str, int]] = MappingProxyType({"chmod": 1, "fchmod": 1, "fchmodat": 2, "fchmodat2": 2})
 
 _NO_FAMILY: Instruction = (seccomp.RETURN, 0, 0, seccomp.SECCOMP_RET_ERRNO | errno.EAFNOSUPPORT)
 
@@ -69,7 +69,7 @@ def command_filter(
         "ioctl": [low(1), *unless_in(_TERMINAL_INPUT)],
         "socket": _sockets(internet=internet, unix_sockets=unix_sockets),
     }
-    by_argument |= {name: _no_set_id(mode) for name, mode in _CHANGES_OF_MODE.items() if name in numbers(machine)}
+    by_argument |= {name: _no_set_id(mode) for name, mode in CHANGES_OF_MODE.items() if name in numbers(machine)}
     if not unix_sockets:
         # Rust's library makes a pair of SOCK_SEQPACKET to start a program. It is connected as streams are, unix(7).
         by_argument["socketpair"] = pairs_of(socket.SOCK_STREAM, socket.SOCK_SEQPACKET)

@@ -61,8 +61,7 @@ def test_a_list_of_verbs_shows_whole_sentences(group: list[str]) -> None:
     assert all(line.endswith(".") and not line.endswith("...") for line in verbs), listed.stdout
 
 
-@pytest.mark.parametrize("verb", ["serve", "doctor"])
-def test_help_says_that_the_layer_full_concerns_commands(verb: str) -> None:
-    text = " ".join(run(verb, "--help").stdout.split())
-    assert "full` " in text
-    assert "concerns commands, of which there are none yet" in text
+def test_help_says_what_a_missing_layer_means_for_commands() -> None:
+    serve, doctor = (" ".join(run(verb, "--help").stdout.split()) for verb in ("serve", "doctor"))
+    assert "of the server or of its commands. Otherwise file tools are served without it, and no commands." in serve
+    assert "The sandbox layer `full` concerns commands; the server itself needs `landlock`." in doctor
