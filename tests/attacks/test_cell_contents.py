@@ -58,7 +58,6 @@ def test_environment_is_exactly_what_is_promised(world: World) -> None:
     environment = world.told["environment"]
     environment.pop("LC_CTYPE", None)  # Python's own doing
     full = world.cells.setting.layer is Layer.FULL
-    # Where the host's own /etc is there, git is told to leave the configuration in it alone.
     assert set(environment) == (ENVIRONMENT if full else ENVIRONMENT | {"GIT_CONFIG_NOSYSTEM"})
     state = str(world.cells.base / "state/cells") if not world.cells.setting.root else "/tmp/fsserver-"
     assert environment["HOME"].startswith("/run/home" if full else state)
