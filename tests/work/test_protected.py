@@ -44,6 +44,13 @@ def test_names_are_told_where_they_explain_a_failure_or_were_taken_away(project:
     assert {path.name for path in project.state.glob("quarantine/*/*")} >= {"1-.npmrc", "2-.ssh"}
 
 
+def test_a_name_is_taken_when_its_command_has_ended_and_not_before(project: Desk) -> None:
+    """Meanwhile cells are built for the next ones."""
+    with project.serve(POLICY) as work:
+        code, names, _ = told(work, "echo mine > .npmrc; sleep 0.5; grep mine .npmrc")
+        assert (code, names) == (0, ["workspace/.npmrc"])
+
+
 def test_a_signal_that_is_no_limits_of_the_policy_is_told_as_a_signal(project: Desk) -> None:
     with project.serve(POLICY) as work:
         ran = work.run("sh", "ulimit -f 1; exec dd if=/dev/zero of=/tmp/x bs=1M count=1")
