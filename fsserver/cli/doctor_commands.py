@@ -98,6 +98,7 @@ def _attempt_check(attempt: Attempt) -> Check:
 
 def _policy_checks(policy: Policy, said: list[str]) -> Iterator[Check]:
     """The policy's own commands, as `serve` would start them."""
+    left = list(_left_checks(policy))  # before a launcher adds to it
     with ExitStack() as held:
         try:
             roots = [held.enter_context(closing(Root.open(rules))) for rules in policy.roots]
@@ -116,6 +117,11 @@ def _policy_checks(policy: Policy, said: list[str]) -> Iterator[Check]:
     paths = {rules.name: os.path.realpath(rules.path) for rules in policy.roots}
     for command in policy.commands.values():
         yield _program_check(command, host, paths)
+    yield from left
+
+
+def _left_checks(policy: Policy) -> Iterator[Check]:
+    """What earlier runs have left."""
     for command in policy.commands.values():
         if command.home is Home.KEPT:
             place = f"{policy.state}/homes/{policy.name}/{command.name}"
@@ -209,4 +215,4 @@ def _amount(directory: str) -> str:
                 size += os.lstat(os.path.join(place, name)).st_size
             except OSError:
                 continue
-    return f"{count} files, {format_size(size)}" if count else "nothing"
+    return f"{count} file{'s' if count > 1 else ''}, {format_size(size)}" if count else "nothing"

@@ -211,7 +211,7 @@ def test_commands_of_a_policy_are_told_with_what_they_are_and_leave(tmp_path: Pa
     blind = line_of(found, "command blind")
     assert (blind[0], f"does not see {tmp_path}/elsewhere/python" in blind) == ("!", True)
     assert "gone is not in work now" in line_of(found, "command gone")
-    assert line_of(found, "home of cached").endswith(f"{kept}: 1 files, 1000 B")
+    assert line_of(found, "home of cached").endswith(f"{kept}: 1 file, 1000 B")
     assert line_of(found, "quarantine").endswith("quarantine: nothing")
     who = line_of(found, "run as")
     assert ("that nobody has" in who) if os.geteuid() == 0 else f"user {os.geteuid()}, as the server" in who
