@@ -60,6 +60,7 @@ class Factory:
         self._groups = Groups.open(start.run_id, {os.getppid()})
         self._numbers = itertools.count(1)
         self._missing: set[str] = set()
+        self._emptied: list[Leaf] = []
         self._environments = {name: self._environment(each) for name, each in self.policy.commands.items()}
         self._commands_of: dict[CellProfile, dict[str, Command]] = {}
         self._scratch = f"{f'{_OPEN}/fsserver-' if self._ids[0] == 0 else f'{self.policy.state}/cells/'}{start.run_id}"
@@ -237,14 +238,20 @@ class Factory:
         return self._groups.leaf(profile.memory_bytes, profile.processes + own + 1)
 
     def clear(self, ended: Cell) -> None:
-        """Take away what was made for a cell that is gone."""
+        """Take away what was made for a cell that is gone; its group later, see `tidy`."""
         if ended.leaf is not None:
-            ended.leaf.remove()
+            self._emptied.append(ended.leaf)
         if ended.scratch is not None:
             shutil.rmtree(os.path.dirname(ended.scratch.home), ignore_errors=True)
 
+    def tidy(self) -> None:
+        """Remove the groups of cells that are gone. While another cell enters its own, that waits some milliseconds."""
+        while self._emptied:
+            self._emptied.pop().remove()
+
     def close(self) -> None:
         """Take away what was made for all of them."""
+        self.tidy()
         if self._groups is not None:
             self._groups.close()
         shutil.rmtree(self._scratch, ignore_errors=True)

@@ -88,6 +88,8 @@ class Launcher:
         self._poller.register(self._server, select.POLLIN)
         while True:
             self._refill()
+            if not any(pool.building for pool in self._pools):
+                self._factory.tidy()
             for descriptor, _ in self._poller.poll(self._patience_ms()):
                 self._handle(descriptor)
             self._kill_the_late()
