@@ -80,6 +80,7 @@ def alive(pid: int) -> list[psutil.Process]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)  # twenty servers, on a machine with other things to do
 @pytest.mark.claim("C5")
 def test_server_killed_at_any_moment_leaves_no_process_and_the_next_one_starts(project: Desk) -> None:
     dice = random.Random(4711)
