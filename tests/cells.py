@@ -232,6 +232,8 @@ def started(start: Bootstrap, setting: Setting, base: Path) -> Iterator[Launched
         yield Launched(setting, runner, base, start.policy)
     finally:
         runner.close()
+        # What a launcher that was killed could not take away: the directories of root's commands without namespaces.
+        shutil.rmtree(f"/tmp/fsserver-{start.run_id}", ignore_errors=True)
 
 
 def _require(setting: Setting) -> None:
