@@ -33,6 +33,7 @@ from fsserver.sandbox.messages import PeerGoneError
 from fsserver.sandbox.processes import Processes
 from fsserver.sandbox.profile import NamedRule, Ruleset
 from fsserver.sandbox.protected import ProtectedIndex
+from fsserver.sandbox.scratch import Scratch
 from fsserver.sandbox.supervisor import Start, Supervisor, bound_self
 
 _DIRECTORY: Final = open_how(c.O_PATH | c.O_DIRECTORY, c.RESOLVE_BENEATH | c.RESOLVE_NO_MAGICLINKS)
@@ -40,14 +41,6 @@ _DIRECTORY: Final = open_how(c.O_PATH | c.O_DIRECTORY, c.RESOLVE_BENEATH | c.RES
 
 # Besides those of users and of processes, which the launcher made this process in.
 _OWN: Final = Namespace.MOUNT | Namespace.IPC | Namespace.UTS | Namespace.CGROUP
-
-
-@dataclass(frozen=True, slots=True)
-class Scratch:
-    """Directories that were made for one cell where there is no mount namespace to make them in; absolute."""
-
-    home: str
-    temporary: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import errno
-import itertools
 import os
 import resource
-import shutil
 from collections.abc import Mapping
 from typing import Final
 
@@ -19,7 +17,7 @@ from fsserver.policy.compiled import Command, Home, Layer, PinnedProgram
 from fsserver.policy.decision import may_contain_protected
 from fsserver.sandbox import cell, cell_mounts, messages
 from fsserver.sandbox.bootstrap import Bootstrap
-from fsserver.sandbox.cell import Blueprint, Scratch
+from fsserver.sandbox.cell import Blueprint
 from fsserver.sandbox.cell_plan import USER_NAME, RootFacts, plan_cell
 from fsserver.sandbox.cell_profile import Bind, CellProfile, Ids
 from fsserver.sandbox.cgroup import Groups, Leaf
@@ -28,6 +26,7 @@ from fsserver.sandbox.pool import Cell, Generation, Pool
 from fsserver.sandbox.profile import available_layer
 from fsserver.sandbox.protected import MAX_WATCHED, ProtectedIndex, ProtectedName
 from fsserver.sandbox.quarantine import Quarantine
+from fsserver.sandbox.scratch import ScratchSpace
 from fsserver.sandbox.users import NOBODY_ELSE, Maps, choose
 
 SPARE_DESCRIPTORS: Final = 2048
@@ -35,7 +34,6 @@ SPARE_DESCRIPTORS: Final = 2048
 
 _PATH: Final = "/usr/local/bin:/usr/bin:/bin"
 # Where a root's commands have their directories in the `landlock` layer: root's own state is closed to other users.
-_OPEN: Final = "/tmp"  # noqa: S108 - the name below it is this run's, which nobody else knows
 
 
 class Factory:
@@ -58,12 +56,11 @@ class Factory:
         self._ids: Ids = (os.geteuid(), os.getegid())
         self._maps = Maps((NOBODY_ELSE, NOBODY_ELSE))
         self._groups = Groups.open(start.run_id, {os.getppid()})
-        self._numbers = itertools.count(1)
         self._missing: set[str] = set()
         self._emptied: list[Leaf] = []
         self._environments = {name: self._environment(each) for name, each in self.policy.commands.items()}
         self._commands_of: dict[CellProfile, dict[str, Command]] = {}
-        self._scratch = f"{f'{_OPEN}/fsserver-' if self._ids[0] == 0 else f'{self.policy.state}/cells/'}{start.run_id}"
+        self._scratch = ScratchSpace(self.policy.state, start.run_id, root=self._ids[0] == 0)
         used = {root for command in self.policy.commands.values() for root in command.roots}
         self.spellings = {root.name: root.spellings for root in start.roots}
         self.indexes: dict[str, ProtectedIndex] = {}
@@ -192,7 +189,7 @@ class Factory:
         """Begin to make a cell. It says by itself when it is ready, or what failed. Raises ``OSError``."""
         profile = pool.profile
         full = profile.layer is Layer.FULL
-        scratch = None if full else self._make_scratch(profile)
+        scratch = None if full else self._scratch.make(profile.user.outside if profile.user is not None else None)
         trees = self._open_trees(profile) if full and self._ids[0] == 0 else []
         ours, theirs = messages.pair()
         leaf = None
@@ -242,19 +239,21 @@ class Factory:
         if ended.leaf is not None:
             self._emptied.append(ended.leaf)
         if ended.scratch is not None:
-            shutil.rmtree(os.path.dirname(ended.scratch.home), ignore_errors=True)
+            self._scratch.remove(ended.scratch)
 
     def tidy(self) -> None:
         """Remove the groups of cells that are gone. While another cell enters its own, that waits some milliseconds."""
         while self._emptied:
-            self._emptied.pop().remove()
+            leaf = self._emptied.pop()
+            leaf.kill()  # in the landlock layer a process may have outlived both who watched it
+            leaf.remove()
 
     def close(self) -> None:
         """Take away what was made for all of them."""
         self.tidy()
         if self._groups is not None:
             self._groups.close()
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        self._scratch.close()
 
     def note(self, missing: list[str]) -> None:
         """What a cell could not have on this machine, by its code."""
@@ -268,18 +267,6 @@ class Factory:
                 "limits of memory and processes that need /proc: this machine does not let a cell mount its own"
             )
         return texts
-
-    def _make_scratch(self, profile: CellProfile) -> Scratch:
-        base = self._keep(f"{self._scratch}/{next(self._numbers)}")
-        if profile.user is not None:
-            for path in (self._scratch, base):
-                os.chmod(path, 0o711)  # noqa: S103 - the command only passes through
-        made = Scratch(os.path.join(base, "home"), os.path.join(base, "tmp"))
-        for path in (made.home, made.temporary):
-            os.mkdir(path, 0o700)
-            if profile.user is not None:
-                os.chown(path, *profile.user.outside)
-        return made
 
     def _keep(self, path: str) -> str:
         os.makedirs(path, 0o700, exist_ok=True)

@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from fsserver.policy.compiled import Layer
-from fsserver.sandbox.cell import Scratch
 from fsserver.sandbox.cell_profile import CellProfile
 from fsserver.sandbox.cgroup import Leaf
 from fsserver.sandbox.protected import ProtectedName
+from fsserver.sandbox.scratch import Scratch
 
 MOST_READY: Final = 6
 IDLE_S: Final = 10.0

@@ -1,0 +1,87 @@
+"""Directories of single commands, where there is no mount namespace to make them in. For the launcher's one thread."""
+
+from __future__ import annotations
+
+import fcntl
+import itertools
+import os
+import re
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+from fsserver.sandbox.cell_profile import Ids
+
+# Of root's commands, which are other users: its own state is closed to them.
+_OPEN: Final = "/tmp"  # noqa: S108 - the name below it is this run's, which nobody else knows
+_RUN: Final = re.compile(r"(?:fsserver-)?[0-9a-f]{16}")
+
+
+@dataclass(frozen=True, slots=True)
+class Scratch:
+    """One command's own directories; absolute."""
+
+    home: str
+    temporary: str
+
+
+class ScratchSpace:
+    """The directory of one run, which holds a lock (flock(2)) on it, so that a later run knows whether it lives."""
+
+    def __init__(self, state: str, run_id: str, *, root: bool) -> None:
+        """Nothing is made before `make`; what ended runs have left is removed.
+
+        Args:
+            state: fsserver's own directory, for whoever is not root.
+            run_id: 16 hexadecimal digits; no other run has it.
+        """
+        self._parent = _OPEN if root else f"{state}/cells"
+        self._base = f"{self._parent}/{'fsserver-' if root else ''}{run_id}"
+        self._numbers = itertools.count(1)
+        self._lock: int | None = None
+        self._sweep()
+
+    def make(self, owner: Ids | None) -> Scratch:
+        """New directories, which belong to ``owner``; None is this process's own user. Raises ``OSError``."""
+        if self._lock is None:
+            os.makedirs(self._base, 0o700)
+            self._lock = os.open(self._base, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            fcntl.flock(self._lock, fcntl.LOCK_SH)
+        base = f"{os.path.realpath(self._base)}/{next(self._numbers)}"
+        os.mkdir(base, 0o700)
+        made = Scratch(os.path.join(base, "home"), os.path.join(base, "tmp"))
+        for path in (made.home, made.temporary):
+            os.mkdir(path, 0o700)
+            if owner is not None:
+                os.chown(path, *owner)
+        if owner is not None:
+            for path in (self._base, base):
+                os.chmod(path, 0o711)  # noqa: S103 - the command only passes through
+        return made
+
+    def remove(self, scratch: Scratch) -> None:
+        shutil.rmtree(os.path.dirname(scratch.home), ignore_errors=True)
+
+    def close(self) -> None:
+        """Remove all of it."""
+        if self._lock is not None:
+            shutil.rmtree(self._base, ignore_errors=True)
+            os.close(self._lock)
+            self._lock = None
+
+    def _sweep(self) -> None:
+        try:
+            left = [name for name in os.listdir(self._parent) if _RUN.fullmatch(name)]
+        except OSError:
+            return
+        for name in left:
+            path = f"{self._parent}/{name}"
+            with suppress(OSError):  # somebody else's, or of a run that lives
+                lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+                try:
+                    if os.fstat(lock).st_uid == os.geteuid():
+                        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        shutil.rmtree(path, ignore_errors=True)
+                finally:
+                    os.close(lock)
