@@ -3,7 +3,8 @@
 *Trust.* A command is hostile code. It makes any call with any arguments; see `fsserver.sandbox.seccomp`.
 
 *Invariant.* No namespace, mount or handle leads out of what was granted, no other process is traced or read, no socket
-reaches a process of the host by a path or an abstract name, and the kernel's wide surfaces stay closed. No file becomes
+reaches a process of the host by a path or an abstract name, no limit or priority of a process outside the command is
+changed, its supervisor's included, and the kernel's wide surfaces stay closed. No file becomes
 set-user-ID or set-group-ID: in a root it would run as the root's owner for whoever on the host starts it.
 """
 
@@ -26,6 +27,7 @@ from fsserver.sandbox.seccomp import (
     EPERM,
     assemble,
     low,
+    only_if_in,
     pairs_of,
     unless_in,
 )
@@ -48,6 +50,15 @@ NETLINK_ROUTE: Final = 0  # <linux/netlink.h>; the resolver asks it which addres
 # Calls that set a mode, and the number of the argument that it is.
 CHANGES_OF_MODE: Final[Mapping[str, int]] = MappingProxyType({"chmod": 1, "fchmod": 1, "fchmodat": 2, "fchmodat2": 2})
 
+# prlimit(2) and what sets a priority ask only whether the user is the same: neither Landlock's scope nor "not dumpable"
+# keeps them from others. A limit of no open files blinds whoever looks after this command, one of no CPU time kills.
+# The number of the argument that is a process or a thread; 0 is the caller. `nice` and threads that choose their own
+# processors go on working where there is a PID namespace.
+_OF_ONE: Final = ("sched_setaffinity", "sched_setscheduler", "sched_setparam", "sched_setattr")
+# These take a kind first, and one kind is all processes of a user: PRIO_USER, IOPRIO_WHO_USER.
+_OF_MANY: Final[Mapping[str, int]] = MappingProxyType({"setpriority": 2, "ioprio_set": 3})
+_SUPERVISOR: Final = 1
+
 _NO_FAMILY: Instruction = (seccomp.RETURN, 0, 0, seccomp.SECCOMP_RET_ERRNO | errno.EAFNOSUPPORT)
 
 
@@ -59,7 +70,8 @@ def command_filter(
     Args:
         internet: sockets of AF_INET and AF_INET6 may be made: the command has a network namespace of its own, or the
             policy grants it the network.
-        own_namespaces: it has a namespace for System V objects and POSIX queues.
+        own_namespaces: it has a namespace for System V objects and POSIX queues, and one of processes, where the
+            supervisor is the first.
     """
     groups = _GROUPS if own_namespaces else (*_GROUPS, _SHARED)
     denied = [name for group in groups for name in DENIED[group].split() if name not in _NEEDED]
@@ -70,6 +82,12 @@ def command_filter(
         "socket": _sockets(internet=internet, unix_sockets=unix_sockets),
     }
     by_argument |= {name: _no_set_id(mode) for name, mode in CHANGES_OF_MODE.items() if name in numbers(machine)}
+    by_argument["prlimit64"] = [low(0), *only_if_in((0,))]
+    others = unless_in((_SUPERVISOR,)) if own_namespaces else only_if_in((0,))
+    by_argument |= {name: [low(0), *others] for name in _OF_ONE if name in numbers(machine)}
+    by_argument |= {
+        name: [low(0), (seccomp.JUMP_EQUAL, 0, 1, user), EPERM, low(1), *others] for name, user in _OF_MANY.items()
+    }
     if not unix_sockets:
         # Rust's library makes a pair of SOCK_SEQPACKET to start a program. It is connected as streams are, unix(7).
         by_argument["socketpair"] = pairs_of(socket.SOCK_STREAM, socket.SOCK_SEQPACKET)

@@ -12,6 +12,7 @@ import fcntl
 import json
 import mmap
 import os
+import resource
 import signal
 import socket
 import struct
@@ -38,6 +39,9 @@ AT_FDCWD = -100
 SIGCHLD = 17
 PTRACE_SEIZE = 0x4206  # attaches without stopping anybody
 TIOCSTI = 0x5412
+IOPRIO_WHO_PROCESS = 1
+IOPRIO_WHO_USER = 3
+IOPRIO_BEST_EFFORT = 2 << 13 | 7
 
 
 def attempt(function: Callable[[], object]) -> Callable[[], object]:
@@ -319,6 +323,66 @@ def signal_bystander() -> None:
 @attempt
 def signal_launcher() -> None:
     os.kill(FACTS["launcher"], 0)
+
+
+@attempt
+def limit_bystander() -> None:
+    resource.prlimit(FACTS["bystander"], resource.RLIMIT_CORE, (0, 0))
+
+
+@attempt
+def limit_parent() -> None:
+    resource.prlimit(FACTS["parent"], resource.RLIMIT_CORE, (0, 0))
+
+
+@attempt
+def limit_itself() -> None:
+    resource.prlimit(0, resource.RLIMIT_CORE, (0, 0))
+
+
+@attempt
+def slow_bystander_down() -> None:
+    os.setpriority(os.PRIO_PROCESS, FACTS["bystander"], 1)
+
+
+@attempt
+def slow_parent_down() -> None:
+    os.setpriority(os.PRIO_PROCESS, FACTS["parent"], 1)
+
+
+@attempt
+def slow_all_of_the_user_down() -> None:
+    os.setpriority(os.PRIO_USER, os.getuid(), 1)
+
+
+@attempt
+def slow_itself_down() -> None:
+    os.nice(1)
+
+
+@attempt
+def schedule_bystander() -> None:
+    os.sched_setaffinity(FACTS["bystander"], os.sched_getaffinity(0))
+
+
+@attempt
+def schedule_parent() -> None:
+    os.sched_setscheduler(FACTS["parent"], os.SCHED_BATCH, os.sched_param(0))
+
+
+@attempt
+def schedule_itself() -> None:
+    os.sched_setaffinity(0, os.sched_getaffinity(0))
+
+
+@attempt
+def order_input_and_output_of_parent() -> None:
+    call("ioprio_set", IOPRIO_WHO_PROCESS, FACTS["parent"], IOPRIO_BEST_EFFORT)
+
+
+@attempt
+def order_input_and_output_of_all_of_the_user() -> None:
+    call("ioprio_set", IOPRIO_WHO_USER, os.getuid(), IOPRIO_BEST_EFFORT)
 
 
 @attempt
