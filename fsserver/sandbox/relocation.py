@@ -9,12 +9,13 @@ was copied is removed only when the whole copy is there. A copy has no set-id bi
 from __future__ import annotations
 
 import errno
+import math
 import os
-import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from fsserver.kernel import constants as c
 
@@ -22,6 +23,8 @@ _HANDLE = c.O_PATH | c.O_NOFOLLOW | c.O_CLOEXEC
 _READ = os.O_RDONLY | c.O_NONBLOCK | c.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | c.O_NOFOLLOW | c.O_CLOEXEC
 _CHUNK = 1024**2
+
+Inode: TypeAlias = tuple[int, int]  # device and number
 
 # Each level of a tree that is copied holds four descriptors.
 MAX_DEPTH = 64
@@ -69,13 +72,87 @@ def relocate(parent: int, name: str, target: int, new_name: str, budget: Budget)
             raise OSError(errno.EBUSY, "the copied object could not be removed")
 
 
-def remove(parent: int, name: str) -> None:
-    """Remove ``name`` with all that is in it, as far as that is possible. No link is followed (shutil.rmtree)."""
+def remove(parent: int, name: str, *, most: float = math.inf) -> bool:
+    """Remove ``name`` with all that is in it, as far as that is possible. No link is followed.
+
+    However deep it is: two descriptors are held, and no call is within another.
+
+    Returns: False if more than ``most`` entries would have to go; some are gone then.
+    """
     with suppress(OSError):
-        if stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
-            shutil.rmtree(name, ignore_errors=True, dir_fd=parent)
-        else:
+        if not stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
             os.unlink(name, dir_fd=parent)
+        elif _empty(_enter(parent, name), most):
+            os.rmdir(name, dir_fd=parent)
+        else:
+            return False
+    return True
+
+
+def _empty(directory: int, most: float) -> bool:
+    """Remove what is in the directory, whose descriptor is closed here. False: as `remove`.
+
+    Raises `OSError`: a directory was moved while this was in it, and the way back is lost.
+    """
+    current = directory
+    above: list[tuple[Inode, list[str]]] = []
+    try:
+        inner, most = _unlink_all(current, most)
+        while most >= 0:
+            if inner:
+                try:
+                    entered = _enter(current, inner[-1])
+                except OSError:
+                    inner.pop()
+                    continue
+                above.append((_inode(current), inner))
+                os.close(current)
+                current = entered
+                inner, most = _unlink_all(current, most)
+            elif above:
+                inode, inner = above.pop()
+                outer = os.open("..", _HANDLE | c.O_DIRECTORY, dir_fd=current)
+                os.close(current)
+                current = outer
+                if _inode(current) != inode:
+                    raise OSError(errno.ESTALE, "a directory was moved while it was removed")
+                with suppress(OSError):
+                    os.rmdir(inner.pop(), dir_fd=current)
+            else:
+                return True
+        return False
+    finally:
+        os.close(current)
+
+
+def _enter(parent: int, name: str) -> int:
+    """A descriptor to read the directory, which its owner may use from now on."""
+    with _handle(parent, name) as handle:
+        _open_up(handle)
+        return os.open(f"/proc/self/fd/{handle}", _READ | c.O_DIRECTORY)
+
+
+def _inode(descriptor: int) -> Inode:
+    status = os.fstat(descriptor)
+    return status.st_dev, status.st_ino
+
+
+def _unlink_all(directory: int, most: float) -> tuple[list[str], float]:
+    """Remove what is no directory. Returns the names of those that are, and what is left of ``most``, below zero if it
+    is used up.
+    """
+    inner = []
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            most -= 1
+            if most < 0:
+                break
+            if entry.is_dir(follow_symlinks=False):
+                inner.append(entry.name)
+            else:
+                with suppress(OSError):
+                    os.unlink(entry.name, dir_fd=directory)
+    return inner, most
 
 
 def disable(parent: int, name: str) -> None:

@@ -6,12 +6,18 @@ import fcntl
 import itertools
 import os
 import re
-import shutil
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
+from fsserver.kernel import constants as c
+from fsserver.kernel import process
 from fsserver.sandbox.cell_profile import Ids
+from fsserver.sandbox.relocation import remove
+
+REMOVED_AT_ONCE: Final = 1000
+"""Entries of a directory that a command used; about 10 ms."""
 
 # Of root's commands, which are other users: its own state is closed to them.
 _OPEN: Final = "/tmp"  # noqa: S108 - the name below it is this run's, which nobody else knows
@@ -61,12 +67,13 @@ class ScratchSpace:
         return made
 
     def remove(self, scratch: Scratch) -> None:
-        shutil.rmtree(os.path.dirname(scratch.home), ignore_errors=True)
+        """Remove one command's directories, with whatever it left in them."""
+        _discard(os.path.dirname(scratch.home))
 
     def close(self) -> None:
         """Remove all of it."""
         if self._lock is not None:
-            shutil.rmtree(self._base, ignore_errors=True)
+            _discard(self._base)
             os.close(self._lock)
             self._lock = None
 
@@ -82,6 +89,33 @@ class ScratchSpace:
                 try:
                     if os.fstat(lock).st_uid == os.geteuid():
                         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                        shutil.rmtree(path, ignore_errors=True)
+                        _discard(path)
                 finally:
                     os.close(lock)
+
+
+def _discard(path: str) -> None:
+    """Remove a directory that commands wrote to: at once if there is little in it, else by a process of its own, since
+    the launcher does nothing else meanwhile.
+    """
+    with suppress(OSError):
+        parent = os.open(os.path.dirname(path), c.O_PATH | c.O_DIRECTORY | c.O_CLOEXEC)
+        try:
+            if not remove(parent, os.path.basename(path), most=REMOVED_AT_ONCE):
+                _leave_to_another(lambda: remove(parent, os.path.basename(path)), parent)
+        finally:
+            os.close(parent)
+
+
+def _leave_to_another(work: Callable[[], object], descriptor: int) -> None:
+    """Do it in a process that is nobody's child, and that holds nothing of this one but ``descriptor``."""
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        return
+    try:
+        if os.fork() == 0:
+            process.close_all_but((descriptor,))
+            work()
+    finally:
+        os._exit(0)

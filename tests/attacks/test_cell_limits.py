@@ -110,6 +110,24 @@ KILL_PARENT = (
     "import os, signal, time; os.kill(os.getppid(), signal.SIGKILL); time.sleep(0.2); print('lives', flush=True)"
 )
 
+# Of its own directories, where these are not in memory: more levels than a program calls itself, and than it may open.
+DEEP = """
+import os
+print(os.environ['TMPDIR'])
+os.chdir(os.environ['TMPDIR'])
+for _ in range(3000):
+    os.mkdir('d')
+    os.chdir('d')
+os.chmod('.', 0)
+"""
+MANY = """
+import os
+print(os.environ['TMPDIR'])
+for number in range(3000):
+    os.mkdir(f"{os.environ['TMPDIR']}/{number}")
+os.chmod(os.environ['HOME'], 0)
+"""
+
 SMALL = CommandLimits(memory_bytes=64 * MIB, processes=40, cpu_s=1.0, file_bytes=MIB)
 FEW = CommandLimits(processes=20)
 LIMITS = {"forks": FEW, "bomb": FEW, "threads": FEW}
@@ -280,3 +298,16 @@ def test_command_ends_when_the_kernel_kills_what_watches_it(cells: Launched, mar
 
 def _parent(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+@pytest.mark.claim("C5")
+@pytest.mark.parametrize("command", ["deep", "many"])
+def test_directories_of_a_command_are_removed_whatever_it_made_of_them(
+    cells: Launched, marker: str, command: str
+) -> None:
+    run = cells.run(command, marker)
+    assert run.ending.exit_code == 0, run
+    assert cells.run("tidy", timeout_s=0.5).ending.exit_code == 7, "the launcher lives"
+    if cells.setting.layer is not Layer.FULL:
+        directory = Path(run.stdout.decode().strip())
+        wait_until(lambda: not directory.parent.exists(), "nothing is left of its directories")
