@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -132,6 +133,22 @@ def test_protected_name_that_a_command_made_is_in_quarantine(cells: Launched, sc
     notes = [json.loads(note.read_text()) for note in (cells.base / "state/quarantine").glob("*/*.json")]
     assert set(names) <= {note["name"] for note in notes}
     assert cells.run("sh", "true").ending.quarantined == ()
+
+
+@pytest.mark.claim("C2")
+def test_protected_name_stays_and_is_told_whatever_is_built_beside_the_command(cells: Launched) -> None:
+    """A cell is built for the next command while this one runs."""
+    run = cells.run("sh", "mkdir -p beside; echo x > beside/.env; sleep 0.6; test -e beside/.env")
+    assert (run.ending.exit_code, run.ending.quarantined) == (0, ("work/beside/.env",))
+
+
+@pytest.mark.claim("C2")
+def test_protected_name_that_appears_between_commands_stays(cells: Launched) -> None:
+    for number in range(10):
+        assert cells.run("sh", "true").ending.exit_code == 0
+        ours(cells, f"file between/{number}/.env ours")
+        time.sleep(0.02)  # a cell is built for the next command
+        assert (work(cells) / f"between/{number}/.env").read_text() == "ours"
 
 
 @pytest.mark.claim("C2")
