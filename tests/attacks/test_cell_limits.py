@@ -130,7 +130,8 @@ os.chmod(os.environ['HOME'], 0)
 
 SMALL = CommandLimits(memory_bytes=64 * MIB, processes=40, cpu_s=1.0, file_bytes=MIB)
 FEW = CommandLimits(processes=20)
-LIMITS = {"forks": FEW, "bomb": FEW, "threads": FEW}
+NO_HURRY = CommandLimits()
+LIMITS = {"forks": FEW, "bomb": FEW, "threads": FEW, "deep": NO_HURRY, "many": NO_HURRY}
 
 
 @pytest.fixture(scope="module", params=every_setting())
