@@ -33,11 +33,14 @@ class Question:
             happens to it. Printable; control and bidirectional characters are escaped by whoever makes it.
         rule: where the rule that asks is written, ``policy-basename:line``.
         reason: why the policy asks, in the policy's own words, if it has any.
+        versions: what tells apart the states of the files that it is about, beside device and inode. Compared, and not
+            shown.
     """
 
     what: str
     rule: str | None
     reason: str | None
+    versions: tuple[str, ...] = ()
 
 
 class Answer(StrEnum):
@@ -153,13 +156,13 @@ def digest_of(
     tool: str, arguments: Mapping[str, Any], paths: Sequence[Mapping[str, Any]], questions: Sequence[Question]
 ) -> str:
     """SHA-256, hex, of what a person consents to: the tool, every argument, every object that was opened, by device
-    and inode, and the questions.
+    and inode, and the questions with what they compare.
 
     Args:
         arguments: as the client sent them, so JSON.
         paths: what the audit log shows of each.
     """
-    shown = [[question.what, question.rule, question.reason] for question in questions]
+    shown = [[question.what, question.rule, question.reason, question.versions] for question in questions]
     return canonical_digest([tool, arguments, list(paths), shown])
 
 

@@ -470,6 +470,33 @@ def test_command_that_asks_runs_only_with_consent_to_exactly_it(tmp_path: Path, 
         assert gate.run("git", "log")["stdout"] == "log\n"
 
 
+def test_program_of_a_root_that_changed_since_a_person_was_asked_is_not_run(tmp_path: Path, work: Path) -> None:
+    """In the middle of the question somebody puts another program there, in its place or nearer to the directory."""
+    (work / "bin").mkdir()
+    program = work / "bin" / "publish"
+
+    def write(path: Path, text: str) -> None:
+        path.write_text(f"#!/bin/sh\necho {text}\n")
+        path.chmod(0o755)
+
+    write(program, "good")
+    asking = script("publish", "", program=SoughtProgram("work", "bin/publish"), prepend=(), effect=Effect.ASK)
+    with commanded(tmp_path, [asking], roots(work), can_ask=True) as gate:
+        call = {"command": "publish", "cwd": "d"}
+        needed = gate.needed("run_command", **call)
+        assert f"\nprogram: {program}\n" in needed.questions[0].what
+        write(program, "evil")
+        assert gate.answered(Consent.to(needed, Answer.ACCEPTED), "run_command", **call).is_error
+        needed = gate.needed("run_command", **call)
+        (work / "d" / "bin").mkdir()
+        write(work / "d" / "bin" / "publish", "nearer")
+        assert gate.answered(Consent.to(needed, Answer.ACCEPTED), "run_command", **call).is_error
+        assert not gate.runner.requests
+        needed = gate.needed("run_command", **call)
+        assert f"\nprogram: {work}/d/bin/publish\n" in needed.questions[0].what
+        assert not gate.answered(Consent.to(needed, Answer.ACCEPTED), "run_command", **call).is_error
+
+
 def test_command_that_asks_is_refused_where_nobody_can_be_asked(gate: Commanded) -> None:
     error = gate.error("run_command", command="git", args=["push"])
     assert error["code"] == "denied.consent"

@@ -6,10 +6,10 @@ import difflib
 import shlex
 import stat
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from fsserver.errors import CommandDenied, FsserverError, NotADirectory, NotFound, TimeLimit
+from fsserver.errors import CommandDenied, Denied, FsserverError, NotADirectory, NotFound, ResourceError, TimeLimit
 from fsserver.paths.names import display, join
 from fsserver.paths.root import Root
 from fsserver.paths.target import Target
@@ -33,6 +33,8 @@ class Chosen:
     Attributes:
         directory: beneath ``root``, the real one, without links.
         decision: what the rules say of the arguments: ALLOW or ASK.
+        found: where a person is asked about a program that is content of a root, the file that is found now.
+        versions: of every file that may be found as that program.
     """
 
     command: Command
@@ -40,6 +42,8 @@ class Chosen:
     root: str
     directory: str
     decision: Judgement
+    found: str | None = None
+    versions: tuple[str, ...] = ()
 
     @property
     def place(self) -> str:
@@ -101,6 +105,8 @@ def choose(
     call.commands.append(chosen.record())
     for operand in decision.paths:
         _decide_operand(call, operand)
+    if decision.effect is Effect.ASK and isinstance(command.program, SoughtProgram):
+        return _with_program(call, chosen, where.root, command.program.name)
     return chosen
 
 
@@ -129,12 +135,14 @@ def ask(call: Call[Any], stages: Sequence[Chosen], stdin: str | None) -> None:
     if not asking:
         return
     what = "run: " + " |\n     ".join(shown_command(stage) for stage in stages)
+    what += "".join(f"\nprogram: {display(stage.found)}" for stage in stages if stage.found is not None)
     what += f"\nin: {display(stages[0].place)}"
     if stdin:
         what += f"\nwith this standard input:\n{neutralised(stdin.encode())}"
     reasons = dict.fromkeys(decision.reason for decision in asking if decision.reason)
     rule = asking[0].rule
-    call.questions.append(Question(what, None if rule is None else str(rule), "; ".join(reasons) or None))
+    versions = tuple(version for stage in stages for version in stage.versions)
+    call.questions.append(Question(what, None if rule is None else str(rule), "; ".join(reasons) or None, versions))
 
 
 def shown_command(chosen: Chosen) -> str:
@@ -227,6 +235,30 @@ def _require_recordable(call: Call[Any], chosen: Chosen) -> None:
     if size > MAX_BYTES or paths > MAX_PATHS:
         what = f"{MAX_BYTES // 1024} KiB of arguments" if size > MAX_BYTES else f"{MAX_PATHS} paths"
         raise CommandDenied(f"Access denied - a call takes at most {what}", allowed_instead="several calls")
+
+
+def _with_program(call: Call[Any], chosen: Chosen, root: Root, name: str) -> Chosen:
+    """With the program that the sandbox would find now, and what tells whether it is still that one later.
+
+    The sandbox looks again, from the directory up to the root. All that it may find is compared, in its order.
+    """
+    parts = [part for part in chosen.directory.split("/") if part]
+    found: str | None = None
+    versions: list[str] = []
+    for depth in range(len(parts), -1, -1):
+        path = ClientPath(display("/".join((root.shown, *parts[:depth], name))))
+        try:
+            target = call.decide("program", path, Access.STAT)
+        except (Denied, ResourceError) as error:  # not there, or the sandbox's to judge, as a link out of the root is
+            versions.append(error.code)
+            continue
+        status = target.stat
+        assert status is not None, "what can be looked at is there"
+        versions.append(f"{status.st_dev}:{status.st_ino}:{status.st_mode:o}:{status.st_size}:{status.st_ctime_ns}")
+        if found is None and stat.S_ISREG(status.st_mode) and status.st_mode & 0o111:
+            found = target.resolved
+        target.close()
+    return replace(chosen, found=found, versions=tuple(versions))
 
 
 def _decide_operand(call: Call[Any], operand: PathOperand) -> None:
