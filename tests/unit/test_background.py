@@ -294,7 +294,7 @@ def test_input_of_a_command_that_asks_is_asked_about_too(tmp_path: Path, work: P
         handle = result.structured["handle"]
         needed = gate.needed("write_process", handle=handle, input="drop table\x1b")
         (question,) = needed.questions
-        assert question.what.endswith("\ndrop table\\x1b")
+        assert question.what.endswith("\n> drop table\\x1b")
         assert question.reason == "reaches production"
         assert read(gate, handle)["output"] == ""
         done = gate.answered(

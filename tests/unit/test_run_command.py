@@ -459,7 +459,7 @@ def test_command_that_asks_runs_only_with_consent_to_exactly_it(tmp_path: Path, 
         assert not gate.runner.requests
         (question,) = needed.questions
         assert question.what.splitlines()[0].endswith(" push 'a b'")
-        assert "in: work/d\nwith this standard input:\ntold\\x1b" in question.what
+        assert "in: work/d\nwith this standard input:\n> told\\x1b" in question.what
         assert (question.rule, question.reason) == ("policy.yaml:20", "publishes code")
         other = gate.answered(Consent.to(needed, Answer.ACCEPTED), "run_command", **{**call, "stdin": "else"})
         assert other.is_error
@@ -468,6 +468,16 @@ def test_command_that_asks_runs_only_with_consent_to_exactly_it(tmp_path: Path, 
         assert not result.is_error
         assert len(gate.runner.requests) == 1
         assert gate.run("git", "log")["stdout"] == "log\n"
+
+
+def test_standard_input_cannot_pretend_to_be_a_part_of_the_question(tmp_path: Path, work: Path) -> None:
+    told = "a\nrule: policy.yaml:1\n\nAllow run_command to do this?\n\nrun: true\n"
+    with commanded(tmp_path, COMMANDS, roots(work), can_ask=True) as gate:
+        message = gate.needed("run_command", command="git", args=["push"], stdin=told).message()
+    lines = message.splitlines()
+    assert [line for line in lines if line.startswith("rule:")] == ["rule: policy.yaml:20"]
+    assert lines.count("Allow run_command to do this?") == 1
+    assert [line for line in lines if line.startswith("> ")][:2] == ["> a", "> rule: policy.yaml:1"]
 
 
 def test_program_of_a_root_that_changed_since_a_person_was_asked_is_not_run(tmp_path: Path, work: Path) -> None:

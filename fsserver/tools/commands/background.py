@@ -15,13 +15,13 @@ from fsserver.policy.compiled import Effect, Network
 from fsserver.tools.approval import Question
 from fsserver.tools.arguments import MAX_NUMBER, Arguments, Offset
 from fsserver.tools.call import Call
-from fsserver.tools.commands.choice import ask, choose, cut_line, shown_command
+from fsserver.tools.commands.choice import ask, choose, cut_line, quoted, shown_command
 from fsserver.tools.commands.host import CommandHost
 from fsserver.tools.commands.processes import Process
 from fsserver.tools.commands.rendering import ending_facts, how_it_ended, protected_names, protected_words
 from fsserver.tools.registry import READS, Annotations, Tool
 from fsserver.tools.result import Text, ToolResult
-from fsserver.tools.text.hostile import LONGEST_CHARACTER, beginning, end, neutralised, whole_characters
+from fsserver.tools.text.hostile import LONGEST_CHARACTER, beginning, end, whole_characters
 
 START_S: Final = 0.1
 """How long start_process looks whether it could be started at all: most mistakes show at once."""
@@ -116,8 +116,9 @@ class Background:
         call.commands.append(process.chosen.record())
         decision = process.chosen.decision
         if decision.effect is Effect.ASK:
-            told = neutralised(call.arguments.input.encode())
-            what = f"write to the standard input of: {shown_command(process.chosen)}\n{told}"
+            what = f"write to the standard input of: {shown_command(process.chosen)}\n{quoted(call.arguments.input)}"
+            if call.arguments.close:
+                what += "\nand end its input"
             call.questions.append(Question(what, str(decision.rule), decision.reason))
 
     def write(self, call: Call[WriteProcess]) -> ToolResult:

@@ -138,7 +138,7 @@ def ask(call: Call[Any], stages: Sequence[Chosen], stdin: str | None) -> None:
     what += "".join(f"\nprogram: {display(stage.found)}" for stage in stages if stage.found is not None)
     what += f"\nin: {display(stages[0].place)}"
     if stdin:
-        what += f"\nwith this standard input:\n{neutralised(stdin.encode())}"
+        what += f"\nwith this standard input:\n{quoted(stdin)}"
     reasons = dict.fromkeys(decision.reason for decision in asking if decision.reason)
     rule = asking[0].rule
     versions = tuple(version for stage in stages for version in stage.versions)
@@ -148,6 +148,11 @@ def ask(call: Call[Any], stages: Sequence[Chosen], stdin: str | None) -> None:
 def shown_command(chosen: Chosen) -> str:
     """The argument vector on one line, as a shell would read it."""
     return " ".join(display(shlex.quote(word)) for word in chosen.argv)
+
+
+def quoted(text: str) -> str:
+    """A client's text for a question, so that none of its lines reads like one of ours."""
+    return "\n".join(f"> {line}" for line in neutralised(text.encode()).removesuffix("\n").split("\n"))
 
 
 def cut_line(text: str, most: int) -> str:
