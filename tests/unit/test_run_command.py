@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -526,7 +527,10 @@ def test_path_that_is_changed_only_with_consent_is_asked_about(tmp_path: Path, w
     asking = rules(work, operations={Action.OVERWRITE: Effect.ASK})
     with commanded(tmp_path, [command("touch", arguments=form(WRITES))], [asking], can_ask=True) as gate:
         needed = gate.needed("run_command", command="touch", args=["a.txt"])
-        assert str(work / "a.txt") in needed.questions[0].what
+        run, write = needed.questions
+        assert run.what == f"run: {shutil.which('touch')} a.txt\nin: work"
+        assert write.what == f"let it write to:\n{work}/a.txt"
+        assert run.rule == write.rule
         assert gate.run("touch", "new")["exitCode"] == 0
 
 

@@ -105,7 +105,7 @@ def choose(
     call.commands.append(chosen.record())
     for operand in decision.paths:
         _decide_operand(call, operand)
-    if decision.effect is Effect.ASK and isinstance(command.program, SoughtProgram):
+    if (decision.effect is Effect.ASK or call.questions) and isinstance(command.program, SoughtProgram):
         return _with_program(call, chosen, where.root, command.program.name)
     return chosen
 
@@ -130,9 +130,9 @@ def time_limit(stages: Sequence[Chosen], wanted_s: float | None) -> float:
 
 
 def ask(call: Call[Any], stages: Sequence[Chosen], stdin: str | None) -> None:
-    """If the rules of one stage ask, have a person asked about all of it."""
+    """If the rules of one stage ask, or those of a path that it would write, have a person asked about all of it."""
     asking = [stage.decision for stage in stages if stage.decision.effect is Effect.ASK]
-    if not asking:
+    if not asking and not call.questions:
         return
     what = "run: " + " |\n     ".join(shown_command(stage) for stage in stages)
     what += "".join(f"\nprogram: {display(stage.found)}" for stage in stages if stage.found is not None)
@@ -140,9 +140,9 @@ def ask(call: Call[Any], stages: Sequence[Chosen], stdin: str | None) -> None:
     if stdin:
         what += f"\nwith this standard input:\n{quoted(stdin)}"
     reasons = dict.fromkeys(decision.reason for decision in asking if decision.reason)
-    rule = asking[0].rule
+    rule = str(asking[0].rule) if asking else call.questions[0].rule
     versions = tuple(version for stage in stages for version in stage.versions)
-    call.questions.append(Question(what, None if rule is None else str(rule), "; ".join(reasons) or None, versions))
+    call.questions.insert(0, Question(what, rule, "; ".join(reasons) or None, versions))
 
 
 def shown_command(chosen: Chosen) -> str:
@@ -288,5 +288,6 @@ def _decide_operand(call: Call[Any], operand: PathOperand) -> None:
     written.close()
     if written.decision.effect is Effect.ASK:
         rule = written.decision.rule
-        what = f"let a command {written.action.value}:\n{display(written.resolved)}"
+        # Not the action: whoever may write a name may also remove it, and a directory is not only created.
+        what = f"let it write to:\n{display(written.resolved)}"
         call.questions.append(Question(what, None if rule is None else str(rule), written.decision.reason))
