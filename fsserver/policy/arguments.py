@@ -304,7 +304,9 @@ def _glued(form: ArgumentForm, argument: str, index: int) -> Iterator[_Given]:
         if each is None:
             raise _Refused(f"the flag {_shown(f'-{letter}')} in {_shown(argument)} is not listed")
         if each.value is not None:
-            raise _Refused(f"the flag -{letter} takes a value and stands alone", each.origin)
+            raise _Refused(
+                f"the flag -{letter} takes a value and stands alone: write it apart from {argument[:2]}", each.origin
+            )
 
 
 def _assign(positionals: Sequence[Positional], operands: Sequence[tuple[int, str]], place: _Place) -> list[PathOperand]:

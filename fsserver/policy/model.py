@@ -192,6 +192,7 @@ FORM_KEYS = {
             FLAG_VALUE,
             parse=_matched(FLAG_PATTERN, "a flag", "a flag begins with - or --, as in -n: {int: {min: 1}}"),
             pattern=FLAG_PATTERN,
+            example="-v: flag, -n: {int: {min: 1}}",
         ),
         "Flags, each with what its value may be.",
     ),
@@ -246,9 +247,12 @@ COMMAND = Section(
             Text(_matched("^[0-9a-f]{64}$", "a SHA-256", "64 of 0-9 a-f"), pattern="^[0-9a-f]{64}$"), "Of the program."
         ),
         "prepend": Key(ListOf(ARGUMENT), "Arguments that stand before the client's."),
-        "roots": Key(MapOf(MODE), "Only these roots, with these modes. Default: all."),
+        "roots": Key(MapOf(MODE, example="app: rw"), "Only these roots, with these modes. Default: all."),
         "args": Key(TextOrSection(Word("form of arguments", ("any",)), Section(FORM_KEYS)), "What it may be given."),
-        "subcommands": Key(MapOf(Section(FORM_KEYS | DECISION_KEYS)), "The first argument is one of these."),
+        "subcommands": Key(
+            MapOf(Section(FORM_KEYS | DECISION_KEYS), example="status: {}, log: {flags: {--oneline: flag}}"),
+            "The first argument is one of these.",
+        ),
         "env": Key(
             Section(
                 {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -77,6 +78,10 @@ class Found:
 
 def pin(text: str, sha256: str | None, grounds: Grounds) -> Found:
     """The program at a path that does not change with a root. Raises `LanguageError`."""
+    if not text.startswith(("/", "~")):
+        here = shutil.which(os.path.basename(text))
+        help_text = f"this machine has {here}" if here else "write where it is installed"
+        raise LanguageError(Code.PLACE, f'"{text}" is not an absolute path', help_text)
     path = absolute(text, grounds.here)
     real = os.path.realpath(path)
     _refuse_writable(path, grounds)
@@ -85,6 +90,11 @@ def pin(text: str, sha256: str | None, grounds: Grounds) -> Found:
     except OSError as error:
         message = f"{path}: {(error.strerror or 'cannot be reached').lower()}"
         help_text = "install it, name another, or take the command out"
+        program, *words = path.split()
+        if words and os.path.isfile(program):
+            help_text = (
+                f"exec: {program}, and what stands before the client's arguments in prepend: [{', '.join(words)}]"
+            )
         raise LanguageError(Code.PROGRAM, message, help_text) from None
     if not stat.S_ISREG(found.st_mode):
         raise LanguageError(Code.PROGRAM, f"{path} is not a regular file", "name the program itself")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from fsserver.policy.problems import Code, LanguageError, Place, Problem, did_you_mean
@@ -245,16 +245,22 @@ class MapOf:
     Attributes:
         given: the names were made by `given_name`, so that they are not asked to be names as an author writes them.
         parse: raises `LanguageError` for what is no name here; ``pattern`` says the same to editors.
+        example: one entry, for whoever wrote a list.
     """
 
     value: Spec
     given: bool = False
     parse: Callable[[str], str] = parse_name
     pattern: str = NAME_PATTERN
+    example: str | None = None
 
     def check(self, node: Node, where: Where, problems: list[Problem]) -> bool:
         if not isinstance(node.value, dict):
-            help_text = "put a name of your choice before each, as in notes: {path: ~/notes}" if node.items else None
+            help_text = None
+            if node.items:
+                help_text = "put a name of your choice before each, as in notes: {path: ~/notes}"
+                if self.example is not None:
+                    help_text = f"write a map, as in {{{self.example}}}"
             return _wrong_type(node, where, "a map from names to what they stand for", problems, help_text)
         for name, entry in list(node.value.items()):
             usable = True
@@ -338,7 +344,11 @@ class TextOrSection:
     def check(self, node: Node, where: Where, problems: list[Problem]) -> bool:
         long = isinstance(node.value, dict) and bool(node.value or self.section.keys)
         chosen: Spec = self.section if long else self.text
-        return chosen.check(node, where, problems) and not (long and not self.section.keys)
+        before = len(problems)
+        right = chosen.check(node, where, problems)
+        if not right and not long and self.section.keys and len(problems) > before and problems[-1].help is None:
+            problems[-1] = replace(problems[-1], help=f"or write a map with {_either(tuple(self.section.keys))}")
+        return right and not (long and not self.section.keys)
 
     def json_schema(self) -> dict[str, Any]:
         return {"anyOf": [self.text.json_schema(), self.section.json_schema()]}

@@ -82,7 +82,11 @@ def test_listed_arguments_are_allowed(tool: Command, line: str) -> None:
         pytest.param("--all=", "the flag --all takes no value", id="empty value of a bare flag"),
         pytest.param("-v=x", "the flag -= in -v=x is not listed", id="value of a short bare flag"),
         pytest.param("-vx", "the flag -x in -vx is not listed", id="unlisted letter in a cluster"),
-        pytest.param("-vn5", "the flag -n takes a value and stands alone", id="value at the end of a cluster"),
+        pytest.param(
+            "-vn5",
+            "the flag -n takes a value and stands alone: write it apart from -v",
+            id="value at the end of a cluster",
+        ),
         pytest.param("-n=5", "-n= is read in two ways; write -n and the value", id="short flag with a sign"),
         pytest.param("-n", "the flag -n needs a value", id="no value"),
         pytest.param("-n x", "the value of -n: x is not a whole number", id="no number"),

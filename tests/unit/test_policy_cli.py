@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -75,6 +76,9 @@ def test_check_without_a_current_directory_exits_2_and_says_so(desk: Desk) -> No
     assert in_child(check) == (2, {"ok": False, "message": message, "problems": []})
 
 
+APP = "{app: {path: ~/app}}"
+
+
 @pytest.mark.parametrize(
     ("roots", "help_text"),
     [
@@ -89,6 +93,21 @@ def test_check_without_a_current_directory_exits_2_and_says_so(desk: Desk) -> No
             '{app: {path: ~/app, tests: {accept: ["write a"]}}}',
             "write is create, edit and overwrite: write each of them",
         ),
+        (f"{APP}\ncommands: {{t: {{exec: sh}}}}", f"this machine has {shutil.which('sh')}"),
+        (
+            f'{APP}\ncommands: {{t: {{exec: "/bin/sh -c x"}}}}',
+            "exec: /bin/sh, and what stands before the client's arguments in prepend: [-c, x]",
+        ),
+        (f"{APP}\ncommands: {{t: {{exec: /bin/sh, args: [x]}}}}", "or write a map with flags or positionals"),
+        (
+            f"{APP}\ncommands: {{t: {{exec: /bin/sh, args: {{flags: {{-n: int}}}}}}}}",
+            "or write a map with int, enum, match, path or url",
+        ),
+        (
+            f"{APP}\ncommands: {{t: {{exec: /bin/sh, args: {{flags: [-v]}}}}}}",
+            "write a map, as in {-v: flag, -n: {int: {min: 1}}}",
+        ),
+        (f"{APP}\ncommands: {{t: {{exec: /bin/sh, roots: [app]}}}}", "write a map, as in {app: rw}"),
     ],
 )
 def test_check_shows_how_it_is_written(desk: Desk, roots: str, help_text: str) -> None:
