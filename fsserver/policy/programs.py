@@ -90,11 +90,9 @@ def pin(text: str, sha256: str | None, grounds: Grounds) -> Found:
     except OSError as error:
         message = f"{path}: {(error.strerror or 'cannot be reached').lower()}"
         help_text = "install it, name another, or take the command out"
-        program, *words = path.split()
-        if words and os.path.isfile(program):
-            help_text = (
-                f"exec: {program}, and what stands before the client's arguments in prepend: [{', '.join(words)}]"
-            )
+        first, *words = path.split()
+        if words and os.path.isfile(first):
+            help_text = f"exec: {first}, and what stands before the client's arguments in prepend: [{', '.join(words)}]"
         raise LanguageError(Code.PROGRAM, message, help_text) from None
     if not stat.S_ISREG(found.st_mode):
         raise LanguageError(Code.PROGRAM, f"{path} is not a regular file", "name the program itself")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from fsserver.policy.advice import may_never_end, warnings
 from fsserver.policy.arguments import judge
 from fsserver.policy.compiled import (
     AnyArguments,
@@ -455,3 +456,30 @@ def test_examples_run_in_the_root_of_the_program(desk: Desk) -> None:
     rules = "exec: {in: notes, find: tool}, args: {positionals: [{value: {path: {root: notes}}}]}"
     command = of(desk, f"{rules}, tests: {{accept: [a/b], reject: [../x, {desk.home}/app/x]}}")
     assert judge(command, ["a"], directory=("notes", ""), spellings={}).effect is Effect.ALLOW
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("([a-z]+ ?)+", True),
+        (r"(\w+\s?)*", True),
+        ("(a+)+", True),
+        ("((a+))+", True),
+        ("(.*,)+", True),
+        ("([^x]*,)+", True),
+        ("(?:x|a*)*", True),
+        ("(?:(?:a{1,9})b?){2,}", True),
+        ("[a-z]+(?:-[a-z]+)*", False),
+        (r"(?:\w+\.)*\w+", False),
+        ("(?:foo|bar)+", False),
+        ("(a+){3}", False),
+        ("[(+)+]+", False),
+        (r"\(a+\)+", False),
+        (r"(?!.*(?:^|/)\.\.?(?:/|$))[A-Za-z0-9_@][\w.^~@{}/+-]{0,200}", False),
+    ],
+)
+def test_regular_expression_that_may_never_end_is_warned_of(desk: Desk, pattern: str, found: bool) -> None:
+    assert may_never_end(pattern) is found
+    args = f"args: {{flags: {{-m: {{match: '{pattern}'}}}}}}"
+    text = f"{ROOTS}commands: {{tool: {{{SOUGHT}, {args}}}}}\n"
+    assert any("repetition in a repetition" in each for each in warnings(desk.load(text))) is found
