@@ -187,7 +187,8 @@ def _program_check(command: Command, host: Host, roots: dict[str, str]) -> Check
     interpreter = _interpreter(path)
     for place in (interpreter, os.path.realpath(interpreter)) if interpreter is not None else ():
         if not any(place == each or place.startswith(f"{each}/") for each in seen):
-            text = f"{path}: it does not see {place}, which runs it; `runtime:` adds directories"
+            installation = os.path.dirname(os.path.dirname(os.path.realpath(place)))
+            text = f"{path}: it does not see {place}, which runs it; give the command runtime: [{installation}]"
             return Check(GROUP, name, "warning", text)
     return Check(GROUP, name, "ok", path)
 

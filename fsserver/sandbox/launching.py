@@ -26,7 +26,7 @@ from fsserver.errors import (
     ProgramNotFound,
     SandboxSetupError,
 )
-from fsserver.policy.compiled import Layer
+from fsserver.policy.compiled import Layer, PinnedProgram, SoughtProgram
 from fsserver.sandbox import bootstrap, messages
 from fsserver.sandbox.bootstrap import Bootstrap
 from fsserver.sandbox.messages import PeerGoneError
@@ -55,7 +55,8 @@ _ERRORS: Final[dict[str, type[FsserverError]]] = {
     each.code: each for each in (Cancelled, CommandUnconfined, NotFound, ProgramNotFound, SandboxSetupError)
 }
 _PROGRAM_WORDS: Final = {
-    "ENOENT": "it is not there, or its interpreter is not; `runtime:` in the policy adds directories",
+    "ENOENT": "it is not there, or what its first line names cannot be seen. fsserver doctor says which, "
+    "and `runtime:` in the policy adds directories",
     "ESTALE": "another file is there than when the server started: restart the server",
     "EACCES": "it may not be executed",
     "ENOEXEC": "it is no program for this machine",
@@ -71,6 +72,7 @@ class LauncherRunner:
     """
 
     def __init__(self, start: Bootstrap) -> None:
+        self.programs = {name: _shown(each.program) for name, each in start.policy.commands.items()}
         self._mutex = threading.Lock()  # over the table and the sending side
         self._running: dict[str, _Run] = {}
         self._numbers = itertools.count(1)
@@ -267,10 +269,16 @@ class _Run:
 
     def _worded(self, code: str, message: str) -> str:
         if code == ProgramNotFound.code:
-            return f"The program of {self._request.command} cannot be run: {_PROGRAM_WORDS.get(message, message)}."
+            program = self._runner.programs.get(self._request.command, "its program")
+            why = _PROGRAM_WORDS.get(message, message)
+            return f"The program of {self._request.command}, {program}, cannot be run: {why}."
         if code == NotFound.code:
             return f"The directory to run in is not there: {self._request.root}/{self._request.directory}"
         return message
+
+
+def _shown(program: PinnedProgram | SoughtProgram) -> str:
+    return program.path if isinstance(program, PinnedProgram) else f"{program.name} in {program.root}"
 
 
 def _signal_name(number: int) -> str:

@@ -271,6 +271,15 @@ def test_program_of_a_root_that_is_a_link_out_of_it_is_not_run(base: Path, setti
         cells.run("tool", "a.txt")
 
 
+def test_program_of_a_root_that_is_not_there_is_named(base: Path) -> None:
+    sought = program("tool", CAT, program=SoughtProgram("work", "bin/tool"))
+    with (
+        launched(base, OWN, [sought], [rules(base / "work")]) as cells,
+        pytest.raises(ProgramNotFound, match=r"^The program of tool, bin/tool in work, cannot be run: it is not there"),
+    ):
+        cells.run("tool", "a.txt")
+
+
 @pytest.mark.claim("C1")
 def test_root_that_was_replaced_on_disk_is_not_shown(base: Path) -> None:
     build(base, ["file other/a.txt other"])

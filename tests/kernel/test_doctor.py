@@ -210,6 +210,7 @@ def test_commands_of_a_policy_are_told_with_what_they_are_and_leave(tmp_path: Pa
     assert line_of(found, "command shown").endswith(f"{tmp_path}/root/shown")
     blind = line_of(found, "command blind")
     assert (blind[0], f"does not see {tmp_path}/elsewhere/python" in blind) == ("!", True)
+    assert f"give the command runtime: [{tmp_path}]" in blind
     assert "gone is not in work now" in line_of(found, "command gone")
     assert line_of(found, "home of cached").endswith(f"{kept}: 1 file, 1000 B")
     assert line_of(found, "quarantine").endswith("quarantine: nothing")
