@@ -101,8 +101,7 @@ class Launcher:
             for cell in set(self._cells.values()):
                 cell.kill()
             for cell in set(self._cells.values()):
-                ready, _, _ = select.select([cell.pidfd], [], [], max(0.0, deadline - time.monotonic()))
-                if ready:
+                if messages.wait(cell.pidfd, max(0.0, deadline - time.monotonic())):
                     self._bury(cell)
         self._factory.close()
 
@@ -134,9 +133,8 @@ class Launcher:
             cell = self._build(first)
         except (FsserverError, OSError) as error:
             return str(error)
-        ready, _, _ = select.select([cell.control], [], [], _END_S)
         trouble: str | None = "a cell did not become ready"
-        if ready:
+        if messages.wait(cell.control.fileno(), _END_S):
             trouble = self._hear_of_building(cell)
         if trouble is not None:
             self._discard(cell)
@@ -386,7 +384,7 @@ class Launcher:
     def _hear_last_word(self, cell: Cell) -> None:
         """Of a cell that has ended. poll(2) may tell of both in one round, and of the end first."""
         number = cell.control.fileno()
-        if number not in self._cells or not select.select([number], [], [], 0)[0]:
+        if number not in self._cells or not messages.wait(number, 0):
             return
         if cell.job is None:
             self._hear_of_building(cell)
@@ -407,7 +405,7 @@ class Launcher:
 
     def _discard(self, cell: Cell) -> None:
         cell.kill()
-        select.select([cell.pidfd], [], [], _END_S)
+        messages.wait(cell.pidfd, _END_S)
         self._bury(cell)
 
     def _unwatch(self, cell: Cell) -> None:

@@ -6,7 +6,6 @@ import fcntl
 import itertools
 import logging
 import os
-import select
 import signal
 import socket
 import sys
@@ -117,7 +116,7 @@ class LauncherRunner:
         """The launcher's greeting; empty if it gives none."""
         deadline = time.monotonic() + HELLO_S
         while True:
-            ready, _, _ = select.select([self._socket], [], [], max(0.0, deadline - time.monotonic()))
+            ready = messages.wait(self._socket.fileno(), max(0.0, deadline - time.monotonic()))
             try:
                 fields = messages.receive(self._socket)[0] if ready else []
             except PeerGoneError:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import array
 import os
+import select
 import socket
 from collections.abc import Sequence
 from typing import Final
@@ -76,6 +77,13 @@ def receive(source: socket.socket) -> tuple[list[str], list[int]]:
         close(descriptors)
         raise PeerGoneError
     return packet.decode("utf-8", "surrogateescape").split("\0"), list(descriptors)
+
+
+def wait(descriptor: int, timeout_s: float) -> bool:
+    """Whether there is something to read, or the end, by then. Unlike select(2), for descriptors of any number."""
+    poller = select.poll()
+    poller.register(descriptor, select.POLLIN)
+    return bool(poller.poll(timeout_s * 1000))
 
 
 def close(descriptors: Sequence[int]) -> None:

@@ -161,7 +161,7 @@ def test_kill_ends_what_left_its_session_and_ignores_sigterm() -> None:
     def tree(groups: Groups) -> tuple[bool, bool]:
         leaf = groups.leaf(256 * MIB, 20)
         with running(leaf, TREE) as process:
-            assert said(process) == "up"
+            assert said(process).startswith("up")  # each of them says it
             wait_until(lambda: len(leaf._pids()) >= 3, "the tree is there")
             leaf.kill()
             process.wait(timeout=20)

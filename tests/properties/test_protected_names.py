@@ -41,6 +41,7 @@ class Tree(RuleBasedStateMachine):
         self.index = ProtectedIndex(self.policy, self.descriptor, folds=False)
 
     def teardown(self) -> None:
+        self.index.close()
         os.close(self.descriptor)
         shutil.rmtree(self.top)
 
@@ -87,6 +88,7 @@ class Tree(RuleBasedStateMachine):
         changed = self.index.refresh()
         fresh = ProtectedIndex(self.policy, self.descriptor, folds=False)
         fresh.refresh()
+        fresh.close()
         assert known(self.index) == known(fresh)
         assert self.index.directories == fresh.directories
         assert (self.index.generation != before[2]) is changed

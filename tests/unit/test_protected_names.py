@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,7 +27,8 @@ DENY, READ_ONLY, NAME = Protection.DENY, Protection.READ_ONLY, Protection.NAME
 def index(root: RootRules, *, folds: bool = False) -> Iterator[ProtectedIndex]:
     descriptor = os.open(root.path, os.O_PATH | os.O_DIRECTORY)
     try:
-        yield ProtectedIndex(root, descriptor, folds=folds)
+        with closing(ProtectedIndex(root, descriptor, folds=folds)) as opened:
+            yield opened
     finally:
         os.close(descriptor)
 

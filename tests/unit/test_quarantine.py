@@ -73,6 +73,7 @@ def opened(place: Path, mode: Mode = Mode.RW) -> Iterator[tuple[ProtectedIndex, 
             yield index, quarantine
         finally:
             quarantine.close()
+            index.close()
     finally:
         os.close(descriptor)
 
