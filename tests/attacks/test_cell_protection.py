@@ -314,3 +314,16 @@ def test_required_layer_that_is_missing_means_no_commands(base: Path) -> None:
         )
     finally:
         runner.close()
+
+
+@pytest.mark.claim("C2")
+def test_names_in_a_root_of_many_directories_are_hidden_before_and_after_it_changes(base: Path) -> None:
+    """The launcher holds a descriptor of each directory: more of them than select(2) takes."""
+    for number in range(1100):
+        (base / f"work/d{number}").mkdir(parents=True)
+    (base / "work/d7/.env").write_text("secret")
+    with launched(base, OWN, commands(), [rules(base / "work", deny=["**/.env"])]) as cells:
+        for _ in range(5):  # by then it holds them
+            assert cells.run("sh", "cat d7/.env").ending.exit_code == 1
+        (base / "work/d8/.env").write_text("another")
+        assert cells.run("sh", "cat d8/.env").ending.exit_code == 1
