@@ -181,7 +181,7 @@ def _leave_a_guard(profile: CellProfile, control: socket.socket, *, visible: boo
     """Where there is no PID namespace: go on in a child whose signals do not reach this process.
 
     This process then only waits for that child's end, or the launcher's, and ends what is left. Without it a command
-    could kill its supervisor and outlive it.
+    could kill its supervisor and outlive it; or stop it, and nobody would look at its limits any more.
     """
     guard = os.getpid()
     child = os.fork()
@@ -204,7 +204,7 @@ def _leave_a_guard(profile: CellProfile, control: socket.socket, *, visible: boo
         if os.getppid() != guard:
             os._exit(0)
         return
-    os.waitpid(child, 0)
+    os.waitpid(child, os.WUNTRACED)  # it ended, or was stopped, which nobody but its command does
     processes.end_all()
     os._exit(0)
 
