@@ -17,12 +17,17 @@ END_S: Final = 5.0
 """How long `Processes.end_all` goes on: what does not die of SIGKILL by then hangs in the kernel."""
 
 
+SHARED_FILES: Final = 8 * 1024**2
+"""What a process maps of programs and libraries, about: more than that is looked at."""
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
     """Of all processes but this one, at one moment.
 
     Attributes:
-        memory_bytes: resident and not shared, so that what processes have in common is not counted twice.
+        memory_bytes: resident and not shared, so that what processes have in common is not counted twice; and of the
+            memory that they share, as much as one of them maps, since no file holds it.
         tasks: processes and threads.
     """
 
@@ -56,12 +61,15 @@ class Processes:
 
     def usage(self) -> Usage:
         """Zero where /proc is not there."""
-        memory = ticks = tasks = 0
+        memory = shared = ticks = tasks = 0
         for pid, stat in self._members():
-            memory += _private_bytes(pid)
+            private, others = _resident(pid)
+            memory += private
+            if others > shared + SHARED_FILES:
+                shared = max(shared, _shared_memory(pid))
             ticks += stat.cpu_ticks
             tasks += stat.tasks
-        return Usage(memory, ticks / _TICKS, tasks)
+        return Usage(memory + shared, ticks / _TICKS, tasks)
 
     def signal_all(self, number: signal.Signals) -> None:
         """Send a signal to each."""
@@ -127,12 +135,24 @@ def _stat(pid: int) -> _Stat | None:
     return _Stat(parent=int(fields[1]), cpu_ticks=int(fields[11]) + int(fields[12]), tasks=int(fields[17]))
 
 
-def _private_bytes(pid: int) -> int:
+def _resident(pid: int) -> tuple[int, int]:
+    """Bytes that are the process's own, and bytes of files and of shared memory."""
     try:
         fields = _read(f"/proc/{pid}/statm").split()
     except OSError:
+        return 0, 0
+    if len(fields) < 3:
+        return 0, 0
+    return max(0, int(fields[1]) - int(fields[2])) * _PAGE, int(fields[2]) * _PAGE
+
+
+def _shared_memory(pid: int) -> int:
+    """Bytes that the process maps of shared memory: anonymous, memory files, files of a tmpfs."""
+    try:
+        words = _read(f"/proc/{pid}/status").split()
+    except OSError:
         return 0
-    return max(0, int(fields[1]) - int(fields[2])) * _PAGE if len(fields) > 2 else 0
+    return int(words[words.index(b"RssShmem:") + 1]) * 1024 if b"RssShmem:" in words else 0
 
 
 def _read(path: str) -> bytes:

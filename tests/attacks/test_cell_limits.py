@@ -58,6 +58,14 @@ for _ in range(7):
 held = bytearray(b'x') * (16 << 20)
 time.sleep(60)
 """
+SHARED_HOG = """
+import mmap, os, time
+held = []
+while True:
+    held.append(mmap.mmap(-1, 4 << 20))
+    held[-1].write(bytes(4 << 20))
+    time.sleep(0.002)
+"""
 SPIN = "while True: pass"
 SPINS = "import os\nfor _ in range(3): os.fork()\nwhile True: pass\n"
 SLEEP = "import time; time.sleep(60)"
@@ -164,6 +172,7 @@ def marker(cells: Launched) -> Iterator[str]:
         ("threads", EndedBy.PROCESSES),
         ("hog", EndedBy.MEMORY),
         ("hogs", EndedBy.MEMORY),
+        ("shared_hog", EndedBy.MEMORY),
         ("spin", EndedBy.CPU),
         ("spins", EndedBy.CPU),
         ("big_file", EndedBy.FILE_SIZE),
