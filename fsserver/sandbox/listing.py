@@ -25,6 +25,9 @@ from fsserver.policy.compiled import RootRules
 # A name of more bytes could not be mounted over: the root's own path comes before it, PATH_MAX is the end.
 MAX_NAME = c.PATH_MAX - 1024
 
+# Each takes the launcher some hundred bytes, and some time once it is to be put away, during which no command begins.
+MAX_PROTECTED = 50_000
+
 # Two changes within one tick of the kernel's clock (10 ms at most) have the same ctime, so a directory that changed
 # shortly before it was listed may have changed again unseen. Git calls such entries racily clean. Times without a
 # fraction come from file systems that count in seconds: ext4 with small inodes in one, vfat in two.
@@ -127,7 +130,8 @@ def list_directory(
     """List one directory beneath the descriptor ``root``; None if it is not there any more.
 
     Raises:
-        SandboxSetupError: it holds more than ``most`` entries, or this process is out of descriptors or memory.
+        SandboxSetupError: it holds more than ``most`` entries or more than `MAX_PROTECTED` protected names, or this
+            process is out of descriptors or memory.
     """
     now = time.time_ns()
     try:
@@ -142,7 +146,7 @@ def list_directory(
         with os.scandir(descriptor) as entries:
             for entry in entries:
                 listing.entries += 1
-                if listing.entries > most:
+                if listing.entries > most or len(listing.protected) > MAX_PROTECTED:
                     raise too_much(rules)
                 _judge(listing, entry, descriptor, rules, folds=folds)
     except OSError as error:

@@ -34,6 +34,7 @@ from fsserver.kernel.syscalls import open_how, openat2
 from fsserver.policy.compiled import RootRules
 from fsserver.policy.decision import may_contain_protected
 from fsserver.sandbox.listing import (
+    MAX_PROTECTED,
     Identity,
     Inode,
     Kind,
@@ -99,8 +100,8 @@ class ProtectedIndex:
         """Look what changed. True if `generation` did.
 
         Raises:
-            SandboxSetupError: the root holds more than `MAX_DIRECTORIES` or `MAX_ENTRIES`, or cannot be read. What
-                the attributes say is then out of date; the next call begins anew.
+            SandboxSetupError: the root holds more than `MAX_DIRECTORIES`, `MAX_ENTRIES` or `MAX_PROTECTED`, or cannot
+                be read. What the attributes say is then out of date; the next call begins anew.
         """
         if not may_contain_protected(self.rules) or self._unchanged():
             return False
@@ -170,7 +171,7 @@ class ProtectedIndex:
         known, self._listings, self._settled = self._listings, {}, False
         listed: list[Listing] = []
         pending: list[tuple[str, Protection | None]] = [("", None)]
-        entries = 0
+        entries = protected = 0
         while pending:
             name, above = pending.pop()
             before = known.pop(name, None)
@@ -185,7 +186,8 @@ class ProtectedIndex:
                 listed.append(listing)
             self._listings[name] = listing
             entries += listing.entries
-            if len(self._listings) > MAX_DIRECTORIES or entries > MAX_ENTRIES:
+            protected += len(listing.protected)
+            if len(self._listings) > MAX_DIRECTORIES or entries > MAX_ENTRIES or protected > MAX_PROTECTED:
                 raise too_much(self.rules)
             pending.extend(listing.children)
         for gone in known.values():

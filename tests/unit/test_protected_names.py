@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
+import fsserver.sandbox.listing as listing_module
 import fsserver.sandbox.protected as protected_module
 from fsserver.errors import SandboxSetupError
 from fsserver.policy.compiled import PathRule, RootRules
@@ -441,6 +442,23 @@ def test_root_that_holds_too_much_is_an_error_until_it_holds_less(
             (tmp_path / f"d{number}").rmdir()
         (tmp_path / "d0/.env").touch()
         assert each.refresh()
+
+
+@pytest.mark.parametrize("where", ["a", "a b"])
+def test_root_with_too_many_protected_names_is_an_error_before_they_fill_the_memory(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (protected_module, listing_module):
+        monkeypatch.setattr(module, "MAX_PROTECTED", 5)
+    build(tmp_path, [f"file {directory}/{number}.pem" for directory in where.split() for number in range(8)])
+    with index(rules(tmp_path, deny=["*.pem"])) as each:
+        for _ in range(2):
+            with pytest.raises(SandboxSetupError, match='"work" holds too much'):
+                each.refresh()
+        for path in list(tmp_path.glob("*/*"))[3:]:
+            path.unlink()
+        each.refresh()
+        assert len(each.names) == 3
 
 
 def test_more_names_than_mounts_fit_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
