@@ -119,6 +119,8 @@ def build(
         _make_parents(path)
         _write(f".{path}", content)
     _make_masks()
+    for path, identity in profile.hidden:
+        _hide(f".{path}", identity)
     for root in profile.roots:
         _protect(f".{root.path}", protected[root.name])
     mounts.pivot_here()
@@ -174,6 +176,27 @@ def _make_masks() -> None:
     os.chmod(f"{_MASKS}/directory", 0)
 
 
+def _hide(path: str, identity: tuple[int, int]) -> None:
+    """Cover a directory whole."""
+    directory = os.open(path, c.O_PATH | c.O_DIRECTORY | c.O_NOFOLLOW | c.O_CLOEXEC)
+    try:
+        status = os.fstat(directory)
+        if (status.st_dev, status.st_ino) != identity:
+            raise OSError(errno.ESTALE, "another directory is there now", path)
+        _mask(directory, "directory")
+    finally:
+        os.close(directory)
+
+
+def _mask(target: int, kind: str) -> None:
+    tree = mounts.clone_tree(c.AT_FDCWD, os.fsencode(f"{_MASKS}/{kind}"))
+    try:
+        mounts.set_attributes(tree, Attribute.RDONLY)
+        mounts.attach(tree, target, b"")
+    finally:
+        os.close(tree)
+
+
 def _protect(root: str, index: ProtectedIndex) -> None:
     """Cover the protected names of one root, outer ones first: a bind of a directory onto itself is looked through."""
     covers: dict[str, tuple[Identity, Protection]] = {
@@ -200,10 +223,9 @@ def _cover(root: int, name: str, identity: Identity, protection: Protection) -> 
         if (status.st_dev, status.st_ino) != (identity.device, identity.inode):
             raise OSError(errno.ESTALE, "a protected name was replaced", name)
         if protection is Protection.DENY:
-            mask = f"{_MASKS}/directory" if stat.S_ISDIR(status.st_mode) else f"{_MASKS}/file"
-            tree = mounts.clone_tree(c.AT_FDCWD, os.fsencode(mask))
-        else:
-            tree = mounts.clone_tree(target, b"")
+            _mask(target, "directory" if stat.S_ISDIR(status.st_mode) else "file")
+            return
+        tree = mounts.clone_tree(target, b"")
         try:
             if protection is not Protection.NAME:
                 mounts.set_attributes(tree, Attribute.RDONLY)

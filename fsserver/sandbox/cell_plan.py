@@ -76,6 +76,7 @@ def plan_cell(
     user: User | None,
     mapped: bool,
     kept_home: tuple[str, Ids] | None,
+    hidden: tuple[tuple[str, tuple[int, int]], ...],
     features: Features,
 ) -> CellProfile:
     """The profile of ``command``'s cells in ``layer``.
@@ -85,6 +86,7 @@ def plan_cell(
         user: who the command is; None to stay that.
         mapped: the owner of each root is shown as that user, by mapped mounts.
         kept_home: the directory that is kept for it and its owner, where it has one.
+        hidden: as `CellProfile` has it.
     """
     granted = [(roots[name], mode is Mode.RW) for name, mode in command.roots.items()]
     full = layer is Layer.FULL
@@ -96,6 +98,7 @@ def plan_cell(
         user=user,
         roots=tuple(CellRoot(root.name, root.path, writable) for root, writable in granted),
         binds=binds if full else (),
+        hidden=hidden,
         links=(*host.links, *_etc_links(host)) if full else (),
         files=(*_files(inside), *_etc_files(host)) if full else (),
         home=kept_home[0] if kept_home is not None else None,

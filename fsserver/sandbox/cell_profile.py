@@ -69,6 +69,7 @@ class CellProfile:
     Attributes:
         user: None to stay who the launcher is.
         binds: outer ones before those inside them. Empty where there is no mount namespace.
+        hidden: directories that the binds would show and that the command is not granted, with device and inode.
         links: symbolic links, each an absolute path and what it says.
         files: what is written for the command alone, each an absolute path and its content.
         home: a kept home on the host; None for an empty one each time.
@@ -80,6 +81,7 @@ class CellProfile:
     user: User | None
     roots: tuple[CellRoot, ...]
     binds: tuple[Bind, ...]
+    hidden: tuple[tuple[str, tuple[int, int]], ...]
     links: tuple[tuple[str, str], ...]
     files: tuple[tuple[str, str], ...]
     home: str | None

@@ -41,8 +41,9 @@ _SHARED: Final = "shared memory and queues"
 # Of DENIED's groups, calls that ordinary programs make of themselves, and that reach nobody else in a cell.
 _NEEDED: Final = frozenset({"process_madvise"})
 
-# ioctl(2): TIOCSTI and TIOCLINUX put characters into a terminal's input.
-_TERMINAL_INPUT: Final = (0x5412, 0x541C)
+# ioctl(2): TIOCSTI and TIOCLINUX put characters into a terminal's input, TIOCSETD loads drivers of lines;
+# FS_IOC_SETFLAGS and FS_IOC_FSSETXATTR change how a directory of a root compares names, and make files immutable.
+_IOCTLS: Final = (0x5412, 0x541C, 0x5423, 0x40086602, 0x401C5820)
 # chmod(2): a mode with S_ISUID or S_ISGID. A file that is made with such a mode loses it when it is written to.
 _SET_ID: Final = 0o6000
 NETLINK_ROUTE: Final = 0  # <linux/netlink.h>; the resolver asks it which addresses there are
@@ -78,7 +79,7 @@ def command_filter(
     by_argument: dict[str, Sequence[Instruction]] = {
         "clone3": CLONE3,
         "clone": [low(0), (seccomp.JUMP_ANY_BIT, 0, 1, CLONE_NAMESPACES), EPERM, ALLOW],
-        "ioctl": [low(1), *unless_in(_TERMINAL_INPUT)],
+        "ioctl": [low(1), *unless_in(_IOCTLS)],
         "socket": _sockets(internet=internet, unix_sockets=unix_sockets),
     }
     by_argument |= {name: _no_set_id(mode) for name, mode in CHANGES_OF_MODE.items() if name in numbers(machine)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import signal
 from collections.abc import Mapping
 from typing import Final
 
@@ -128,7 +129,22 @@ class Factory:
             user=user,
             mapped=mapped,
             kept_home=home,
+            hidden=self._hidden(command),
             features=self._features,
+        )
+
+    def _hidden(self, command: Command) -> tuple[tuple[str, tuple[int, int]], ...]:
+        """Roots that the command is not granted, in directories that it sees for another reason."""
+        granted = [self._roots[name].path for name in command.roots]
+        seen = [*self._host.directories, *command.runtime]
+        if isinstance(command.program, PinnedProgram) and command.program.prefix is not None:
+            seen.append(command.program.prefix)
+        return tuple(
+            (root.path, root.identity)
+            for root in self._start.roots
+            if root.name not in command.roots
+            and any(root.path.startswith(f"{directory}/") for directory in seen)
+            and not any(f"{root.path}/".startswith(f"{path}/") for path in granted)
         )
 
     def _environment(self, command: Command) -> dict[str, str]:
@@ -175,6 +191,10 @@ class Factory:
         """
         if profile.layer is Layer.FULL or self.policy.sandbox.accept_unprotected:
             return
+        if profile.hidden:
+            raise CommandUnconfined(
+                "This machine has no user namespaces, so a root in a system directory cannot be hidden."
+            )
         for root in profile.roots:
             if self._roots[root.name].protected:
                 raise CommandUnconfined(
@@ -211,11 +231,18 @@ class Factory:
             theirs.close()
             for _, tree in trees:
                 os.close(tree)
-        made = Cell(pool, pid, os.pidfd_open(pid), ours, self.generation(profile), leaf, scratch)
-        if full and profile.user is not None:
-            namespaces.map_user(str(pid), profile.user.inside, profile.user.outside, keep_groups=True)
-        messages.send(ours, ["go"])
-        return made
+        try:
+            if full and profile.user is not None:
+                namespaces.map_user(str(pid), profile.user.inside, profile.user.outside, keep_groups=True)
+            messages.send(ours, ["go"])
+            return Cell(pool, pid, os.pidfd_open(pid), ours, self.generation(profile), leaf, scratch)
+        except BaseException:
+            ours.close()
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            if leaf is not None:
+                leaf.remove()
+            raise
 
     def _open_trees(self, profile: CellProfile) -> list[tuple[Bind, int]]:
         """What only root may reach, or show as another user's. A cell is not root any more when it opens the rest."""

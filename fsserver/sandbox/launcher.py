@@ -261,7 +261,8 @@ class Launcher:
             raise SandboxSetupError(f"The launcher refuses what the gate allowed: {judgement.reason}")
         job.kill_after_s = _seconds(self._policy.commands[job.command], timeout)
         _require_pipes(job.pipes)
-        if sum(cell.job is not None for cell in set(self._cells.values())) >= MOST_RUNNING:
+        waiting = sum(len(pool.waiting) for pool in self._pools)
+        if waiting + sum(cell.job is not None for cell in set(self._cells.values())) >= MOST_RUNNING:
             raise SandboxSetupError("Too many commands are running.", allowed_instead="again when one has ended")
         pool = self._pool_of[job.command]
         self._factory.require_protection(pool.profile)
@@ -286,8 +287,10 @@ class Launcher:
         cell.pool.begun()
         if job.kill_after_s is not None:
             cell.kill_at = time.monotonic() + job.kill_after_s + GRACE_S + PATIENCE_S
-        with suppress(PeerGoneError):  # then its end is heard of
+        try:
             messages.send(cell.control, ["run", *job.fields], job.pipes)
+        except (PeerGoneError, OSError):
+            cell.kill()  # its end is heard of
         messages.close(job.pipes)
         job.pipes = []
 

@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -327,3 +328,14 @@ def test_names_in_a_root_of_many_directories_are_hidden_before_and_after_it_chan
             assert cells.run("sh", "cat d7/.env").ending.exit_code == 1
         (base / "work/d8/.env").write_text("another")
         assert cells.run("sh", "cat d8/.env").ending.exit_code == 1
+
+
+@pytest.mark.claim("C2")
+def test_root_that_is_not_granted_is_hidden_in_a_directory_that_is(base: Path) -> None:
+    build(base, ["file shared/tool.txt a tool's", "file shared/other/a.txt another root's"])
+    reads = program("reads", CAT, runtime=(str(base / "shared"),))
+    other = replace(rules(base / "shared/other"), name="other")
+    with launched(base, OWN, [reads], [rules(base / "work"), other]) as cells:
+        assert cells.run("reads", str(base / "shared/tool.txt")).stdout == b"a tool's"
+        run = cells.run("reads", str(base / "shared/other/a.txt"))
+        assert (run.ending.exit_code, run.stdout) == (1, b"")
