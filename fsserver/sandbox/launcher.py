@@ -187,7 +187,7 @@ class Launcher:
                     built = True
                 except (FsserverError, OSError) as error:
                     self._failed(pool, str(error))
-            if built and not pool.waiting:
+            if built and not pool.hurried:
                 self._rehearse(pool)
 
     def _rehearse(self, pool: Pool) -> None:
@@ -206,9 +206,6 @@ class Launcher:
             messages.close(received)
             job = Job("0", name, fields[2:], [])
             job.before, job.generation = self._factory.names(pool.profile), self._factory.generation(pool.profile)
-            # Looking only: what is new now was made by the user, or by a command that still runs.
-            with suppress(SandboxSetupError):  # a request is told
-                self._factory.refresh(pool.profile)
             messages.send(theirs, ["ended", job.number, "0", "", "0.0", "0.0", "0", "0", "0"])
             messages.receive(ours)
         finally:

@@ -124,7 +124,9 @@ class Pool:
         """How many cells should be built now."""
         if now < self.not_before or (now < self.refill_at and not self.waiting):
             return 0
-        return max(self.target, len(self.waiting)) - len(self.ready) - len(self.building)
+        if self.waiting:
+            return len(self.waiting) - len(self.building)  # one that is built ahead would take time from these
+        return self.target - len(self.ready) - len(self.building)
 
     def superfluous(self, now: float) -> list[Cell]:
         """Cells that nobody needs any more; they are forgotten here."""
@@ -132,6 +134,11 @@ class Pool:
             return []
         self.target = 1
         return [self.ready.pop() for _ in range(len(self.ready) - 1)]
+
+    @property
+    def hurried(self) -> bool:
+        """Commands wait, or come one after the other."""
+        return bool(self.waiting) or self._burst
 
     def next_look(self) -> float:
         """The `time.monotonic` second at which there may be something to do here, other than by an event."""
