@@ -39,6 +39,9 @@ class MisbehavingGate:
     def tools(self, session: Session) -> tuple[Tool[Any], ...]:
         return ()
 
+    def waits(self, name: str) -> bool:
+        return False
+
     def call(
         self,
         session: Session,
