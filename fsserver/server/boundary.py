@@ -6,7 +6,8 @@ import logging
 import secrets
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Protocol, TypeAlias
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
 
 from fsserver.errors import InternalError
 
@@ -69,11 +70,18 @@ class Peer(Protocol):
         ...
 
 
-Shortcut: TypeAlias = Callable[[Call], Mapping[str, Any]]
-"""A tool call that is ready to be made: takes the request, blocks, and returns the result as the client gets it.
+@dataclass(frozen=True, slots=True)
+class Shortcut:
+    """A tool call that is ready to be made.
 
-Raises `PersonNeeded`; then the call has to be made through `Connection.request`.
-"""
+    Attributes:
+        make: takes the request, blocks, and returns the result as the client gets it. Raises `PersonNeeded`: nothing
+            has happened, and it has to be made where a person can be asked.
+        waits: it waits for another process rather than working.
+    """
+
+    make: Callable[[Call], Mapping[str, Any]]
+    waits: bool
 
 
 def internal_error(bug: BaseException) -> ProtocolError:

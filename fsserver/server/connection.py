@@ -49,6 +49,8 @@ class Caller(Protocol):
 
     def expect_brief(self, name: str) -> bool: ...
 
+    def waits(self, name: str) -> bool: ...
+
 
 class Connection:
     """One client. A transport calls `request` and `notification`, as many at once as it likes."""
@@ -114,7 +116,10 @@ class Connection:
         ):
             return None
         session = self._session
-        return lambda call: self._server.call(call, session, params["name"], params.get("arguments"), None)
+        name, arguments = params["name"], params.get("arguments")
+        return Shortcut(
+            lambda call: self._server.call(call, session, name, arguments, None), waits=self._server.waits(name)
+        )
 
     async def _handshaken(self, call: Call, method: str, params: dict[str, Any] | None) -> dict[str, Any]:
         context = Context(self._outbound, Serving(call, self._session, self._roots, self._approvals))

@@ -159,7 +159,11 @@ class FileServer:
         """Whether the next call of this tool is worth no thread of its own: the last one was short, or it is one that
         waits. Whoever makes a call that takes long after all is relieved of reading.
         """
-        return name not in self._slow or self._gate.waits(name)
+        return name not in self._slow or self.waits(name)
+
+    def waits(self, name: str) -> bool:
+        """Whether the tool waits for more than files."""
+        return self._gate.waits(name)
 
 
 class _Progress:

@@ -53,6 +53,11 @@ class InFlight:
         self._here = here
         self._notice: Callable[[], None] = _nothing
 
+    @property
+    def waits(self) -> bool:
+        """As `Shortcut.waits`."""
+        return self._here is not None and self._here.waits
+
     def cancel(self) -> None:
         """Tell whoever works on it to stop. In the loop's thread."""
         self.cancelled.set()
@@ -70,7 +75,7 @@ class InFlight:
         """
         assert self._here is not None
         try:
-            return jsonrpc.result(self.id, self._here(self))
+            return jsonrpc.result(self.id, self._here.make(self))
         except PersonNeeded:
             return None
         except Exception as bug:  # noqa: BLE001 - the boundary: no exception's own text goes past it

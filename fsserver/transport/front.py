@@ -31,6 +31,11 @@ READ_BYTES: Final = 64 * 1024
 STALL_S: Final = 0.002
 """A call that takes longer is slow. The watch looks this often, while calls come."""
 
+WAIT_S: Final = 0.006
+"""The same of a call that waits for another process, which keeps nobody from the interpreter. By then a short command
+is over.
+"""
+
 QUIET_LOOKS: Final = 25
 """After so many looks without a call the watch rests until the next one."""
 
@@ -111,11 +116,12 @@ class Front:
             if_slow: only if its call takes too long. It is in no read then, so what comes next is not lost with it.
         """
         with front.mutex:
-            slow = front.call is not None and time.monotonic() - front.since >= STALL_S
+            call = front.call
+            slow = call is not None and time.monotonic() - front.since >= (WAIT_S if call.waits else STALL_S)
             if front.relieved or (if_slow and not slow):
                 return False
             front.relieved = True
-            call, batch, answers = front.call, list(front.batch), front.answers
+            batch, answers = list(front.batch), front.answers
             front.batch.clear()
             front.answers = []
         if call is not None:
