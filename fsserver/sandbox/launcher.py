@@ -38,6 +38,8 @@ from fsserver.sandbox.supervisor import GRACE_S
 MOST_RUNNING: Final = 256
 PATIENCE_S: Final = 5.0
 """How long after the last moment of its command a cell may take to say so."""
+LOOK_S: Final = 0.2
+"""How often to ask the kernel whether it killed a part of a command."""
 _END_S: Final = 5.0
 
 
@@ -79,6 +81,7 @@ class Launcher:
         self._pool_of: dict[str, Pool] = {}
         self._cells: dict[int, Cell] = {}
         self._poller = select.poll()
+        self._next_look = 0.0
         self._aftermath = Aftermath(factory.indexes, None, factory.run_id)
 
     def run(self) -> None:
@@ -93,6 +96,7 @@ class Launcher:
             for descriptor, _ in self._poller.poll(self._patience_ms()):
                 self._handle(descriptor)
             self._kill_the_late()
+            self._stop_the_starved()
 
     def end(self) -> None:
         """Kill every cell, wait until they are gone, and take their groups and directories away."""
@@ -163,8 +167,20 @@ class Launcher:
     def _patience_ms(self) -> float | None:
         now = time.monotonic()
         moments = [cell.kill_at for cell in set(self._cells.values()) if cell.kill_at is not None]
+        if any(cell.runs and cell.leaf is not None for cell in self._cells.values()):
+            moments.append(self._next_look)
         moments += [moment for pool in self._pools if (moment := pool.next_look()) > now and moment != math.inf]
         return max(0.0, min(moments) - now) * 1000 + 1 if moments else None
+
+    def _stop_the_starved(self) -> None:
+        """End commands of which the kernel killed a part for their memory: it kills until the rest has enough."""
+        now = time.monotonic()
+        if now < self._next_look:
+            return
+        self._next_look = now + LOOK_S
+        for cell in set(self._cells.values()):
+            if cell.runs and cell.leaf is not None and cell.leaf.oom_killed():
+                self._ask_to_stop(cell, EndedBy.MEMORY)
 
     def _kill_the_late(self) -> None:
         now = time.monotonic()
@@ -297,10 +313,13 @@ class Launcher:
                 pool.waiting.remove(job)
                 self._fail(job, "request.cancelled", "The command was cancelled before it began.")
         for cell in set(self._cells.values()):
-            if cell.job is not None and cell.job.number == number and not cell.answered:
-                with suppress(PeerGoneError):
-                    messages.send(cell.control, ["stop", why])
-                cell.kill_at = time.monotonic() + GRACE_S + PATIENCE_S
+            if cell.runs and cell.job is not None and cell.job.number == number:
+                self._ask_to_stop(cell, why)
+
+    def _ask_to_stop(self, cell: Cell, why: EndedBy) -> None:
+        with suppress(PeerGoneError):
+            messages.send(cell.control, ["stop", why])
+        cell.kill_at = time.monotonic() + GRACE_S + PATIENCE_S
 
     # --- Cells
 

@@ -78,6 +78,11 @@ class Cell:
     answered: bool = False
     kill_at: float | None = None
 
+    @property
+    def runs(self) -> bool:
+        """It has a command whose end is not known yet."""
+        return self.job is not None and not self.answered
+
     def kill(self) -> None:
         """End it and all that runs in it. In the `landlock` layer it does the latter itself, when it is asked to."""
         full = self.pool.profile.layer is Layer.FULL

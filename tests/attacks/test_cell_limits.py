@@ -66,6 +66,16 @@ while True:
     held[-1].write(bytes(4 << 20))
     time.sleep(0.002)
 """
+# The kernel kills the child, and the first process goes on.
+CHILD_HOG = """
+import os, time
+if os.fork() == 0:
+    held = []
+    while True:
+        held.append(bytearray(b'x') * (4 << 20))
+        time.sleep(0.002)
+time.sleep(60)
+"""
 SPIN = "while True: pass"
 SPINS = "import os\nfor _ in range(3): os.fork()\nwhile True: pass\n"
 SLEEP = "import time; time.sleep(60)"
@@ -173,6 +183,7 @@ def marker(cells: Launched) -> Iterator[str]:
         ("hog", EndedBy.MEMORY),
         ("hogs", EndedBy.MEMORY),
         ("shared_hog", EndedBy.MEMORY),
+        ("child_hog", EndedBy.MEMORY),
         ("spin", EndedBy.CPU),
         ("spins", EndedBy.CPU),
         ("big_file", EndedBy.FILE_SIZE),
