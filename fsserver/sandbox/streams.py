@@ -15,6 +15,9 @@ from typing import Final, Protocol
 CHUNK_BYTES: Final = 256 * 1024
 """Read at once. More does not fit a processor's cache and is slower."""
 
+FIRST_BYTES: Final = 16 * 1024
+"""Read at once of a program that has not said so much yet."""
+
 PIPE_BYTES: Final = 1024 * 1024
 """What a pipe may hold while the user's share of pipe memory is not used up (pipe(7)): fewer switches to the reader."""
 
@@ -130,10 +133,9 @@ class Pump:
     def __init__(self, sources: Mapping[int, Sink], feed: Feed | None = None) -> None:
         self._sources = dict(sources)
         self._feed = feed
-        self._buffer = memoryview(bytearray(CHUNK_BYTES))
+        self._buffer = memoryview(bytearray(FIRST_BYTES))
         self._poll = select.poll()
         for descriptor in self._sources:
-            _widen(descriptor)
             self._poll.register(descriptor, select.POLLIN)
         if feed is not None:
             self._poll.register(feed.descriptor, select.POLLOUT)
@@ -162,6 +164,9 @@ class Pump:
         count = os.readv(descriptor, [self._buffer])
         if count:
             self._sources[descriptor].add(self._buffer[:count])
+            if count == len(self._buffer) < CHUNK_BYTES:  # it has much to say: most programs have not
+                _widen(descriptor)
+                self._buffer = memoryview(bytearray(CHUNK_BYTES))
         else:
             self._poll.unregister(descriptor)
             del self._sources[descriptor]
