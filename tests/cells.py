@@ -38,7 +38,7 @@ from fsserver.sandbox.bootstrap import Bootstrap, OpenedRoot
 from fsserver.sandbox.launching import LauncherRunner
 from fsserver.sandbox.profile import available_layer
 from fsserver.sandbox.runner import EndedBy, Ending, Request
-from tests.support import UNPRIVILEGED_UID, require_kernel
+from tests.support import ORDINARY_UID, require_kernel
 
 RULE = Origin("policy.yaml", 20)
 
@@ -60,13 +60,13 @@ class Setting:
 
     @property
     def lowered(self) -> bool:
-        """The launcher runs as `UNPRIVILEGED_UID`, though the test is root."""
+        """The launcher runs as `ORDINARY_UID`, though the test is root."""
         return _IS_ROOT and not self.root
 
     @property
     def owner(self) -> int:
         """Whose the roots are. A root's command runs as their owner where nothing can be mapped."""
-        return UNPRIVILEGED_UID if self.lowered or (self.root and self.layer is not Layer.FULL) else os.geteuid()
+        return ORDINARY_UID if self.lowered or (self.root and self.layer is not Layer.FULL) else os.geteuid()
 
 
 SETTINGS = tuple(Setting(layer, root) for layer in (Layer.FULL, Layer.LANDLOCK) for root in (True, False))
@@ -189,7 +189,7 @@ def bootstrap(
     if _IS_ROOT:
         for root in rules:
             give(Path(root.path), setting.owner)
-        give(state, 0 if setting.root else UNPRIVILEGED_UID)
+        give(state, 0 if setting.root else ORDINARY_UID)
     demands: dict[str, Any] = {"require": setting.layer, "accept_unprotected": True, **sandbox}
     policy = Policy(
         "test",
@@ -303,8 +303,8 @@ def _become_and_execute(
             Path("/proc/sys/user/max_user_namespaces").write_text("0")
         if setting.lowered:
             os.setgroups([])
-            os.setresgid(UNPRIVILEGED_UID, UNPRIVILEGED_UID, UNPRIVILEGED_UID)
-            os.setresuid(UNPRIVILEGED_UID, UNPRIVILEGED_UID, UNPRIVILEGED_UID)
+            os.setresgid(ORDINARY_UID, ORDINARY_UID, ORDINARY_UID)
+            os.setresuid(ORDINARY_UID, ORDINARY_UID, ORDINARY_UID)
         os.setsid()
         for _, source, target in file_actions:
             os.dup2(source, target)

@@ -21,6 +21,9 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 # Debian's `nobody`: owns nothing, so what it can reach is what everybody can reach.
 UNPRIVILEGED_UID = 65534
 
+# Nobody has it either, and unlike 65534 it is not what the kernel answers for a user that a namespace does not know.
+ORDINARY_UID = 61_234
+
 
 def require_kernel(reason: str) -> NoReturn:
     """End the test because this machine lacks what it needs, as ``reason`` says.

@@ -26,7 +26,7 @@ from fsserver.kernel.syscalls import open_how, openat2
 from fsserver.policy.compiled import Command, Layer, PinnedProgram
 from fsserver.sandbox import cell_mounts, messages
 from fsserver.sandbox.cell_plan import CHANGE
-from fsserver.sandbox.cell_profile import HOME, TEMPORARY, CellProfile
+from fsserver.sandbox.cell_profile import HOME, TEMPORARY, CellProfile, Ids
 from fsserver.sandbox.cgroup import Leaf
 from fsserver.sandbox.confinement import restrict
 from fsserver.sandbox.messages import PeerGoneError
@@ -53,6 +53,7 @@ class Blueprint:
         trees: the detached mounts that the launcher had to open; the cell opens the other binds itself.
         scratch: None in the full layer.
         leaf: its control group, where there is one to be had.
+        launcher: who the launcher is.
     """
 
     profile: CellProfile
@@ -62,6 +63,7 @@ class Blueprint:
     trees: cell_mounts.Trees
     scratch: Scratch | None
     leaf: Leaf | None
+    launcher: Ids
 
 
 def live(blueprint: Blueprint, control: socket.socket) -> NoReturn:
@@ -82,7 +84,7 @@ def _live(blueprint: Blueprint, control: socket.socket) -> None:
     missing: tuple[str, ...] = ()
     if blueprint.leaf is not None:
         blueprint.leaf.enter(0)
-    _become(profile, full=full)
+    _become(profile, blueprint.launcher, full=full)
     if full:
         namespaces.leave(_OWN | Namespace.NET if profile.own_network else _OWN)
     process.end_with_parent(signal.SIGKILL if full else signal.SIGTERM)
@@ -104,15 +106,15 @@ def _live(blueprint: Blueprint, control: socket.socket) -> None:
     cell.serve()
 
 
-def _become(profile: CellProfile, *, full: bool) -> None:
+def _become(profile: CellProfile, launcher: Ids, *, full: bool) -> None:
     """The command's user. Before anything is mounted: what is made from now on belongs to that one."""
     user = profile.user
     if user is None:
         if full:
-            # In a user namespace of one's own one may map oneself, without groups.
+            # In a user namespace of one's own one may map oneself, without groups. Who that is cannot be asked here any
+            # more: until it is mapped, getuid(2) answers 65534.
             process.set_dumpable()
-            own = (os.getuid(), os.getgid())
-            namespaces.map_user("self", own, own, keep_groups=False)
+            namespaces.map_user("self", launcher, launcher, keep_groups=False)
         return
     uid, gid = user.inside if full else user.outside
     os.setgroups([])

@@ -216,7 +216,7 @@ class Factory:
         try:
             leaf = self._leaf(profile)
             blueprint = Blueprint(
-                profile, self._commands_of[profile], self._environments, self.indexes, trees, scratch, leaf
+                profile, self._commands_of[profile], self._environments, self.indexes, trees, scratch, leaf, self._ids
             )
             # The others take longer, and each cell makes them for itself, beside this process.
             pid = _fork(full=full)

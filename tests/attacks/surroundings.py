@@ -21,7 +21,7 @@ from fsserver.policy.compiled import Command, Layer, Mode, RootRules
 from fsserver.sandbox.users import NOBODY_ELSE
 from tests.attacks import probe
 from tests.cells import PYTHON, Launched, Setting, give, launched, python
-from tests.support import UNPRIVILEGED_UID
+from tests.support import ORDINARY_UID
 from tests.trees import build, rules
 
 SECRET = "outside-secret-4711"
@@ -87,7 +87,7 @@ def host_uid(setting: Setting) -> int:
     """Whom the host takes a command for."""
     if setting.root and setting.layer is Layer.FULL:
         return NOBODY_ELSE
-    return UNPRIVILEGED_UID if os.geteuid() == 0 else os.getuid()
+    return ORDINARY_UID if os.geteuid() == 0 else os.getuid()
 
 
 @contextmanager
