@@ -14,7 +14,7 @@ from fsserver.kernel import constants as c
 from fsserver.kernel import namespaces
 from fsserver.kernel.features import Features
 from fsserver.kernel.namespaces import Namespace
-from fsserver.policy.compiled import Command, Home, Layer, PinnedProgram
+from fsserver.policy.compiled import Command, Home, Layer, PinnedProgram, SoughtProgram
 from fsserver.policy.decision import may_contain_protected
 from fsserver.sandbox import cell, cell_mounts, messages
 from fsserver.sandbox.bootstrap import Bootstrap
@@ -183,12 +183,19 @@ class Factory:
     def names(self, profile: CellProfile) -> dict[str, tuple[ProtectedName, ...]]:
         return {root.name: self.indexes[root.name].names for root in profile.roots}
 
-    def require_protection(self, profile: CellProfile) -> None:
-        """Refuse a command whose roots have protected names where nothing can hide them from it.
+    def require_protection(self, command: Command, profile: CellProfile) -> None:
+        """Refuse a command whose roots have protected names where nothing can hide them from it, and one that nothing
+        pins where nothing confines it.
 
         Raises:
             CommandUnconfined: and the policy does not accept that.
         """
+        if profile.layer is Layer.NONE and isinstance(command.program, SoughtProgram):
+            raise CommandUnconfined(
+                "This machine has no sandbox, and a program that is content of a root runs in a sandbox only.",
+                rule=str(command.origin),
+                allowed_instead="a command whose `exec` is an absolute path",
+            )
         if profile.layer is Layer.FULL or self.policy.sandbox.accept_unprotected:
             return
         if profile.hidden:

@@ -278,7 +278,7 @@ class Launcher:
         if waiting + sum(cell.job is not None for cell in set(self._cells.values())) >= MOST_RUNNING:
             raise SandboxSetupError("Too many commands are running.", allowed_instead="again when one has ended")
         pool = self._pool_of[job.command]
-        self._factory.require_protection(pool.profile)
+        self._factory.require_protection(self._policy.commands[job.command], pool.profile)
         self._factory.refresh(pool.profile)
         job.before = self._factory.names(pool.profile)
         job.generation = self._factory.generation(pool.profile)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
 import time
 from collections.abc import Iterator
@@ -13,12 +14,15 @@ from pathlib import Path
 import pytest
 
 from fsserver.errors import CommandUnconfined, FsserverError, NotFound, ProgramNotFound
-from fsserver.policy.compiled import Command, Layer, PinnedProgram, SoughtProgram
+from fsserver.policy.compiled import AnyArguments, Command, Layer, Mode, PinnedProgram, SoughtProgram
+from fsserver.sandbox import launching
 from fsserver.sandbox.launching import LauncherRunner
 from tests.attacks.surroundings import open_directory
 from tests.cells import (
+    RULE,
     Launched,
     Setting,
+    alive,
     bootstrap,
     every_setting,
     give,
@@ -339,3 +343,30 @@ def test_root_that_is_not_granted_is_hidden_in_a_directory_that_is(base: Path) -
         assert cells.run("reads", str(base / "shared/tool.txt")).stdout == b"a tool's"
         run = cells.run("reads", str(base / "shared/other/a.txt"))
         assert (run.ending.exit_code, run.stdout) == (1, b"")
+
+
+# A launcher that finds a kernel with neither Landlock nor seccomp.
+BARE = """
+import sys; sys.path.append(sys.argv[1])
+from dataclasses import replace
+from fsserver.sandbox import launcher
+probe = launcher.probe
+launcher.probe = lambda: replace(probe(), landlock_abi=0, seccomp=False)
+launcher.main(3, 4)
+"""
+
+
+@pytest.mark.claim("C8")
+def test_without_any_sandbox_only_a_pinned_program_runs_and_ends_whole(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launching, "_PROGRAM", BARE)
+    shutil.copy(CAT, base / "work/tool")
+    sought = Command("sought", RULE, SoughtProgram("work", "tool"), (), {"work": Mode.RW}, AnyArguments())
+    marker = secrets.token_hex(8)
+    with launched(base, Setting(Layer.NONE, root=False), [*commands(), sought], [rules(base / "work")]) as cells:
+        run = cells.run("sh", f"setsid sh -c 'sleep 50; : {marker}' & cat a.txt")
+        assert (run.ending.layer, run.stdout) == (Layer.NONE, b"harmless")
+        assert alive(marker) == []
+        with pytest.raises(CommandUnconfined):
+            cells.run("sought", "a.txt")
