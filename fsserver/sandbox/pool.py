@@ -1,7 +1,8 @@
 """Cells that wait for their one command. Standard library only; part of the launcher, which is one thread.
 
 A cell is built ahead of time, since that takes some milliseconds, and is used once: no command sees what another left.
-A new one is built when a command has ended, not while it runs: the two would compete for the processor.
+A new one is built when a command has ended, not while it runs: the two would compete for the processor. Only while
+commands follow each other closely is one built beside them.
 """
 
 from __future__ import annotations
