@@ -16,6 +16,7 @@ import pytest
 
 from fsserver.sandbox.cgroup import PREFIX
 from fsserver.sandbox.hierarchies import find_own_directories
+from fsserver.sandbox.pool import IDLE_S
 from tests.protocol.client import Client
 from tests.support import wait_until
 from tests.work.desk import Desk, Work
@@ -194,8 +195,8 @@ def test_two_hundred_commands_in_a_row_and_sixteen_at_once_leave_nothing(project
         server, launcher = psutil.Process(work.client.process.pid), launcher_of(work.client)
 
         def settle() -> None:
-            """One cell waits again, and the pool has come back to it."""
-            wait_until(lambda: len(launcher.children()) <= 4, "the cells that ended are gone")
+            """One cell waits again, and the pool has come back to it, which it does after `IDLE_S`."""
+            wait_until(lambda: len(launcher.children()) <= 4, "the cells that ended are gone", timeout_s=2 * IDLE_S)
 
         def at_once() -> None:
             calls = [work.client.start_call("run_command", {"command": "quick"}) for _ in range(16)]
