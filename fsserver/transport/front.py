@@ -3,7 +3,8 @@
 Handing a call to another thread and its result back costs two wake-ups, more than most calls take. So the thread that
 read a call makes it, if nothing else is going on, and writes its answer. It is called the front. While a call runs
 nobody reads; therefore the event loop watches: a front whose call takes longer than `STALL_S` is relieved. Another
-thread becomes the front, and the first one ends with its call. So no call ever waits for a slow one.
+thread becomes the front, and the first one ends with its call. So no call ever waits for a slow one. The watch is a
+timer of the kernel's, since to wake the loop takes as long as a short call.
 
 Everything else that comes is handed to the event loop.
 """
@@ -19,6 +20,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from fsserver.kernel.timers import Timer
 from fsserver.transport import jsonrpc
 from fsserver.transport.dispatch import MAX_LINE_BYTES, Dispatcher, InFlight
 from fsserver.transport.jsonrpc import INVALID_REQUEST, Malformed, Message, Request
@@ -29,15 +31,12 @@ READ_BYTES: Final = 64 * 1024
 """How much one read takes: the usual capacity of a pipe, and below the size from which malloc maps pages."""
 
 STALL_S: Final = 0.002
-"""A call that takes longer is slow. The watch looks this often, while calls come."""
+"""A call that takes longer is slow. The watch looks that often, while calls come."""
 
 WAIT_S: Final = 0.006
 """The same of a call that waits for another process, which keeps nobody from the interpreter. By then a short command
 is over.
 """
-
-QUIET_LOOKS: Final = 25
-"""After so many looks without a call the watch rests until the next one."""
 
 HANG_UP_LOOK_S: Final = 0.1
 """How often to see, while nothing is read, whether the client is still there."""
@@ -78,19 +77,24 @@ class Front:
         self._splitter = LineSplitter(MAX_LINE_BYTES)
         self._room = threading.Event()
         self._current: _Thread
-        self._watching = False
-        self._seen = 0
-        self._quiet = 0
+        self._timer = Timer()
+        self._watching = False  # the timer runs
         dispatcher.on_room = self._go_on
 
     def start(self) -> None:
-        """Make a thread the front."""
+        """Begin to read."""
+        self._loop.add_reader(self._timer.descriptor, self._watch)
+        self._start_thread()
+
+    def _start_thread(self) -> None:
         self._current = _Thread()
         threading.Thread(target=self._read, args=(self._current,), name="front", daemon=True).start()
 
     def stop(self) -> None:
         """Read no more. What was read is handed over; a read that is under way is not waited for."""
         self._relieve(self._current, if_slow=False)
+        self._loop.remove_reader(self._timer.descriptor)
+        self._timer.close()
 
     # --- in the loop
 
@@ -99,15 +103,14 @@ class Front:
             self._room.set()
 
     def _watch(self) -> None:
+        self._timer.clear()
+        if self._relieve(self._current, if_slow=True):
+            self._start_thread()
         front = self._current
-        if self._relieve(front, if_slow=True):
-            self.start()
         with front.mutex:
-            self._quiet = 0 if front.call is not None or front.calls != self._seen else self._quiet + 1
-            self._seen = front.calls
-            self._watching = self._quiet < QUIET_LOOKS
+            self._watching = front.call is not None and not front.relieved
         if self._watching:
-            self._loop.call_later(STALL_S, self._watch)
+            self._timer.start(STALL_S)
 
     def _relieve(self, front: _Thread, *, if_slow: bool) -> bool:
         """Let another thread be the front, or nobody. What this one has read goes to the loop.
@@ -207,7 +210,7 @@ class Front:
             front.since = time.monotonic()
             unwatched, self._watching = not self._watching, True
         if unwatched:
-            post(self._loop, self._watch)
+            self._timer.start(WAIT_S if call.waits else STALL_S)
         answer = call.answer()
         with front.mutex:
             front.call = None
