@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import struct
 
 from fsserver.kernel import libc
-from fsserver.kernel.syscall_numbers import numbers
+from fsserver.kernel.syscall_numbers import number
 
 # <linux/prctl.h>, <linux/capability.h>
 PR_CAPBSET_READ = 23
@@ -30,7 +29,7 @@ def drop_all() -> None:
     except OSError:
         pass  # EINVAL: past the kernel's last one. EPERM: not ours to drop
     header = struct.pack("=Ii", LINUX_CAPABILITY_VERSION_3, 0)
-    libc.syscall(numbers(os.uname().machine)["capset"], header, bytes(24))
+    libc.syscall(number("capset"), header, bytes(24))
 
 
 def effective() -> int:

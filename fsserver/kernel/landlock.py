@@ -4,7 +4,6 @@ landlock_add_rule(2), landlock_restrict_self(2), <linux/landlock.h>.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import struct
 from enum import IntFlag
@@ -86,7 +85,7 @@ def allow_beneath(ruleset: int, directory: int, access: AccessFs) -> None:
     The rule holds on to the object, not to a name. Raises `OSError`: EINVAL for a right that the ruleset does not
     handle or that a file cannot have, ENOMSG for no right at all.
     """
-    attributes = ctypes.create_string_buffer(struct.pack("=Qi", access, directory), 12)
+    attributes = struct.pack("=Qi", access, directory)
     libc.syscall(SYS_LANDLOCK_ADD_RULE, ruleset, LANDLOCK_RULE_PATH_BENEATH, attributes, 0)
 
 

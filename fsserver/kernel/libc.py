@@ -5,25 +5,28 @@ from __future__ import annotations
 import ctypes
 import os
 
-# One handle for the process: dlopen(NULL) opens no file, so it works under every confinement.
+# One handle for the process: dlopen(NULL) opens no file, so it works under every confinement. Every argument is a word
+# of the machine, as the kernel takes it, and c_void_p makes one of an integer, of bytes and of a buffer.
 _libc = ctypes.CDLL(None, use_errno=True)
-_libc.syscall.restype = ctypes.c_long
+_syscall = _libc.syscall
+_syscall.argtypes = (ctypes.c_long, *[ctypes.c_void_p] * 6)
+_syscall.restype = ctypes.c_long
+_prctl = _libc.prctl
+_prctl.argtypes = (ctypes.c_int, *[ctypes.c_ulong] * 4)
 
 
 def syscall(number: int, *arguments: int | bytes | ctypes.Array[ctypes.c_char] | None) -> int:
     """Make one system call (syscall(2)) and return its result.
 
-    Integers are passed as C ``long``, buffers by address, None as a null pointer. Fails as `OSError` with the
-    kernel's errno and the C library's words.
+    Integers are passed as C ``long``, buffers by address, None as a null pointer, what is not given as 0. Fails as
+    `OSError` with the kernel's errno and the C library's words.
     """
-    converted = [ctypes.c_long(value) if isinstance(value, int) else value for value in arguments]
-    return _checked(_libc.syscall(ctypes.c_long(number), *converted))
+    return _checked(_syscall(number, *(*arguments, 0, 0, 0, 0, 0, 0)[:6]))
 
 
 def prctl(option: int, *arguments: int) -> int:
     """Call prctl(2), with the arguments that are not given as 0, and return its result. Fails as `OSError`."""
-    padded = [ctypes.c_ulong(value) for value in (*arguments, 0, 0, 0, 0)[:4]]
-    return _checked(_libc.prctl(ctypes.c_int(option), *padded))
+    return _checked(_prctl(option, *(*arguments, 0, 0, 0, 0)[:4]))
 
 
 def _checked(result: int) -> int:

@@ -7,11 +7,10 @@ from __future__ import annotations
 import os
 import struct
 from enum import IntFlag
-from functools import cache
 
 from fsserver.kernel import constants as c
 from fsserver.kernel import libc
-from fsserver.kernel.syscall_numbers import numbers
+from fsserver.kernel.syscall_numbers import number
 
 # <linux/mount.h>
 OPEN_TREE_CLONE = 1
@@ -86,10 +85,5 @@ def pivot_here() -> None:
     os.chdir("/")
 
 
-@cache
-def _number(name: str) -> int:
-    return numbers(os.uname().machine)[name]
-
-
 def _call(name: str, *arguments: int | bytes | None) -> int:
-    return libc.syscall(_number(name), *arguments)
+    return libc.syscall(number(name), *arguments)

@@ -11,7 +11,7 @@ import struct
 from enum import IntFlag
 
 from fsserver.kernel import libc
-from fsserver.kernel.syscall_numbers import numbers
+from fsserver.kernel.syscall_numbers import number
 
 SIGCHLD = 17
 
@@ -37,12 +37,12 @@ def fork_into(namespaces: Namespace) -> int:
 
     Raises `OSError`: EPERM, ENOSPC (a limit in /proc/sys/user is reached), EUSERS.
     """
-    return libc.syscall(numbers(os.uname().machine)["clone"], namespaces | SIGCHLD, 0, 0, 0, 0)
+    return libc.syscall(number("clone"), namespaces | SIGCHLD, 0, 0, 0, 0)
 
 
 def leave(namespaces: Namespace) -> None:
     """This process goes on in new namespaces; not of the PID kind, which only a child would be in. Raises `OSError`."""
-    libc.syscall(numbers(os.uname().machine)["unshare"], namespaces)
+    libc.syscall(number("unshare"), namespaces)
 
 
 def map_user(process: str, inside: tuple[int, int], outside: tuple[int, int], *, keep_groups: bool) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 
 from fsserver.kernel import libc
-from fsserver.kernel.syscall_numbers import numbers
+from fsserver.kernel.syscall_numbers import number
 
 # <linux/prctl.h>
 PR_SET_PDEATHSIG = 1
@@ -69,7 +69,7 @@ def close_all_but(kept: tuple[int, ...]) -> None:
 
 
 def _close_range(first: int, last: int) -> None:
-    libc.syscall(numbers(os.uname().machine)["close_range"], first, last, 0)
+    libc.syscall(number("close_range"), first, last, 0)
 
 
 def dumpable() -> bool:

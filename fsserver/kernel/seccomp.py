@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import os
 import struct
 from collections.abc import Sequence
 from types import MappingProxyType
@@ -41,6 +40,7 @@ RETURN = 0x06  # BPF_RET | BPF_K
 
 # One instruction: code, jump if true, jump if false, operand.
 Instruction = tuple[int, int, int, int]
+_INSTRUCTION = struct.Struct("=HBBI")
 
 
 def available(machine: str) -> bool:
@@ -57,12 +57,20 @@ def available(machine: str) -> bool:
     return True
 
 
-def install(program: Sequence[Instruction]) -> None:
+def assemble(program: Sequence[Instruction]) -> bytes:
+    """The program as the kernel reads it: an array of struct sock_filter."""
+    return b"".join(_INSTRUCTION.pack(*instruction) for instruction in program)
+
+
+def install(code: bytes) -> None:
     """Put the calling thread, and every thread and process it starts from now on, under the filter.
 
     Needs no_new_privs (or CAP_SYS_ADMIN). Cannot be undone. Raises `OSError`, EINVAL for a malformed program.
+
+    Args:
+        code: from `assemble`.
     """
-    code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *instruction) for instruction in program))
+    program = ctypes.create_string_buffer(code, len(code))
     # struct sock_fprog { unsigned short len; struct sock_filter *filter; } with the pointer's natural alignment.
-    header = struct.pack("@HP", len(program), ctypes.addressof(code))
-    libc.syscall(syscall_numbers.numbers(os.uname().machine)["seccomp"], SECCOMP_SET_MODE_FILTER, 0, header)
+    header = struct.pack("@HP", len(code) // _INSTRUCTION.size, ctypes.addressof(program))
+    libc.syscall(syscall_numbers.number("seccomp"), SECCOMP_SET_MODE_FILTER, 0, header)

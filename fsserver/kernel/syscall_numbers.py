@@ -6,7 +6,9 @@ which the C headers <asm/unistd_64.h> and <asm-generic/unistd.h> repeat. None: t
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from functools import cache
 from types import MappingProxyType
 
 # The last number of Linux 6.18. From 424 on all architectures share one numbering.
@@ -156,10 +158,17 @@ _COLUMNS = MappingProxyType({"x86_64": 0, "aarch64": 1})
 MACHINES = tuple(_COLUMNS)
 
 
+@cache
 def numbers(machine: str) -> Mapping[str, int]:
     """The calls that ``machine`` (as uname(2) calls it, one of `MACHINES`) has, by name. KeyError for another."""
     column = _COLUMNS[machine]
-    return {name: number for name, row in _TABLE.items() if (number := row[column]) is not None}
+    return MappingProxyType({name: value for name, row in _TABLE.items() if (value := row[column]) is not None})
+
+
+@cache
+def number(name: str) -> int:
+    """One call's number on this machine. KeyError where it has none."""
+    return numbers(os.uname().machine)[name]
 
 
 def names() -> frozenset[str]:

@@ -34,6 +34,7 @@ from fsserver.sandbox.processes import Processes
 from fsserver.sandbox.profile import NamedRule, Ruleset
 from fsserver.sandbox.protected import ProtectedIndex
 from fsserver.sandbox.scratch import Scratch
+from fsserver.sandbox.skeleton import Skeleton
 from fsserver.sandbox.supervisor import Start, Supervisor, bound_self
 
 _DIRECTORY: Final = open_how(c.O_PATH | c.O_DIRECTORY, c.RESOLVE_BENEATH | c.RESOLVE_NO_MAGICLINKS)
@@ -41,6 +42,7 @@ _DIRECTORY: Final = open_how(c.O_PATH | c.O_DIRECTORY, c.RESOLVE_BENEATH | c.RES
 
 # Besides those of users and of processes, which the launcher made this process in.
 _OWN: Final = Namespace.MOUNT | Namespace.IPC | Namespace.UTS | Namespace.CGROUP
+_OWN_AND_NETWORK: Final = _OWN | Namespace.NET
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ class Blueprint:
         commands: those that it may be asked to run, by name.
         environments: what is in each one's environment, without HOME and TMPDIR.
         trees: the detached mounts that the launcher had to open; the cell opens the other binds itself.
+        skeleton: in the full layer, what becomes its root.
         scratch: None in the full layer.
         leaf: its control group, where there is one to be had.
         launcher: who the launcher is.
@@ -61,6 +64,7 @@ class Blueprint:
     environments: Mapping[str, Mapping[str, str]]
     protected: Mapping[str, ProtectedIndex]
     trees: cell_mounts.Trees
+    skeleton: Skeleton | None
     scratch: Scratch | None
     leaf: Leaf | None
     launcher: Ids
@@ -78,7 +82,7 @@ def live(blueprint: Blueprint, control: socket.socket) -> NoReturn:
 
 
 def _live(blueprint: Blueprint, control: socket.socket) -> None:
-    messages.receive(control)  # the launcher has mapped this process's user
+    (_, hurry), _ = messages.receive(control)  # by now the launcher has mapped this process's user
     profile = blueprint.profile
     full = profile.layer is Layer.FULL
     missing: tuple[str, ...] = ()
@@ -86,7 +90,7 @@ def _live(blueprint: Blueprint, control: socket.socket) -> None:
         blueprint.leaf.enter(0)
     _become(profile, blueprint.launcher, full=full)
     if full:
-        namespaces.leave(_OWN | Namespace.NET if profile.own_network else _OWN)
+        namespaces.leave(_OWN_AND_NETWORK if profile.own_network else _OWN)
     process.end_with_parent(signal.SIGKILL if full else signal.SIGTERM)
     if full:
         if profile.own_network:
@@ -101,7 +105,7 @@ def _live(blueprint: Blueprint, control: socket.socket) -> None:
         _leave_a_guard(profile, control, visible=visible)
     processes = Processes(alone=full, scoped=_scoped(profile), visible=visible)
     cell = _Cell(blueprint, control, processes)
-    cell.rehearse()
+    cell.make_ready(rehearse=not hurry)
     messages.send(control, ["ready", *missing])
     cell.serve()
 
@@ -124,9 +128,11 @@ def _become(profile: CellProfile, launcher: Ids, *, full: bool) -> None:
 
 def _mount(blueprint: Blueprint) -> tuple[str, ...]:
     opened = {bind for bind, _ in blueprint.trees}
-    left = [bind for bind in blueprint.profile.binds if bind not in opened]
+    skeleton = blueprint.skeleton
+    assert skeleton is not None, "in the full layer there is one"
+    left = [bind for bind in (skeleton.bind, *blueprint.profile.binds) if bind not in opened]
     trees = [*blueprint.trees, *cell_mounts.open_trees(left, _nobody_to_map)]
-    return cell_mounts.build(blueprint.profile, trees, blueprint.protected)
+    return cell_mounts.build(blueprint.profile, trees, skeleton.inner, blueprint.protected)
 
 
 def _nobody_to_map(owner: tuple[int, int]) -> int:
@@ -223,12 +229,21 @@ class _Cell:
         self._home = HOME if scratch is None else blueprint.profile.home or scratch.home
         self._temporary = TEMPORARY if scratch is None else scratch.temporary
 
-    def rehearse(self) -> None:
+    def make_ready(self, *, rehearse: bool) -> None:
+        """What remains to be done when every layer is in force.
+
+        Args:
+            rehearse: nobody waits for this cell.
+        """
+        self._write_git_config()
+        if rehearse:
+            self._rehearse()
+
+    def _rehearse(self) -> None:
         """Go once through what a request goes through, so that the memory it writes to is this process's own by then.
 
         A cell is a copy of the launcher: the kernel copies each page when it is first written to (fork(2)).
         """
-        self._write_git_config()
         command = next(iter(self._blueprint.commands.values()))
         root = self._blueprint.profile.roots[0]
         pipes = [descriptor for _ in range(3) for descriptor in os.pipe2(os.O_CLOEXEC)]

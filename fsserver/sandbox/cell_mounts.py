@@ -13,7 +13,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -21,16 +21,18 @@ from fsserver.kernel import constants as c
 from fsserver.kernel import mounts
 from fsserver.kernel.mounts import Attribute
 from fsserver.kernel.syscalls import open_how, openat2
+from fsserver.sandbox import skeleton
 from fsserver.sandbox.cell_profile import HOME, SHARED_MEMORY, TEMPORARY, TERMINALS, Bind, CellProfile, Ids
-from fsserver.sandbox.host import DEVICE_LINKS
 from fsserver.sandbox.protected import Identity, Kind, ProtectedIndex, Protection
 
 Trees = Sequence[tuple[Bind, int]]
 """Binds, each with the descriptor of its detached mount."""
 
-_MASKS: Final = "run/masks"
 # An instance of its own: no terminal of the host is in it. The kernel has some thousands for all instances together.
 _TERMINAL_OPTIONS: Final = "newinstance,ptmxmode=0666,mode=0620,max=64"
+_OF_A_DEVICE: Final = Attribute.NOSUID | Attribute.NOEXEC
+_WRITABLE: Final = Attribute.NOSUID | Attribute.NODEV
+_READ_ONLY: Final = _WRITABLE | Attribute.RDONLY
 _BENEATH: Final = open_how(c.O_PATH | c.O_NOFOLLOW, c.RESOLVE_BENEATH | c.RESOLVE_NO_SYMLINKS)
 
 
@@ -67,15 +69,13 @@ def open_trees(binds: Sequence[Bind], namespace_for: Callable[[Ids], int]) -> li
 
 
 def _attributes(bind: Bind) -> Attribute:
-    if bind.device:
-        return Attribute.NOSUID | Attribute.NOEXEC
-    attributes = Attribute.NOSUID | Attribute.NODEV
-    return attributes if bind.writable else attributes | Attribute.RDONLY
+    return _OF_A_DEVICE if bind.device else _WRITABLE if bind.writable else _READ_ONLY
 
 
 def build(
     profile: CellProfile,
     trees: Trees,
+    inner: Collection[str],
     protected: Mapping[str, ProtectedIndex],
     *,
     staging: str = "/tmp",  # noqa: S108
@@ -83,7 +83,8 @@ def build(
     """Make the root and move into it. For a process that is alone in its mount namespace.
 
     Args:
-        trees: from `open_trees`, opened before anything here could hide them.
+        trees: from `open_trees`, opened before anything here could hide them; one of them is the skeleton.
+        inner: as in `Skeleton`.
         protected: the index of each root, by its name.
         staging: a directory to begin on; what is mounted there is the root in the end.
 
@@ -93,8 +94,6 @@ def build(
     """
     mounts.make_private()
     quiet = mounts.MS_NOSUID | mounts.MS_NODEV
-    mounts.mount("tmpfs", staging, quiet, "mode=0755,size=4m,nr_inodes=16384")
-    os.chdir(staging)
     own = f"size={profile.memory_bytes},nr_inodes=1048576"
     steps: dict[str, Callable[[str], None]] = {
         TEMPORARY: lambda point: mounts.mount("tmpfs", point, quiet, f"mode=1777,{own}"),
@@ -102,29 +101,21 @@ def build(
         HOME: lambda point: mounts.mount("tmpfs", point, quiet, f"mode=0700,{own}"),
         TERMINALS: lambda point: mounts.mount("devpts", point, mounts.MS_NOSUID | mounts.MS_NOEXEC, _TERMINAL_OPTIONS),
     }
-    files: set[str] = set()
-    for bind, tree in trees:
-        steps[bind.target] = partial(_attach, tree)
-        if not stat.S_ISDIR(os.fstat(tree).st_mode):
-            files.add(bind.target)
+    steps |= {bind.target: partial(_attach, tree) for bind, tree in trees}
+    steps.pop("/")(staging)
+    os.chdir(staging)
+    files = {bind.target for bind, tree in trees if bind.target in inner and not stat.S_ISDIR(os.fstat(tree).st_mode)}
     missing = _mount_proc()
     # An outer place before those inside it: it would hide them.
     for target in sorted(steps, key=lambda path: path.split("/")):
-        _make_point(f".{target}", directory=target not in files)
+        if target in inner:
+            _make_point(f".{target}", directory=target not in files)
         steps[target](f".{target}")
-    for link, content in (*profile.links, *DEVICE_LINKS):
-        _make_parents(link)
-        os.symlink(content, f".{link}")
-    for path, content in profile.files:
-        _make_parents(path)
-        _write(f".{path}", content)
-    _make_masks()
     for path, identity in profile.hidden:
         _hide(f".{path}", identity)
     for root in profile.roots:
         _protect(f".{root.path}", protected[root.name])
     mounts.pivot_here()
-    _make_root_read_only()
     return missing
 
 
@@ -134,7 +125,6 @@ def _attach(tree: int, point: str) -> None:
 
 def _mount_proc() -> tuple[str, ...]:
     """Before the old root goes: a new procfs is refused where none is visible any more."""
-    os.mkdir("proc", 0o555)
     quiet = mounts.MS_NOSUID | mounts.MS_NODEV | mounts.MS_NOEXEC
     try:
         mounts.mount("proc", "proc", quiet)
@@ -153,27 +143,7 @@ def _make_point(path: str, *, directory: bool) -> None:
     if not os.path.isdir(parent):
         os.makedirs(parent, 0o755, exist_ok=True)
     if not directory and not os.path.lexists(path):
-        _write(path, "")
-
-
-def _make_parents(path: str) -> None:
-    os.makedirs(f".{os.path.dirname(path)}", 0o755, exist_ok=True)
-
-
-def _write(path: str, content: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-    try:
-        os.write(descriptor, content.encode("utf-8", "surrogateescape"))
-    finally:
-        os.close(descriptor)
-
-
-def _make_masks() -> None:
-    os.makedirs(f"{_MASKS}/directory")
-    _write(f"{_MASKS}/file", "")
-    # Not /dev/null: that would read as an empty file, and a program would take it for one.
-    os.chmod(f"{_MASKS}/file", 0)
-    os.chmod(f"{_MASKS}/directory", 0)
+        skeleton.write(path, "")
 
 
 def _hide(path: str, identity: tuple[int, int]) -> None:
@@ -183,15 +153,14 @@ def _hide(path: str, identity: tuple[int, int]) -> None:
         status = os.fstat(directory)
         if (status.st_dev, status.st_ino) != identity:
             raise OSError(errno.ESTALE, "another directory is there now", path)
-        _mask(directory, "directory")
+        _mask(directory, skeleton.MASKED_DIRECTORY)
     finally:
         os.close(directory)
 
 
-def _mask(target: int, kind: str) -> None:
-    tree = mounts.clone_tree(c.AT_FDCWD, os.fsencode(f"{_MASKS}/{kind}"))
+def _mask(target: int, mask: str) -> None:
+    tree = mounts.clone_tree(c.AT_FDCWD, os.fsencode(f".{mask}"))  # read-only, as the skeleton is
     try:
-        mounts.set_attributes(tree, Attribute.RDONLY)
         mounts.attach(tree, target, b"")
     finally:
         os.close(tree)
@@ -223,7 +192,7 @@ def _cover(root: int, name: str, identity: Identity, protection: Protection) -> 
         if (status.st_dev, status.st_ino) != (identity.device, identity.inode):
             raise OSError(errno.ESTALE, "a protected name was replaced", name)
         if protection is Protection.DENY:
-            _mask(target, "directory" if stat.S_ISDIR(status.st_mode) else "file")
+            _mask(target, skeleton.MASKED_DIRECTORY if stat.S_ISDIR(status.st_mode) else skeleton.MASKED_FILE)
             return
         tree = mounts.clone_tree(target, b"")
         try:
@@ -234,11 +203,3 @@ def _cover(root: int, name: str, identity: Identity, protection: Protection) -> 
             os.close(tree)
     finally:
         os.close(target)
-
-
-def _make_root_read_only() -> None:
-    root = os.open("/", c.O_PATH | c.O_CLOEXEC)
-    try:
-        mounts.set_attributes(root, Attribute.RDONLY, recursive=False)
-    finally:
-        os.close(root)

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from fsserver.kernel import seccomp
 from fsserver.kernel.features import Features
 from fsserver.kernel.landlock import AccessFs, AccessNet
-from fsserver.kernel.seccomp import Instruction
 from fsserver.policy.compiled import Command, Layer, Mode, Network, PinnedProgram, Program
 from fsserver.sandbox.cell_profile import (
     HOME,
@@ -111,16 +111,17 @@ def plan_cell(
     )
 
 
-def _filter(command: Command, features: Features, *, full: bool) -> tuple[Instruction, ...]:
+def _filter(command: Command, features: Features, *, full: bool) -> bytes:
     if not features.seccomp:
-        return ()
-    return command_filter(
+        return b""
+    program = command_filter(
         features.machine,
         # In a network namespace of its own a command may serve and ask itself.
         internet=full or command.network is Network.FULL,
         unix_sockets=command.unix_sockets,
         own_namespaces=full,
     )
+    return seccomp.assemble(program)
 
 
 def _binds(

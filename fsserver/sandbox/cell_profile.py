@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from fsserver.kernel.seccomp import Instruction
 from fsserver.policy.compiled import Layer
 from fsserver.sandbox.profile import Ruleset
 
@@ -75,6 +74,7 @@ class CellProfile:
         home: a kept home on the host; None for an empty one each time.
         ruleset: without the directories that are made for each cell anew.
         own_network: in a network namespace of its own, where there is nobody else.
+        filter: the seccomp program, assembled; empty where the kernel has none.
     """
 
     layer: Layer
@@ -88,6 +88,6 @@ class CellProfile:
     git_config: str
     own_network: bool
     ruleset: Ruleset
-    filter: tuple[Instruction, ...]
+    filter: bytes
     memory_bytes: int
     processes: int

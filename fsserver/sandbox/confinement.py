@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import stat
+from functools import cache
 
 from fsserver.errors import SandboxSetupError
 from fsserver.kernel import landlock, process, seccomp
@@ -82,4 +83,9 @@ def _allow_name(ruleset: int, rule: NamedRule) -> None:
 
 def _fitting(descriptor: int, access: AccessFs) -> AccessFs:
     """Without the rights that only a directory can have, if this is none."""
-    return access if stat.S_ISDIR(os.fstat(descriptor).st_mode) else access & FILE_RIGHTS
+    return access if stat.S_ISDIR(os.fstat(descriptor).st_mode) else _of_a_file(access)
+
+
+@cache
+def _of_a_file(access: AccessFs) -> AccessFs:
+    return access & FILE_RIGHTS

@@ -16,7 +16,7 @@ from fsserver.kernel.features import Features
 from fsserver.kernel.namespaces import Namespace
 from fsserver.policy.compiled import Command, Home, Layer, PinnedProgram, SoughtProgram
 from fsserver.policy.decision import may_contain_protected
-from fsserver.sandbox import cell, cell_mounts, messages
+from fsserver.sandbox import cell, cell_mounts, messages, skeleton
 from fsserver.sandbox.bootstrap import Bootstrap
 from fsserver.sandbox.cell import Blueprint
 from fsserver.sandbox.cell_plan import USER_NAME, RootFacts, plan_cell
@@ -29,6 +29,10 @@ from fsserver.sandbox.protected import MAX_WATCHED, ProtectedIndex, ProtectedNam
 from fsserver.sandbox.quarantine import Quarantine
 from fsserver.sandbox.scratch import ScratchSpace
 from fsserver.sandbox.users import NOBODY_ELSE, Maps, choose
+
+# The cell leaves the others by itself, beside this process.
+_FROM_THE_START: Final = Namespace.USER | Namespace.PID
+_NONE: Final = Namespace(0)
 
 SPARE_DESCRIPTORS: Final = 2048
 """For cells, their pipes and sockets."""
@@ -60,7 +64,7 @@ class Factory:
         self._missing: set[str] = set()
         self._emptied: list[Leaf] = []
         self._environments = {name: self._environment(each) for name, each in self.policy.commands.items()}
-        self._commands_of: dict[CellProfile, dict[str, Command]] = {}
+        self._profiles: list[CellProfile] = []
         self._scratch = ScratchSpace(self.policy.state, start.run_id, root=self._ids[0] == 0)
         used = {root for command in self.policy.commands.values() for root in command.roots}
         self.spellings = {root.name: root.spellings for root in start.roots}
@@ -96,13 +100,13 @@ class Factory:
         ):
             raise SandboxSetupError("the kernel has no Landlock of ABI 3, or no seccomp")
         pools: dict[CellProfile, Pool] = {}
-        self._commands_of = {}
         by_name: dict[str, Pool] = {}
         for command in self.policy.commands.values():
             profile = self._profile(command, layer)
             pool = pools.setdefault(profile, Pool(profile))
-            self._commands_of.setdefault(profile, {})[command.name] = command
+            pool.commands[command.name] = command
             by_name[command.name] = pool
+        self._profiles = list(pools)
         return by_name
 
     def _profile(self, command: Command, layer: Layer) -> CellProfile:
@@ -157,13 +161,9 @@ class Factory:
         user = {"USER": USER_NAME, "LOGNAME": USER_NAME, "LANG": "C.UTF-8"}
         return {"PATH": path, **user, **command.environment, **passed}
 
-    def commands_of(self, pool: Pool) -> Mapping[str, Command]:
-        """The commands whose cells are in the pool, by name."""
-        return self._commands_of[pool.profile]
-
     def writable_roots(self) -> bool:
         """Whether some command may write to some root."""
-        return any(root.writable for profile in self._commands_of for root in profile.roots)
+        return any(root.writable for profile in self._profiles for root in profile.roots)
 
     def open_quarantine(self) -> Quarantine:
         """Where protected names go that commands make."""
@@ -217,13 +217,23 @@ class Factory:
         profile = pool.profile
         full = profile.layer is Layer.FULL
         scratch = None if full else self._scratch.make(profile.user.outside if profile.user is not None else None)
-        trees = self._open_trees(profile) if full and self._ids[0] == 0 else []
+        if full and pool.skeleton is None:
+            pool.skeleton = skeleton.make(profile, self._scratch.directory())
+        trees = self._open_trees(pool) if full and self._ids[0] == 0 else []
         ours, theirs = messages.pair()
         leaf = None
         try:
             leaf = self._leaf(profile)
             blueprint = Blueprint(
-                profile, self._commands_of[profile], self._environments, self.indexes, trees, scratch, leaf, self._ids
+                profile,
+                pool.commands,
+                self._environments,
+                self.indexes,
+                trees,
+                pool.skeleton,
+                scratch,
+                leaf,
+                self._ids,
             )
             # The others take longer, and each cell makes them for itself, beside this process.
             pid = _fork(full=full)
@@ -241,7 +251,7 @@ class Factory:
         try:
             if full and profile.user is not None:
                 namespaces.map_user(str(pid), profile.user.inside, profile.user.outside, keep_groups=True)
-            messages.send(ours, ["go"])
+            messages.send(ours, ["go", "hurry" if pool.hurried else ""])
             return Cell(pool, pid, os.pidfd_open(pid), ours, self.generation(profile), leaf, scratch)
         except BaseException:
             ours.close()
@@ -251,9 +261,12 @@ class Factory:
                 leaf.remove()
             raise
 
-    def _open_trees(self, profile: CellProfile) -> list[tuple[Bind, int]]:
+    def _open_trees(self, pool: Pool) -> list[tuple[Bind, int]]:
         """What only root may reach, or show as another user's. A cell is not root any more when it opens the rest."""
-        return cell_mounts.open_trees([bind for bind in profile.binds if not bind.system], self._maps.namespace_for)
+        own = [bind for bind in pool.profile.binds if not bind.system]
+        if pool.skeleton is not None:
+            own.append(pool.skeleton.bind)
+        return cell_mounts.open_trees(own, self._maps.namespace_for)
 
     def _leaf(self, profile: CellProfile) -> Leaf | None:
         """Its group, with room for the processes that are not the command's, and for the one more that tells that
@@ -309,7 +322,7 @@ class Factory:
 
 def _fork(*, full: bool) -> int:
     try:
-        return namespaces.fork_into(Namespace.USER | Namespace.PID if full else Namespace(0))
+        return namespaces.fork_into(_FROM_THE_START if full else _NONE)
     except OSError as error:
         if not full or error.errno not in (errno.EPERM, errno.ENOSPC, errno.EUSERS, errno.EINVAL):
             raise

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from fsserver.errors import ConfigError, KernelUnsupported
 from fsserver.kernel.features import Features
 from fsserver.kernel.landlock import AccessFs
+from fsserver.kernel.seccomp import assemble
 from fsserver.policy.compiled import Layer, Mode
 from fsserver.sandbox.downgrade import Enforceable, downgrade
 from fsserver.sandbox.profile import (
@@ -75,7 +76,7 @@ def plan_server(
     return ServerProfile(
         prctl=features.system == "Linux",
         ruleset=_ruleset(enforceable, roots, state_directories, runtime) if enforceable.abi else None,
-        filter=server_filter(features.machine, pid) if features.seccomp else None,
+        filter=assemble(server_filter(features.machine, pid)) if features.seccomp else None,
         gaps=(*enforceable.gaps, *_nested(roots, enforceable)),
     )
 

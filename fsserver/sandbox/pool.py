@@ -18,11 +18,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
-from fsserver.policy.compiled import Layer
+from fsserver.policy.compiled import Command, Layer
 from fsserver.sandbox.cell_profile import CellProfile
 from fsserver.sandbox.cgroup import Leaf
 from fsserver.sandbox.protected import ProtectedName
 from fsserver.sandbox.scratch import Scratch
+from fsserver.sandbox.skeleton import Skeleton
 
 MOST_READY: Final = 6
 IDLE_S: Final = 10.0
@@ -93,9 +94,16 @@ class Cell:
 
 @dataclass(slots=True, eq=False)
 class Pool:
-    """The cells of one profile."""
+    """The cells of one profile.
+
+    Attributes:
+        commands: those that run in them, by name.
+        skeleton: what is the root of each, once there is one.
+    """
 
     profile: CellProfile
+    commands: dict[str, Command] = field(default_factory=dict)
+    skeleton: Skeleton | None = None
     ready: deque[Cell] = field(default_factory=deque)
     building: list[Cell] = field(default_factory=list)
     waiting: deque[Job] = field(default_factory=deque)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fsserver.kernel.landlock import AccessFs, AccessNet, Scope
-from fsserver.kernel.seccomp import Instruction
 from fsserver.policy.compiled import Layer, Mode
 
 
@@ -82,13 +81,13 @@ class ServerProfile:
 
     Attributes:
         prctl: whether the system has no_new_privs and dumpable (Linux).
-        filter: the seccomp program.
+        filter: the seccomp program, assembled.
         gaps: what stays open although everything was applied.
     """
 
     prctl: bool
     ruleset: Ruleset | None
-    filter: tuple[Instruction, ...] | None
+    filter: bytes | None
     gaps: tuple[Gap, ...]
 
 

@@ -1,4 +1,6 @@
-"""Directories of single commands, where there is no mount namespace to make them in. For the launcher's one thread."""
+"""Directories of one run: those of single commands, where there is no mount namespace to make them in, and skeletons of
+cells. For the launcher's one thread.
+"""
 
 from __future__ import annotations
 
@@ -50,12 +52,7 @@ class ScratchSpace:
 
     def make(self, owner: Ids | None) -> Scratch:
         """New directories, which belong to ``owner``; None is this process's own user. Raises ``OSError``."""
-        if self._lock is None:
-            os.makedirs(self._base, 0o700)
-            self._lock = os.open(self._base, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            fcntl.flock(self._lock, fcntl.LOCK_SH)
-        base = f"{os.path.realpath(self._base)}/{next(self._numbers)}"
-        os.mkdir(base, 0o700)
+        base = self.directory()
         made = Scratch(os.path.join(base, "home"), os.path.join(base, "tmp"))
         for path in (made.home, made.temporary):
             os.mkdir(path, 0o700)
@@ -65,6 +62,16 @@ class ScratchSpace:
             for path in (self._base, base):
                 os.chmod(path, 0o711)  # noqa: S103 - the command only passes through
         return made
+
+    def directory(self) -> str:
+        """A new directory that only this process's own user may enter; no link is in its path. Raises ``OSError``."""
+        if self._lock is None:
+            os.makedirs(self._base, 0o700)
+            self._lock = os.open(self._base, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            fcntl.flock(self._lock, fcntl.LOCK_SH)
+        base = f"{os.path.realpath(self._base)}/{next(self._numbers)}"
+        os.mkdir(base, 0o700)
+        return base
 
     def remove(self, scratch: Scratch) -> None:
         """Remove one command's directories, with whatever it left in them."""

@@ -42,7 +42,7 @@ def _seccomp() -> None:
 
 def install() -> None:
     process.set_no_new_privs()
-    seccomp.install(server_filter(MACHINE, os.getpid()))
+    seccomp.install(seccomp.assemble(server_filter(MACHINE, os.getpid())))
 
 
 def outcome(call: Callable[[], object]) -> str:
@@ -204,7 +204,7 @@ def test_openat2_is_probed_anew_after_a_filter() -> None:
     def confined() -> tuple[bool, bool]:
         before = probe().openat2
         process.set_no_new_privs()
-        seccomp.install(refuse_openat2)
+        seccomp.install(seccomp.assemble(refuse_openat2))
         return before, probe().openat2
 
     assert in_child(confined) == (True, False)
@@ -223,7 +223,7 @@ def test_openat2_is_there_after_the_servers_own_filter() -> None:
 
 def test_a_filter_needs_no_new_privs_for_the_unprivileged() -> None:
     program = server_filter(MACHINE, 1)
-    assert in_child(lambda: outcome(lambda: seccomp.install(program)), unprivileged=True) == "EACCES"
+    assert in_child(lambda: outcome(lambda: seccomp.install(seccomp.assemble(program))), unprivileged=True) == "EACCES"
 
 
 @pytest.mark.parametrize(
