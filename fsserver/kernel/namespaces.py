@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import socket
 import struct
 from enum import IntFlag
 
@@ -14,6 +13,10 @@ from fsserver.kernel import libc
 from fsserver.kernel.syscall_numbers import number
 
 SIGCHLD = 17
+
+# socket(2), on every architecture of `MACHINES`; Python's sockets are more than is needed here.
+AF_INET = 2
+SOCK_DGRAM = 2
 
 # netdevice(7), <linux/sockios.h>, <linux/if.h>
 SIOCSIFFLAGS = 0x8914
@@ -72,5 +75,8 @@ def _write(path: str, text: str) -> None:
 def raise_loopback() -> None:
     """Bring ``lo`` of this network namespace up. Needs CAP_NET_ADMIN there. Raises `OSError`."""
     request = struct.pack("16sh", b"lo", IFF_UP).ljust(40, b"\0")
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+    any_socket = libc.syscall(number("socket"), AF_INET, SOCK_DGRAM, 0)
+    try:
         fcntl.ioctl(any_socket, SIOCSIFFLAGS, request)
+    finally:
+        os.close(any_socket)

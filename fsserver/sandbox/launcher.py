@@ -40,7 +40,7 @@ PATIENCE_S: Final = 5.0
 """How long after the last moment of its command a cell may take to say so."""
 LOOK_S: Final = 0.2
 """How often to ask the kernel whether it killed a part of a command."""
-EXPECTED_S: Final = 0.02
+EXPECTED_S: Final = 0.2
 """How old the look at a root may be that was taken when a request was announced: it came after the client's call."""
 _END_S: Final = 5.0
 
@@ -276,7 +276,7 @@ class Launcher:
         self._expected = (number, pool, began)
         pool.drop_older(self._factory.generation(pool.profile))
         if not pool.ready:
-            pool.not_before = pool.refill_at = 0.0
+            pool.refill_at = 0.0  # now: it is as if somebody waited
 
     def _accept(self, job: Job, root: str, directory: str, timeout: str, arguments: Sequence[str]) -> None:
         """Judge the request as the server's gate did, and hand it to a cell, now or when there is one."""

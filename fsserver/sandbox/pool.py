@@ -127,6 +127,7 @@ class Pool:
             if cell.generation != generation:
                 self.forget(cell)
                 cell.kill()
+                self.target = 1  # until it shows again that more are useful
 
     def forget(self, cell: Cell) -> None:
         if cell in self.ready:

@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import os
 from array import array
+from collections.abc import Collection, Iterable
 from operator import attrgetter
 
 from fsserver.errors import SandboxSetupError
@@ -92,12 +93,15 @@ class ProtectedIndex:
         self.folds = folds
         self.pinned: tuple[Identity, ...] = ()
         self._listings: dict[str, Listing] = {}
+        self._entries = self._protected = 0  # of all listings
         self._watched: dict[str, tuple[int, Signature]] = {}
-        # Of all that are watched, and the times that they had. Arrays: to look at an object is to write to it, and what
-        # is written to is copied once for each cell.
+        # Of all that are watched, in the same order, and the times that they had. Arrays: to look at an object is to
+        # write to it, and what is written to is copied once for each cell.
         self._descriptors = array("i")
         self._ctimes = array("q")
-        self._settled = False
+        self._all_watched = False
+        self._unsettled: set[str] = set()  # directories that may change unseen
+        self._stale_names = False  # what is published may not be what is listed
         self._most_watched = most_watched
         self._wanted: dict[Inode, tuple[Protection, int]] = {}
         self._searched: dict[Inode, int] = {}
@@ -110,16 +114,24 @@ class ProtectedIndex:
             SandboxSetupError: the root holds more than `MAX_DIRECTORIES`, `MAX_ENTRIES` or `MAX_PROTECTED`, or cannot
                 be read. What the attributes say is then out of date; the next call begins anew.
         """
-        if not may_contain_protected(self.rules) or self._unchanged():
+        if not may_contain_protected(self.rules):
             return False
         try:
-            changed = self._walk()
-            self._find_aliases(changed)
+            stale = self._stale()
+            if stale:
+                listed = self._list_again(stale)
+                self._find_aliases(listed)
+                self._all_watched = self._watch(listed if self._all_watched else self._listings.values())
         except BaseException:
-            self._listings, self._settled = {}, False
+            self._listings, self._entries, self._protected, self._all_watched = {}, 0, 0, False
+            self._unsettled.clear()
             raise
-        self._settled = all(listing.settled for listing in self._listings.values()) and self._watch()
-        return self._publish()
+        return self._publish() if self._stale_names else False
+
+    @property
+    def settled(self) -> bool:
+        """Whether the next `refresh` need only look at signatures: no directory can change without changing its own."""
+        return self._all_watched and not self._unsettled
 
     def require_few(self) -> None:
         """Raise `SandboxSetupError` if there are more than `MAX_NAMES`: too many mounts for a cell."""
@@ -131,21 +143,34 @@ class ProtectedIndex:
                 allowed_instead="rules that cover whole directories instead of what is in them",
             )
 
-    def _unchanged(self) -> bool:
-        """Whether no directory changed since all of them were settled.
+    def _stale(self) -> list[str]:
+        """The directories that changed, or may have changed unseen; the root where nothing is known yet.
 
         One os.fstat each, about 1 µs, half of what its name would take. That a name leads to another directory now
         shows in the ctime of the one that it is in.
         """
-        return self._settled and array("q", map(_CTIME, map(os.fstat, self._descriptors))) == self._ctimes
+        if not self._listings:
+            return [""]
+        if not self._all_watched:
+            return [name for name, listing in self._listings.items() if not self._is_current(listing)]
+        ctimes = array("q", map(_CTIME, map(os.fstat, self._descriptors)))
+        if ctimes == self._ctimes:
+            return list(self._unsettled)
+        changed = (name for name, old, new in zip(self._watched, self._ctimes, ctimes, strict=True) if old != new)
+        return list(self._unsettled.union(changed))
 
-    def _watch(self) -> bool:
-        """Hold a descriptor of every directory as it was listed; False if there are too many, or one changed since."""
+    def _watch(self, listings: Iterable[Listing]) -> bool:
+        """Hold a descriptor of every directory as it was listed; False if there are too many, or one changed since.
+
+        Args:
+            listings: those for which none is held yet, among others.
+        """
         for name in self._watched.keys() - self._listings.keys():
             os.close(self._watched.pop(name)[0])
         if len(self._listings) > self._most_watched:
             return False
-        for name, listing in self._listings.items():
+        for listing in listings:
+            name = listing.name
             watched = self._watched.get(name)
             if watched is not None and watched[1] == listing.signature:
                 continue
@@ -167,51 +192,76 @@ class ProtectedIndex:
         """Close what it holds of the directories; the next `refresh` looks at all of them again."""
         for descriptor, _ in self._watched.values():
             os.close(descriptor)
-        self._watched, self._settled = {}, False
+        self._watched, self._all_watched = {}, False
 
-    def _walk(self) -> list[Listing]:
-        """Go through the root from the top, listing what is new or changed; returns those."""
-        known, self._listings, self._settled = self._listings, {}, False
-        listed: list[Listing] = []
-        pending: list[tuple[str, Protection | None, bool]] = [("", None, False)]
-        entries = protected = 0
-        while pending:
-            name, above, in_place = pending.pop()
-            before = known.pop(name, None)
-            listing = before
-            current = listing is not None and self._is_current(listing, in_place=in_place)
-            if listing is None or not current:
-                listing = list_directory(
-                    self.descriptor, name, above, self.rules, folds=self.folds, most=MAX_ENTRIES - entries
-                )
-                self._note_links(before, listing)
+    def _list_again(self, stale: Collection[str]) -> list[Listing]:
+        """List what is stale, and what is new or replaced below it; returns those listings."""
+        listed: dict[str, Listing] = {}
+        for start in sorted(stale, key=lambda name: name.split("/")):  # outer ones first: they know what is gone
+            known = self._listings.get(start)
+            if start and (known is None or start in listed):
+                continue  # it went with a directory above it, or was listed with it
+            pending: list[tuple[str, Protection | None]] = [(start, None if known is None else known.above)]
+            while pending:
+                name, above = pending.pop()
+                listing = self._list(name, above)
                 if listing is None:
                     continue
-                listed.append(listing)
-            self._listings[name] = listing
-            entries += listing.entries
-            protected += len(listing.protected)
-            if len(self._listings) > MAX_DIRECTORIES or entries > MAX_ENTRIES or protected > MAX_PROTECTED:
-                raise too_much(self.rules)
-            # Where a directory has not changed, its names lead to what they led to.
-            pending.extend((child, protection, current) for child, protection in listing.children)
-        for gone in known.values():
-            self._note_links(gone, None)
+                listed[name] = listing
+                # Where a directory has not changed, its names lead to what they led to.
+                pending.extend(child for child in listing.children if not self._is_known(*child))
         if "" not in self._listings:
             raise SandboxSetupError(f'The root "{self.rules.name}" is no longer there, so no command may run.')
-        return listed
+        return [listing for name, listing in listed.items() if self._listings.get(name) is listing]
 
-    def _is_current(self, listing: Listing, *, in_place: bool) -> bool:
-        """Whether the directory is as it was listed.
+    def _list(self, name: str, above: Protection | None) -> Listing | None:
+        """List one directory, and forget what is not in it any more; None if it is gone."""
+        before = self._listings.get(name)
+        room = MAX_ENTRIES - self._entries + (0 if before is None else before.entries)
+        listing = list_directory(self.descriptor, name, above, self.rules, folds=self.folds, most=room)
+        if listing is None:
+            self._forget(name)
+            return None
+        self._note_links(before, listing)
+        if before is not None:
+            for child in {child for child, _ in before.children}.difference(child for child, _ in listing.children):
+                self._forget(child)
+            self._count(before, -1)
+        self._count(listing, 1)
+        self._listings[name] = listing
+        self._stale_names = self._stale_names or before is None or not _alike(before, listing)
+        if listing.settled:
+            self._unsettled.discard(name)
+        else:
+            self._unsettled.add(name)
+        if len(self._listings) > MAX_DIRECTORIES or self._entries > MAX_ENTRIES or self._protected > MAX_PROTECTED:
+            raise too_much(self.rules)
+        return listing
 
-        Args:
-            in_place: its name still leads to it, so its descriptor will do, which takes half the time.
-        """
+    def _forget(self, name: str) -> None:
+        """A directory, and all that is below it."""
+        pending = [name]
+        while pending:
+            gone = self._listings.pop(pending.pop(), None)
+            if gone is not None:
+                self._stale_names = True
+                self._unsettled.discard(gone.name)
+                self._count(gone, -1)
+                self._note_links(gone, None)
+                pending.extend(child for child, _ in gone.children)
+
+    def _count(self, listing: Listing, sign: int) -> None:
+        self._entries += sign * listing.entries
+        self._protected += sign * len(listing.protected)
+
+    def _is_known(self, name: str, above: Protection | None) -> bool:
+        known = self._listings.get(name)
+        return known is not None and known.above is above and self._is_current(known)
+
+    def _is_current(self, listing: Listing) -> bool:
+        """Whether its name leads to the directory as it was listed."""
         if not listing.settled:
             return False
-        watched = self._watched.get(listing.name)
-        if in_place and watched is not None and watched[1] == listing.signature:
-            return os.fstat(watched[0]).st_ctime_ns == listing.signature.ctime_ns
         try:
             status = os.stat(listing.name or ".", dir_fd=self.descriptor, follow_symlinks=False)
         except OSError:
@@ -236,6 +286,7 @@ class ProtectedIndex:
             for listing in self._listings.values() if everywhere else listed:
                 if listing.opened and listing.above is not Protection.DENY:
                     listing.aliases = find_aliases(self.descriptor, listing, numbers)
+                    self._stale_names = self._stale_names or bool(listing.aliases)
         self._searched = {inode: links for inode, (_, links) in self._wanted.items()}
 
     def _collect_wanted(self) -> None:
@@ -246,6 +297,7 @@ class ProtectedIndex:
                 self._wanted[inode] = (stricter(listing.strictest[inode], protection), max(links, most))
 
     def _publish(self) -> bool:
+        self._stale_names = False
         found: dict[str, ProtectedName] = {}
         for listing in self._listings.values():
             if not listing.opened and listing.above is not Protection.DENY:
@@ -281,3 +333,9 @@ class ProtectedIndex:
                     around.add(above)
                 above = above.rpartition("/")[0]
         return tuple(sorted(around))
+
+
+def _alike(before: Listing, after: Listing) -> bool:
+    """Whether what is published of a directory is the same. Its other names of protected files are not known yet."""
+    old = (before.identity, before.above, before.opened, before.protected)
+    return old == (after.identity, after.above, after.opened, after.protected) and not before.aliases

@@ -303,7 +303,7 @@ def settle(each: ProtectedIndex) -> None:
 
     def settled() -> bool:
         each.refresh()
-        return each._settled
+        return each.settled
 
     wait_until(settled, "every directory is settled")
 
