@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
+from fsserver.policy.auditing import compile_audit, file_sink
 from fsserver.policy.commands import compile_commands
 from fsserver.policy.compiled import (
     Action,
@@ -28,15 +28,14 @@ from fsserver.policy.compiled import (
 from fsserver.policy.decision import read_only_operations
 from fsserver.policy.examples import check_examples
 from fsserver.policy.overlap import share
-from fsserver.policy.placement import Located, absolute, check_exposure, check_overlaps, locate
-from fsserver.policy.problems import Code, LanguageError, Place, Problem, did_you_mean
+from fsserver.policy.placement import Located, check_exposure, check_overlaps, locate
+from fsserver.policy.problems import Code, Place, Problem, did_you_mean
 from fsserver.policy.programs import Grounds
 from fsserver.policy.rules import Origin, PathRule
 from fsserver.policy.surroundings import Surroundings
 from fsserver.policy.tree import Entry, Node
 
 COMMAND_LINE = "command line"
-MAX_SINK_NAME = 200
 
 
 def compile_policy(
@@ -55,16 +54,17 @@ def compile_policy(
     sections = {root: entry.node for root, entry in entries.items()}
     located = locate(sections, here, problems)
     overlaps = check_overlaps(located, problems)
-    audit = _audit(tree, here, problems)
-    log = audit.directory or os.path.dirname(str(audit.file))
-    check_exposure(located, here, files, log, problems, sink=_file_sink(tree), policy=tree.place)
+    audit = compile_audit(tree, here, problems)
+    logs = tuple(sink.place for sink in audit.sinks)
+    check_exposure(located, here, files, logs, problems, key=audit.key, sink=file_sink(tree), policy=tree.place)
     roots = {root: _root(root, entry, tree, located.get(root), problems) for root, entry in entries.items()}
     for outer, inner, way in overlaps:
         roots[outer], roots[inner] = share(roots[outer], roots[inner], way)
     for root, section in sections.items():
         check_examples(roots[root], section, problems)
     limits = _limits(tree)
-    grounds = Grounds(here, located, tuple(files), log)
+    secret = () if audit.key is None else (audit.key,)
+    grounds = Grounds(here, located, (*files, *secret), logs)
     commands = compile_commands(tree, roots, grounds, limits=limits, origin_of=origin_of, problems=problems)
     profiles = {
         profile: _profile(profile, entry, roots, tree, problems)
@@ -83,6 +83,7 @@ def compile_policy(
         profiles=MappingProxyType(profiles),
         commands=MappingProxyType(commands),
         state=here.state,
+        redact_output=_flag(tree, "redact_output"),
     )
 
 
@@ -179,40 +180,6 @@ def _profile_commands(profile: Node, tree: Node, problems: list[Problem]) -> fro
     return frozenset(item.text for item in profile.items_at("commands"))
 
 
-def _audit(tree: Node, here: Surroundings, problems: list[Problem]) -> AuditRules:
-    directory: str | None = f"{here.state}/audit"
-    file: str | None = None
-    for sink in tree.items_at("audit", "sinks"):
-        for key, entry in sink.entries.items():
-            try:
-                path = absolute(entry.node.text, here)
-            except LanguageError as error:
-                problems.append(Problem(error.code, entry.node.place, error.message, error.help))
-                continue
-            directory, file = (path, None) if key == "dir" else (None, path)
-            if file is not None and not _can_continue(os.path.basename(file)):
-                message = "the audit log's file has a name that begins with a dot, or one of more than 200 bytes"
-                problems.append(
-                    Problem(Code.PLACE, entry.node.place, message, "when it is full, the next is named after it")
-                )
-    max_size = _number(tree, "audit", "max_size")
-    return AuditRules(directory, file) if max_size is None else AuditRules(directory, file, max_size)
-
-
-def _file_sink(tree: Node) -> Place | None:
-    """Where the policy names the audit log's file, if it does."""
-    for sink in tree.items_at("audit", "sinks"):
-        for key, entry in sink.entries.items():
-            if key == "file":
-                return entry.node.place
-    return None
-
-
-def _can_continue(name: str) -> bool:
-    """Whether the names of the files that continue a log called so are visible and not too long."""
-    return not name.startswith(".") and len(os.fsencode(name)) <= MAX_SINK_NAME
-
-
 def _limits(tree: Node) -> Limits:
     defaults = Limits()
     time = tree.get("limits", "time")
@@ -253,7 +220,7 @@ def _digest(tree: Node, located: Mapping[str, Located], audit: AuditRules, comma
         "policy": tree.plain(),
         "paths": paths,
         "programs": programs,
-        "audit": [audit.directory, audit.file],
+        "audit": [[sink.directory, sink.file] for sink in audit.sinks],
     }
     return hashlib.sha256(json.dumps(resolved, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 

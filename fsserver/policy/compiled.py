@@ -6,6 +6,7 @@ filled in here, so no reader of these classes needs to know the policy language.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -156,12 +157,62 @@ class ApprovalRules:
 
 
 @dataclass(frozen=True, slots=True)
+class AuditSink:
+    """One place for records. Exactly one of ``directory`` (one file a run) and ``file`` is set, absolute.
+
+    Attributes:
+        required: a record that it does not take refuses the call; else what it missed is counted.
+    """
+
+    directory: str | None
+    file: str | None = None
+    required: bool = True
+
+    @property
+    def place(self) -> str:
+        """The directory that it writes to."""
+        return self.directory or os.path.dirname(str(self.file))
+
+
+class Durability(StrEnum):
+    """What the record of an intent waits for before its effect. KERNEL: it outlives the server. EFFECT: it outlives a
+    power failure (fdatasync(2)).
+    """
+
+    KERNEL = "kernel"
+    EFFECT = "effect"
+
+
+@dataclass(frozen=True, slots=True)
 class AuditRules:
-    """Where records go. Exactly one of ``directory`` (one file a run) and ``file`` is set, absolute."""
+    """How calls are recorded. The first place is ``directory`` or ``file`` and always required.
+
+    Attributes:
+        max_size: bytes of a file after which the chain goes on in a new one.
+        others: further places, each with a chain of its own.
+        key: absolute path of the private key that signs checkpoints; None for none.
+        checkpoint_records, checkpoint_s: how often the head is signed, whichever comes first.
+        keep_s, keep_bytes: what is kept of ended runs in a directory; None for everything.
+        changes: whether the files are recorded that commands change.
+        redact: regular expressions of what no record shows, besides known forms of secrets.
+    """
 
     directory: str | None
     file: str | None = None
     max_size: int = 1024**3
+    others: tuple[AuditSink, ...] = ()
+    durability: Durability = Durability.KERNEL
+    key: str | None = None
+    checkpoint_records: int = 1000
+    checkpoint_s: float = 60.0
+    keep_s: float | None = None
+    keep_bytes: int | None = None
+    changes: bool = False
+    redact: tuple[str, ...] = ()
+
+    @property
+    def sinks(self) -> tuple[AuditSink, ...]:
+        return (AuditSink(self.directory, self.file), *self.others)
 
 
 class PathAccess(StrEnum):
@@ -391,6 +442,7 @@ class Policy:
         digest: SHA-256, hex, of the resolved policy; the audit header carries it.
         commands: what may be run, by the name that clients use.
         state: fsserver's directory for what it keeps between runs, absolute.
+        redact_output: whether secrets are hidden in results, as they are in records.
         tools: the names that may be called; None is every tool that the roots' rules allow.
     """
 
@@ -407,3 +459,4 @@ class Policy:
     tools: frozenset[str] | None = None
     commands: Mapping[str, Command] = field(default_factory=lambda: MappingProxyType({}))
     state: str = ""
+    redact_output: bool = False

@@ -38,6 +38,7 @@ _GROWING: Final[frozenset[Pattern]] = frozenset(
         ("roots", "*", "tests", "reject"),
         ("commands", "*", "tests", "accept"),
         ("commands", "*", "tests", "reject"),
+        ("audit", "redact"),
     }
 )
 
@@ -59,6 +60,9 @@ _ORDERED: Final[Mapping[Pattern, tuple[str | bool, ...]]] = MappingProxyType(
         ("sandbox", "accept_unprotected"): (True, False),
         ("sandbox", "accept_uid0"): (True, False),
         ("client_roots",): ("ignore", "narrow"),
+        ("redact_output",): (False, True),
+        ("audit", "durability"): ("kernel", "effect"),
+        ("audit", "changes"): (False, True),
         ("commands", "*", "decision"): ("allow", "ask", "deny"),
         ("commands", "*", "subcommands", "*", "decision"): ("allow", "ask", "deny"),
         ("commands", "*", "network"): ("full", "none"),

@@ -329,15 +329,41 @@ SINK = OneKey(
     {
         "dir": Key(LINE, "A directory: one new file for each run of the server."),
         "file": Key(LINE, "One file, which only one server writes at a time."),
-    }
+    },
+    beside={"required": Key(Flag(), "Refuse calls when it cannot be written. Default: true; the first always is.")},
 )
 
 AUDIT = Section(
     {
-        "sinks": Key(ListOf(SINK, least=1, most=1), "Where records go. Default: a directory below ~/.local/state."),
+        "sinks": Key(ListOf(SINK, least=1, most=4), "Where records go. Default: a directory below ~/.local/state."),
         "on_failure": Key(Word("reaction", ("refuse",)), "When a record cannot be written: no call is served."),
         "content": Key(Word("kind of content", ("hash",)), "What is recorded of file contents."),
         "max_size": Key(SIZE, "A file that has reached this size is followed by a new one. Default: 1GiB."),
+        "durability": Key(
+            Word("durability", ("kernel", "effect")),
+            "What an intent waits for before its effect: the kernel has it (default), or the disk has it.",
+        ),
+        "key": Key(LINE, "A file with the private key that signs checkpoints, as `fsserver audit keygen` makes it."),
+        "checkpoint": Key(
+            Section(
+                {
+                    "records": Key(Count(1, 1_000_000), "A checkpoint after so many records. Default: 1000."),
+                    "time": Key(DURATION, "And after so long, if there are new records. Default: 1m."),
+                }
+            ),
+            "How often the head of the chain is signed.",
+        ),
+        "keep": Key(
+            Section(
+                {
+                    "time": Key(DURATION, "Logs of runs that ended longer ago are removed."),
+                    "size": Key(SIZE, "The oldest are removed until all together take no more."),
+                }
+            ),
+            "What is kept in a directory. Default: everything.",
+        ),
+        "changes": Key(Flag(), "Record which files of its roots a command changed. Default: false."),
+        "redact": Key(ListOf(Text(_regex), most=64), "Regular expressions of what no record shows. It only grows."),
     }
 )
 
@@ -357,6 +383,7 @@ POLICY: Final = Section(
         "profiles": Key(MapOf(PROFILE), "Narrower versions of this policy."),
         "approvals": Key(APPROVALS, "How a person is asked."),
         "audit": Key(AUDIT, "The record of every call."),
+        "redact_output": Key(Flag(), "Secrets are not shown in results either. Default: false."),
         "server": Key(Section({"transport": Key(Word("transport", ("stdio",)), "stdio.")}), "How clients connect."),
     }
 )

@@ -196,9 +196,10 @@ def check_exposure(
     located: Mapping[str, Located],
     here: Surroundings,
     files: Sequence[str],
-    audit: str,
+    logs: Sequence[str],
     problems: list[Problem],
     *,
+    key: str | None,
     sink: Place | None,
     policy: Place,
 ) -> None:
@@ -207,18 +208,21 @@ def check_exposure(
 
     Args:
         files: the policy files, absolute.
-        audit: the directory that the audit log is in, absolute; it need not exist. The server may make and rename
-            files anywhere in it, so a file sink takes its directory for itself.
+        logs: the directories that the audit log is in, absolute; they need not exist. The server may make and rename
+            files anywhere in them, so a file sink takes its directory for itself.
+        key: the file with the key that signs the log.
         sink: where the policy names the log's file, if it names one: to be changed when a root lies beside it.
         policy: where to tell what is no root's fault.
     """
-    apart = [("the audit log", audit), ("fsserver's state directory", here.state), *here.own]
-    outside = [*(("the policy file", file) for file in files), *apart]
+    written = [*(("the audit log", log) for log in logs), ("fsserver's state directory", here.state)]
+    apart = [*written, *here.own]
+    secret = [] if key is None else [("the key of the audit log", key)]
+    outside = [*(("the policy file", file) for file in files), *secret, *apart]
     above = [(what, path, all_above(path)) for what, path in outside]
     above_imports = [("a directory that Python imports from", path, all_above(path)) for path in here.imports]
     inside = [(what, path, identity_of(path)) for what, path in apart]
     for path in files:
-        for what, directory in apart[:2]:
+        for what, directory in written:
             if identity_of(directory) in all_above(path):
                 message = f"the policy file lies in the directory of {what}, where the server may write: {path}"
                 problems.append(Problem(Code.EXPOSED, sink or policy, message, "keep the policy and the log apart"))
@@ -232,7 +236,7 @@ def check_exposure(
                 break
         for what, path, identity in inside:
             if identity in root.ancestry[1:]:
-                if path == audit and sink is not None:
+                if path in logs and sink is not None:
                     message = f'the directory of the audit log holds the root "{name}": {path}'
                     help_text = "the server may write anywhere beside the log: give it a directory of its own"
                     problems.append(Problem(Code.EXPOSED, sink, message, help_text))

@@ -36,13 +36,13 @@ class Grounds:
     Attributes:
         located: the roots.
         files: the policy files, absolute.
-        audit: the directory that the audit log is in.
+        audit: the directories that the audit log is in.
     """
 
     here: Surroundings
     located: Mapping[str, Located]
     files: tuple[str, ...]
-    audit: str
+    audit: tuple[str, ...]
 
     def why_apart(self, directory: str) -> str | None:
         """What of ours, or which root, lies in ``directory`` or around it, completing "it lies …"; None if nothing."""
@@ -62,7 +62,7 @@ class Grounds:
 
     def _ours(self) -> Iterator[tuple[str, str]]:
         yield from (("the policy file", file) for file in self.files)
-        yield ("the audit log", self.audit)
+        yield from (("the audit log", directory) for directory in self.audit)
         yield ("fsserver's state directory", self.here.state)
         # Python's library and packages are no secret, and a Python may well be what a command needs.
         yield from ((what, path) for what, path in self.here.own if what.startswith("fsserver's"))

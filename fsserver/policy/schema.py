@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from fsserver.policy.problems import Code, LanguageError, Place, Problem, did_you_mean
@@ -356,22 +356,26 @@ class TextOrSection:
 
 @dataclass(frozen=True, slots=True)
 class OneKey:
-    """A tagged union: a map with exactly one key, which says what stands behind it."""
+    """A tagged union: a map with exactly one of ``keys``, which says what stands behind it, and any of ``beside``."""
 
     keys: Mapping[str, Key]
+    beside: Mapping[str, Key] = field(default_factory=dict)
 
     def check(self, node: Node, where: Where, problems: list[Problem]) -> bool:
         if not isinstance(node.value, dict):
             return _wrong_type(node, where, f"a map with one key, {_either(tuple(self.keys))}", problems)
-        names = list(node.value)
-        found = Section(self.keys).check(node, where, problems)
+        names = [name for name in node.value if name not in self.beside]
+        found = Section({**self.keys, **self.beside}).check(node, where, problems)
         if found and len(names) != 1:
             message = f"{where} has {len(names)} keys; expected one, {_either(tuple(self.keys))}"
             problems.append(Problem(Code.CONFLICT if names else Code.MISSING, node.place, message))
         return found and len(names) == 1 and not node.incomplete
 
     def json_schema(self) -> dict[str, Any]:
-        return Section(self.keys).json_schema() | {"minProperties": 1, "maxProperties": 1}
+        if not self.beside:
+            return Section(self.keys).json_schema() | {"minProperties": 1, "maxProperties": 1}
+        one = [{"required": [name]} for name in self.keys]
+        return Section({**self.keys, **self.beside}).json_schema() | {"oneOf": one}
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,6 @@ KEYS: Final[frozenset[tuple[str, ...]]] = frozenset(
     {
         ("commands", "*", "network", "allow"),
         ("principals",),
-        ("audit", "redact"),
         ("audit", "sinks", "[]", "stderr"),
         ("audit", "sinks", "[]", "syslog"),
         ("audit", "sinks", "[]", "url"),

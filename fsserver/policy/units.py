@@ -8,10 +8,10 @@ from fsserver.policy.problems import Code, LanguageError
 from fsserver.policy.text import shortened
 
 SIZE_UNITS = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "TiB": 1024**4}
-DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 SIZE_PATTERN = "^[1-9][0-9]{0,11}(B|KiB|MiB|GiB|TiB)$"
-DURATION_PATTERN = "^[1-9][0-9]{0,11}(ms|s|m|h)$"
+DURATION_PATTERN = "^[1-9][0-9]{0,11}(ms|s|m|h|d)$"
 
 _QUANTITY = re.compile(r"([0-9]{1,12}) ?([A-Za-z]*)")
 
@@ -28,6 +28,7 @@ _DURATION_SPELLINGS = {"": "s"} | {
         "s": ("s", "sec", "secs", "second", "seconds"),
         "m": ("m", "min", "mins", "minute", "minutes"),
         "h": ("h", "hr", "hour", "hours"),
+        "d": ("d", "day", "days"),
     }.items()
     for spelling in spellings
 }

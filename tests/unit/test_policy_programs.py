@@ -220,4 +220,8 @@ def test_the_whole_home_is_seen_through_another_name(desk: Desk) -> None:
 
 def test_a_program_that_may_not_be_looked_at_is_told_without_a_trace(desk: Desk) -> None:
     with pytest.raises(LanguageError, match="not a directory"):
-        pin("/dev/null/tool", None, Grounds(desk.here, {}, (), str(desk.base)))
+        pin(
+            "/dev/null/tool",
+            None,
+            Grounds(desk.here, {}, (), (str(desk.base),)),
+        )

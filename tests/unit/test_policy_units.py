@@ -48,7 +48,7 @@ def test_what_is_not_written_as_a_size_is_refused_with_help(text: str, hint: str
 
 
 @pytest.mark.parametrize(
-    ("text", "hint"), [("30", '"30s"'), ("5min", '"5m"'), ("2M", '"2m"'), ("1d", "ms, s, m, h"), ("0s", "leave")]
+    ("text", "hint"), [("30", '"30s"'), ("5min", '"5m"'), ("2M", '"2m"'), ("1w", "ms, s, m, h"), ("0s", "leave")]
 )
 def test_what_is_not_written_as_a_duration_is_refused_with_help(text: str, hint: str) -> None:
     with pytest.raises(LanguageError) as caught:
