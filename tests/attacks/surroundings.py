@@ -98,6 +98,8 @@ def open_directory() -> Iterator[Path]:
     try:
         yield directory
     finally:
+        for mask in directory.rglob("run/masks/directory"):  # of a launcher that was killed: nobody may enter it
+            mask.chmod(0o700)
         shutil.rmtree(directory)
 
 
