@@ -46,7 +46,7 @@ def serve_stdio(policy: Policy, *, strict: bool, confined: Callable[[], None]) -
             device by then, and what it writes to standard output goes to standard error.
 
     Raises:
-        ConfigError: a root or the audit log's place is unsuitable.
+        ConfigError: a root, the audit log's place or the key that signs it is unsuitable.
         AuditError: the audit log cannot be written, or another server writes it.
         KernelUnsupported: no /proc; or with ``strict``, a required layer is missing.
         SandboxSetupError: a step of the confinement failed, or the launcher of commands cannot be started.
@@ -115,7 +115,7 @@ def _plan(policy: Policy, roots: list[Root], audit: AuditLog, *, strict: bool) -
     def plan(require: Layer) -> ServerProfile:
         return plan_server(
             roots=[RootGrant(root.rules.name, root.fd, root.shown, root.rules.mode) for root in roots],
-            state_directories=(os.path.realpath(os.path.dirname(audit.path)),),
+            state_directories=tuple(dict.fromkeys(os.path.realpath(path) for path in audit.directories)),
             runtime=find_runtime(),
             features=kernel.probe(),
             pid=os.getpid(),

@@ -27,6 +27,8 @@ RUN_END = "run.end"
 LOG_HEALED = "log.healed"
 LOG_ROTATED = "log.rotated"
 LOG_CONTINUED = "log.continued"
+LOG_CHECKPOINT = "log.checkpoint"
+LOG_REMOVED = "log.removed"
 
 # How the first record of a file begins in canonical form: no key comes before ``event`` there.
 _BEGINNINGS = tuple(f'{{"event":"{event}",'.encode("ascii") for event in (RUN_START, LOG_CONTINUED))

@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import PurePath
 
 from fsserver.audit.chain import START, Position
+from fsserver.audit.commit import Commit
 from fsserver.audit.record import MAX_RECORD_BYTES
 from fsserver.errors import AuditBroken, AuditLocked, ConfigError
 
@@ -73,6 +74,27 @@ def hidden_name(name: str) -> str:
     return f".{name}.new"
 
 
+def ends(descriptor: int, size: int) -> tuple[bytes, bytes, bytes]:
+    """The first whole line of a file, the last, and the torn bytes after it; each may be empty.
+
+    Raises ValueError if there is no line where one must end, and OSError.
+    """
+    block = 64 * 1024
+    first = os.pread(descriptor, block, 0)
+    if b"\n" not in first and size > block:
+        first = os.pread(descriptor, MAX_RECORD_BYTES, 0)
+    while True:
+        start = max(0, size - block)
+        data = os.pread(descriptor, size - start, start)
+        last = data.rfind(b"\n")
+        begin = data.rfind(b"\n", 0, max(last, 0))
+        if start == 0 or (last > 0 and begin >= 0):
+            return first[: first.find(b"\n") + 1], data[begin + 1 : last + 1], data[last + 1 :]
+        if block > 2 * MAX_RECORD_BYTES:
+            raise ValueError("ends in something that is no record")
+        block *= 4
+
+
 class Segment:
     """An open, locked log file.
 
@@ -98,12 +120,15 @@ class Segment:
             raise
         try:
             self._require_own_file()
+            found = os.fstat(self._fd)
+            self._identity = (found.st_dev, found.st_ino)
             self._lock()
             self._state = (os.fstat(self._fd).st_size, START)
         except BaseException:
             os.close(self._fd)
             raise
         self._attempt = b""
+        self._commit = Commit(self._fd, lambda: self._state[1].seq)
         self.records = 2 if self.size else 0
 
     def _require_own_file(self) -> None:
@@ -130,16 +155,19 @@ class Segment:
                         "or a directory, where each run gets one."
                     ) from error
                 time.sleep(0.01)
-        if not self._is_in_place(os.fstat(self._fd)):
+        if self._size_in_place() is None:
             raise AuditBroken(f"The audit log {self.name} was replaced while it was opened.")
 
-    def _is_in_place(self, found: os.stat_result) -> bool:
-        """Whether the file, whose fstat(2) is `found`, still has its name. Raises OSError if that cannot be seen."""
+    def _size_in_place(self) -> int | None:
+        """The file's size, or None if it has lost its name. Raises OSError if that cannot be seen.
+
+        One stat(2) by name says both: where the name leads to the inode that is open, the size is the open file's.
+        """
         try:
             there = os.stat(self.name, dir_fd=self._directory, follow_symlinks=False)
         except FileNotFoundError:
-            return False
-        return (there.st_dev, there.st_ino) == (found.st_dev, found.st_ino)
+            return None
+        return there.st_size if (there.st_dev, there.st_ino) == self._identity else None
 
     @property
     def size(self) -> int:
@@ -154,25 +182,25 @@ class Segment:
         """Whether the last `write` did not end well, so that `take_back` must come before the next."""
         return self._attempt != b""
 
+    @property
+    def failed(self) -> bool:
+        """What the file holds may not be on the disk, whatever a later sync says: go on in another; see `Commit`."""
+        return self._commit.failed
+
+    def distrust(self) -> None:
+        """From now on the segment is `failed`."""
+        self._commit.failed = True
+
     def begin(self, position: Position) -> None:
         """Say where the whole records of this file end: the file was just opened, and read or found empty."""
         self._state = (self.size, position)
 
     def ends(self) -> tuple[bytes, bytes, bytes]:
         """The first whole line, the last, and the torn bytes after it; each may be empty. Raises AuditBroken."""
-        first = os.pread(self._fd, MAX_RECORD_BYTES, 0) if self.size else b""
-        block = 64 * 1024
-        while True:
-            start = max(0, self.size - block)
-            data = os.pread(self._fd, self.size - start, start)
-            last = data.rfind(b"\n")
-            begin = data.rfind(b"\n", 0, max(last, 0))
-            if start == 0 or (last > 0 and begin >= 0):
-                break
-            if block > 2 * MAX_RECORD_BYTES:
-                raise AuditBroken(f"The audit log {self.name} ends in something that is no record.")
-            block *= 4
-        return first[: first.find(b"\n") + 1], data[begin + 1 : last + 1], data[last + 1 :]
+        try:
+            return ends(self._fd, self.size)
+        except ValueError as error:
+            raise AuditBroken(f"The audit log {self.name} ends in something that is no record.") from error
 
     def cut(self, torn: int) -> None:
         """Remove the torn bytes at the end. Raises OSError."""
@@ -186,13 +214,13 @@ class Segment:
         left: somebody deleted it, moved it, cut it or wrote to it, and what is added now would be lost, never be found
         or never verify.
         """
-        found = os.fstat(self._fd)
-        if found.st_size != self.size or not self._is_in_place(found):
+        size = self.size
+        if self._size_in_place() != size:
             raise AuditBroken("The audit log was changed, moved or deleted by something else, so the call was refused.")
         self._attempt = line
         if os.write(self._fd, line) != len(line):
             raise OSError(errno.ENOSPC, "short write")
-        self._state = (found.st_size + len(line), after)  # one assignment: an interrupt sees the old place or the new
+        self._state = (size + len(line), after)  # one assignment: an interrupt sees the old place or the new
         self._attempt = b""
         self.records += 1
 
@@ -206,9 +234,9 @@ class Segment:
         self._attempt = b""
         return len(left)
 
-    def sync(self) -> None:
-        """Put what was written on the disk. Raises OSError."""
-        os.fsync(self._fd)
+    def sync(self, seq: int | None = None) -> None:
+        """Return when record `seq`, or all that was written, is on the disk. From any thread. Raises OSError."""
+        self._commit.wait(self.position.seq if seq is None else seq)
 
     def rename(self, directory: int, name: str) -> None:
         """Give the file its name. Raises OSError."""
@@ -222,4 +250,5 @@ class Segment:
         self.close()
 
     def close(self) -> None:
+        self._commit.close()
         os.close(self._fd)

@@ -27,6 +27,11 @@ def compile_audit(tree: Node, here: Surroundings, problems: list[Problem]) -> Au
         if required is not None and required.value is False:
             message = "the first sink is always required; `required: false` is for further ones"
             problems.append(Problem(Code.CONFLICT, required.place, message))
+    keep = tree.get("audit", "keep")
+    if keep is not None and sinks and all(sink.directory is None for sink in sinks):
+        message = "`keep` removes ended runs from a directory, and every sink here is one file"
+        help_text = "write to `dir`, or leave `keep` out: all runs of a file are one chain, of which no part can go"
+        problems.append(Problem(Code.CONFLICT, keep.place, message, help_text))
     first, *others = sinks or [AuditSink(f"{here.state}/audit")]
     defaults = AuditRules(None)
     durability, key = tree.get("audit", "durability"), tree.get("audit", "key")

@@ -158,7 +158,7 @@ class Gate:
             check_quota(*call.new_size, checkpoint=call.control.checkpoint)
         if tool.changes(call.arguments):
             call.control.checkpoint()
-            self._audit.append("call.intent", trail.intent())
+            self._audit.append("call.intent", trail.intent(), durable=True)  # and with it the consent before
             trail.intended = True
         return bounded(tool.body(call), self._policy.limits.result_bytes)
 

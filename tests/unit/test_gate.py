@@ -266,7 +266,7 @@ class FailingLog:
         self.good = good
         self.events: list[str] = []
 
-    def append(self, event: str, fields: dict[str, Any]) -> int:
+    def append(self, event: str, fields: dict[str, Any], *, durable: bool = False) -> int:
         if len(self.events) >= self.good:
             raise AuditError("The audit log cannot be written.")
         self.events.append(event)

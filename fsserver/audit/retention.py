@@ -1,0 +1,85 @@
+"""Which ended runs of a directory sink are kept, and the removal of the others.
+
+Only whole runs go, the oldest first: never one whose writer holds its lock, never the run that asks, and never a file
+that does not begin and end as a log of this program does: that is somebody else's, or evidence.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import NamedTuple
+
+from fsserver.audit.runs import Run, last_record, open_run_file, runs
+
+
+class Keep(NamedTuple):
+    """What is kept of ended runs: those written to in the last so many seconds, and so many bytes. None: all."""
+
+    seconds: float | None
+    size: int | None
+
+
+class Excess(NamedTuple):
+    """What is to be removed, and the reason: ``time`` or ``size``."""
+
+    why: str
+    runs: Sequence[Run]
+
+
+def find_excess(directory: int, current: str, keep: Keep, now_ns: int) -> Iterator[Excess]:
+    """What is more than `keep`, by reason. `current`: the first file of the run that asks. Raises OSError.
+
+    Of most runs only name, size and time are looked at, so that a start is quick where there are thousands.
+    """
+    others = [run for run in runs(directory) if run.files[0] != current]
+    if keep.seconds is not None:
+        limit = now_ns - int(keep.seconds * 10**9)
+        old = [
+            run for run in others if run.changed_ns < limit and _is_over(directory, run) and _is_ours(directory, run)
+        ]
+        others = [run for run in others if run not in old]
+        yield Excess("time", old)
+    if keep.size is not None and sum(run.size for run in others) > keep.size:
+        ended = [run for run in others if _is_over(directory, run)]
+        left = sum(run.size for run in ended)
+        large = []
+        for run in ended:
+            if left > keep.size and _is_ours(directory, run):
+                large.append(run)
+                left -= run.size
+        yield Excess("size", large)
+
+
+def remove(directory: int, run: Run) -> None:
+    """Remove the run's files, the last one first: what a kill leaves is a beginning, which the next time removes.
+
+    The lock is held meanwhile, so that two servers do not both remove it. Raises OSError.
+    """
+    descriptor = open_run_file(directory, run.files[0])
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for name in reversed(run.files):
+            os.unlink(name, dir_fd=directory)
+    finally:
+        os.close(descriptor)
+
+
+def _is_over(directory: int, run: Run) -> bool:
+    """Whether nobody writes this run. Takes a shared lock for an instant, as `verify` does."""
+    with suppress(OSError):
+        descriptor = open_run_file(directory, run.files[0])
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        finally:
+            os.close(descriptor)
+        return True
+    return False
+
+
+def _is_ours(directory: int, run: Run) -> bool:
+    with suppress(OSError):
+        return last_record(directory, run) is not None
+    return False
