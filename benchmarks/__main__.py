@@ -53,7 +53,7 @@ def _run(base: str, rows: Sequence[Row], *, quick: bool, strict: bool) -> int:
     explanation = report.explained(outcomes, imports, anatomy.bare_interpreter(scale.rounds))
     print(f"\n{report.table(outcomes)}\n\n{explanation}")
     if not quick and len(rows) == len(ROWS):
-        report.replace_all_but_commands(report.document(outcomes, explanation))
+        report.replace_all_but_sections(report.document(outcomes, explanation))
         print(f"\nwritten: {os.path.relpath(report.DOCUMENT)}")
     return 1 if strict and any(outcome.reached is False for outcome in outcomes) else 0
 

@@ -407,7 +407,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     print(f"\n{report.command_table(lines)}")
     if not options.quick and not options.only:
-        report.replace_commands(report.commands_section(lines, load))
+        report.replace_section(report.COMMANDS, report.commands_section(lines, load))
         print(f"\nwritten: {os.path.relpath(report.DOCUMENT)}")
     return 1 if options.strict and any(line.reached is False for line in lines) else 0
 

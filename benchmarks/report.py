@@ -6,7 +6,7 @@ import os
 import platform
 import statistics
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -17,7 +17,9 @@ from tests.compat.run import REPOSITORY
 
 DOCUMENT = os.path.join(REPOSITORY, "docs", "performance.md")
 COMMANDS = "\n## Commands\n"
-"""Where the section begins that `benchmarks.commands` writes; it is the last one."""
+"""Where the section begins that `benchmarks.commands` writes."""
+AUDIT = "\n## Audit log\n"
+"""Where the section begins that `benchmarks.audit` writes; it is the last one."""
 
 DURABILITY = (
     "Neither server calls fsync: after a power failure a write of the last seconds can be missing. "
@@ -245,17 +247,46 @@ Machine: {machine()}. Load before the run: {load:.1f}. Date: {datetime.now(UTC):
 """
 
 
-def replace_commands(section: str) -> None:
-    """Put the section into docs/performance.md, in place of the one that is there."""
-    with open(DOCUMENT, encoding="utf-8") as file:
-        before = file.read().partition(COMMANDS)[0]
-    with open(DOCUMENT, "w", encoding="utf-8") as file:
-        file.write(before + section)
+def audit_section(lines: Sequence[Line], load: float) -> str:
+    """The section of docs/performance.md about the audit log. ``load``: the machine's, before the run began."""
+    missed = [f"{line.name}, beside {line.other}" for line in lines if line.reached is False]
+    verdict = "Every limit is kept." if not missed else f"Not kept: {'; '.join(missed)}."
+    return f"""{AUDIT}
+Written by `make bench`. Calls go over the same pipes and JSON as above. Each ratio is fsserver / other, from the p50 of
+one round, sample beside sample; the table shows the median over the rounds and the range.
+
+Machine: {machine()}. Load before the run: {load:.1f}. Date: {datetime.now(UTC):%Y-%m-%d}.
+
+{command_table(lines)}
+
+{verdict}
+"""
 
 
-def replace_all_but_commands(text: str) -> None:
-    """Write docs/performance.md anew, and leave its section about commands."""
+def replace_section(mark: str, section: str) -> None:
+    """Put the section that begins with ``mark`` into docs/performance.md, in place of the one that is there."""
+    first, *others = _sections()
+    kept = {each: told for each, told in others if each != mark} | {mark: section.removeprefix(mark)}
+    _write(first[1], kept)
+
+
+def replace_all_but_sections(text: str) -> None:
+    """Write docs/performance.md anew, and leave the sections that other programs write."""
+    _write(text, dict(_sections()[1:]))
+
+
+def _sections() -> list[tuple[str, str]]:
+    """The parts of docs/performance.md, each with the line that it begins with; the first begins with none."""
     with open(DOCUMENT, encoding="utf-8") as file:
-        _, mark, section = file.read().partition(COMMANDS)
+        rest = file.read()
+    found = []
+    for mark in (AUDIT, COMMANDS):
+        rest, begun, told = rest.partition(mark)
+        found += [(begun, told)] if begun else []
+    return [("", rest), *reversed(found)]
+
+
+def _write(first: str, others: Mapping[str, str]) -> None:
+    parts = [mark + others[mark] for mark in (COMMANDS, AUDIT) if mark in others]
     with open(DOCUMENT, "w", encoding="utf-8") as file:
-        file.write(text + mark + section)
+        file.write(first + "".join(parts))

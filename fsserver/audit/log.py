@@ -72,7 +72,8 @@ class _Sink:
             if self.required:
                 raise
             return None
-        self._say(None)
+        if self._fails:
+            self._say(None)
         return written
 
     def sign(self, chain: ChainLog) -> None:
@@ -85,7 +86,7 @@ class _Sink:
         """Once when it begins to fail, and once when it works again."""
         if error is not None and not self._fails:
             _LOG.warning("The audit log %s takes no records: %s", self.place, error.message)
-        elif error is None and self._fails:
+        elif error is None:
             _LOG.warning("The audit log %s takes records again; it missed %d.", self.place, self.missed)
         self._fails = error is not None
 

@@ -207,8 +207,7 @@ class ChainLog:
         if signer is not None and event in (LOG_CHECKPOINT, RUN_END):
             record |= {"signed_seq": after.seq, "signed_head": after.head, "key": signer.public.id}
             record["signature"] = signer.sign(after.seq, after.head)
-        record["seq"] = after.seq + 1
-        record["prev"] = after.head
+        record["seq"], record["prev"] = after.seq + 1, after.head
         line, position = seal(record)
         if len(line) > MAX_RECORD_BYTES:
             raise UnfitRecordError("The call is too large for an audit record, so it was refused.")
