@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
 import platform
-import stat
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -15,8 +13,8 @@ from pathlib import Path
 import click
 
 from fsserver import __version__
-from fsserver.audit.segment import ANOTHER_PLACE, Segment, directory_fault
 from fsserver.cli.checks import EXIT_CONFIG, EXIT_KERNEL, Check, Verdict
+from fsserver.cli.doctor_audit import log_checks
 from fsserver.cli.selection import Selection, refuse_what_is_no_option
 from fsserver.errors import ConfigError, FsserverError, KernelUnsupported, SandboxSetupError
 from fsserver.kernel import features as kernel
@@ -89,7 +87,7 @@ def _checks(selection: Selection) -> Iterator[Check]:
         yield Check("policy", "policy", "ok", f"{policy.name}, sandbox layer required: {policy.sandbox.require}")
         for rules in policy.roots:
             yield _root_check(rules)
-        yield _state_check(policy)
+        yield from log_checks(policy.audit)
     yield from _confinement_checks(features, policy)
     if policy is not None or not selection.given:
         from fsserver.cli.doctor_commands import command_checks  # noqa: PLC0415 - it starts threads: after the forks
@@ -157,57 +155,6 @@ def _file_system(path: str) -> str:
     except OSError:
         return kind
     return kind
-
-
-def _state_check(policy: Policy) -> Check:
-    """Whether the audit log can be kept: its directory must be this user's and writable by nobody else."""
-    file, directory = policy.audit.file, policy.audit.directory
-    place = directory if directory is not None else os.path.dirname(str(file))
-    try:
-        found = os.lstat(place)
-    except FileNotFoundError:
-        return _state_to_be_made(place)
-    except OSError as error:
-        return _no_log(f"{place}: {error.strerror}", ANOTHER_PLACE)
-    fault = directory_fault(found)
-    if fault is None and not os.access(place, os.W_OK | os.X_OK):
-        fault = "is not writable for this user"
-    if fault is not None:
-        return _no_log(f"{place} {fault}", ANOTHER_PLACE)
-    fault = _file_fault(place, os.path.basename(file)) if file is not None else None
-    if fault is not None:
-        return _no_log(f"{place}: {fault}")
-    return Check("policy", "audit log", "ok", f"{place} (mode {stat.S_IMODE(found.st_mode):04o})")
-
-
-def _file_fault(directory: str, name: str) -> str | None:
-    """Why a server could not go on with this file, or None. Its lock is tried as `serve` takes it, for an instant."""
-    try:
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            Segment(descriptor, name).close()
-        finally:
-            os.close(descriptor)
-    except FileNotFoundError:
-        return None  # it will be made
-    except FsserverError as error:
-        return error.message
-    except OSError as error:
-        return f"{name} cannot be opened: {(error.strerror or 'no reason is known').lower()}"
-    return None
-
-
-def _state_to_be_made(place: str) -> Check:
-    above = os.path.dirname(place)
-    while not os.path.exists(above):
-        above = os.path.dirname(above)
-    if os.access(above, os.W_OK | os.X_OK):
-        return Check("policy", "audit log", "ok", f"{place} (will be made)")
-    return _no_log(f"{place} cannot be made in {above}", ANOTHER_PLACE)
-
-
-def _no_log(*lines: str) -> Check:
-    return Check("policy", "audit log", "error", "\n".join(lines), EXIT_CONFIG)
 
 
 def _confinement_checks(features: Features, policy: Policy | None) -> Iterator[Check]:
