@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from fsserver.audit.chain import START, Position, seal
 from fsserver.audit.log import AuditLog
 from fsserver.audit.record import Json
+from fsserver.audit.signing import PublicKey, generate
+from fsserver.audit.verify import verify
 from fsserver.policy.compiled import AuditRules
 
 UNLIMITED = 1024**3
@@ -29,6 +34,26 @@ def open_file(path: Path, *, max_size: int = UNLIMITED, run_id: str = "run") -> 
 
 def open_directory(path: Path, *, max_size: int = UNLIMITED, run_id: str = "run") -> AuditLog:
     return AuditLog.open(AuditRules(directory=str(path), max_size=max_size), run_id=run_id, header={})
+
+
+def open_log(rules: AuditRules, *, run_id: str = "run", clock_ns: Callable[[], int] = time.time_ns) -> AuditLog:
+    return AuditLog.open(rules, run_id=run_id, header={}, clock_ns=clock_ns)
+
+
+def records(path: Path | str) -> list[dict[str, Any]]:
+    """The records of one file."""
+    return [json.loads(line) for line in Path(path).read_bytes().splitlines()]
+
+
+def records_of(path: Path | str) -> list[dict[str, Any]]:
+    """The records of the whole chain that begins in the file `path`, which is sound."""
+    (chain,) = verify(str(path)).chains
+    return [record for name in chain.files for record in records(Path(path).parent / name)]
+
+
+def key_pair(place: Path) -> tuple[str, PublicKey]:
+    """A new private key's file in `place`, and the public half."""
+    return str(place / "key"), generate(str(place / "key"), str(place / "key.pub")).public
 
 
 def private(path: Path) -> Path:

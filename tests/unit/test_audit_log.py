@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 import threading
@@ -15,11 +14,7 @@ from fsserver.audit.log import AuditLog
 from fsserver.audit.verify import Status, verify
 from fsserver.errors import AuditBroken, AuditError, AuditLocked, ConfigError
 from fsserver.policy.compiled import AuditRules
-from tests.audit_logs import CALL, IMPOSSIBLE_NAMES, open_directory, open_file, private, sealed, written
-
-
-def records(path: Path | str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in Path(path).read_bytes().splitlines()]
+from tests.audit_logs import CALL, IMPOSSIBLE_NAMES, open_directory, open_file, private, records, sealed, written
 
 
 def test_directory_gets_a_private_file_of_this_run(tmp_path: Path) -> None:

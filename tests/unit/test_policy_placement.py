@@ -284,6 +284,15 @@ def test_a_file_for_the_audit_log_whose_next_file_could_not_be_found_is_refused(
     assert problem.startswith("E030 3:24 the audit log's file has a name that begins with a dot, or")
 
 
+def test_keep_is_refused_where_no_sink_is_a_directory(desk: Desk) -> None:
+    sinks = "{file: ~/log/a.jsonl}, {file: ~/log/b.jsonl}"
+    (problem,) = desk.problems(one_root("~/app") + f"audit:\n  sinks: [{sinks}]\n  keep: {{time: 30d}}\n")
+    assert problem.startswith("E022 5:9 `keep` removes ended runs from a directory, and every sink here is one file")
+    directory = sinks.replace("file: ~/log/b.jsonl", "dir: ~/audit, required: false")
+    for section in (f"audit:\n  sinks: [{directory}]\n  keep: {{time: 30d}}\n", "audit: {keep: {size: 1GiB}}\n"):
+        assert desk.problems(one_root("~/app") + section) == []
+
+
 @pytest.mark.parametrize(
     ("section", "place"),
     [
