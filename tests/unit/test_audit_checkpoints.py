@@ -109,12 +109,17 @@ def _for_others(path: Path) -> None:
     path.chmod(0o644)
 
 
+def _directory(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
 BAD_KEYS: dict[str, Callable[[Path], object]] = {
     "it is not there": lambda path: path.unlink(),
     "others can read it": _for_others,
     "it is no key": lambda path: path.write_text("hello"),
     "it is the public half": lambda path: path.write_bytes(Path(f"{path}.pub").read_bytes()),
-    "it is a directory": lambda path: (path.unlink(), path.mkdir()),
+    "it is a directory": _directory,
 }
 
 

@@ -112,6 +112,11 @@ def _changed(audit: Path, name: str, change: Callable[[bytes], bytes]) -> None:
     age(audit, [name], 30)
 
 
+def _is_a_link(audit: Path, names: list[str]) -> None:
+    (audit / names[0]).rename(audit.parent / "elsewhere")
+    (audit / names[0]).symlink_to(audit.parent / "elsewhere")
+
+
 STAYS: dict[str, Callable[[Path, list[str]], object]] = {
     "a server writes it": _is_live,
     "its first record was changed": lambda audit, names: _changed(audit, names[0], lambda data: b"{" + data),
@@ -122,10 +127,7 @@ STAYS: dict[str, Callable[[Path, list[str]], object]] = {
     "a file of it is another log's": lambda audit, names: _changed(
         audit, names[1], lambda data: (audit / names[0]).read_bytes()
     ),
-    "it is a link": lambda audit, names: (
-        (audit / names[0]).rename(audit.parent / "elsewhere"),
-        (audit / names[0]).symlink_to(audit.parent / "elsewhere"),
-    ),
+    "it is a link": _is_a_link,
 }
 
 

@@ -58,12 +58,17 @@ def _tampered(place: Path) -> None:
     (place / "log.jsonl").write_bytes(sealed([{"event": "call.outcome"}]))
 
 
+def _open_to_others(place: Path) -> None:
+    place.mkdir()
+    place.chmod(0o777)
+
+
 CANNOT_OPEN: dict[str, Callable[[Path], AuditLog | None]] = {
     "another server writes it": _locked,
     "it is no log": _not_a_log,
     "it does not verify": _tampered,
     "its directory is a file": lambda place: place.touch(),
-    "its directory can be written by others": lambda place: (place.mkdir(), place.chmod(0o777))[1],
+    "its directory can be written by others": _open_to_others,
 }
 
 

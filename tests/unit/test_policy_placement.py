@@ -289,8 +289,10 @@ def test_keep_is_refused_where_no_sink_is_a_directory(desk: Desk) -> None:
     (problem,) = desk.problems(one_root("~/app") + f"audit:\n  sinks: [{sinks}]\n  keep: {{time: 30d}}\n")
     assert problem.startswith("E022 5:9 `keep` removes ended runs from a directory, and every sink here is one file")
     directory = sinks.replace("file: ~/log/b.jsonl", "dir: ~/audit, required: false")
-    for section in (f"audit:\n  sinks: [{directory}]\n  keep: {{time: 30d}}\n", "audit: {keep: {size: 1GiB}}\n"):
-        assert desk.problems(one_root("~/app") + section) == []
+    audit = desk.load(one_root("~/app") + f"audit: {{sinks: [{directory}], keep: {{time: 30d}}}}\n").audit
+    assert (audit.keep_s, audit.keep_bytes) == (30 * 86400.0, None)
+    audit = desk.load(one_root("~/app") + "audit: {keep: {size: 1GiB}}\n").audit
+    assert (audit.keep_s, audit.keep_bytes) == (None, 1024**3)
 
 
 @pytest.mark.parametrize(
