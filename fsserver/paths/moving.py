@@ -15,9 +15,11 @@ from fsserver.errors import (
     ProtectedName,
     UnstablePath,
 )
+from fsserver.kernel import constants as c
+from fsserver.paths.changes import Change, Changes, Held
 from fsserver.paths.crossing import check_crossing, crosses
 from fsserver.paths.descent import Descent
-from fsserver.paths.entry import Checkpoint, go_on
+from fsserver.paths.entry import Checkpoint, Entry, go_on
 from fsserver.paths.names import display
 from fsserver.paths.outcomes import outcome
 from fsserver.paths.quota import Room, held
@@ -27,8 +29,11 @@ from fsserver.paths.target import Target
 from fsserver.paths.tree import check_tree, protection_changes
 
 
-def move(source: Target, destination: Target, *, checkpoint: Checkpoint = go_on) -> None:
-    """Rename ``source`` to ``destination``, which must be absent; see also `check_move`, which this calls.
+def move(
+    source: Target, destination: Target, *, checkpoint: Checkpoint = go_on, changes: Changes | None = None
+) -> None:
+    """Rename ``source`` to ``destination``, which must be absent; see also `check_move`, which this calls. ``changes``
+    takes note of it.
 
     Raises:
         AlreadyExists: the destination exists (by now).
@@ -40,12 +45,12 @@ def move(source: Target, destination: Target, *, checkpoint: Checkpoint = go_on)
     size = check_move(source, destination, checkpoint=checkpoint)
     with Room(destination) as room:
         room.grow(size, checkpoint=checkpoint)
-        _rename(source, destination)
+        _rename(source, destination, Changes() if changes is None else changes)
         room.settle(size)
     source.root.usage.add(-size)
 
 
-def _rename(source: Target, destination: Target) -> None:
+def _rename(source: Target, destination: Target, changes: Changes) -> None:
     """The move itself, and the look at it afterwards. Errors as `move`."""
     source.verify()
     destination.verify()
@@ -69,10 +74,20 @@ def _rename(source: Target, destination: Target) -> None:
         raise outcome(error, "rename", source.shown, destination.shown) from None
     source.root.aliases.forget()
     destination.root.aliases.forget()
-    _look_again(source, destination)
+    _look_again(source, destination, changes)
+    _note_move(source, destination, changes)
 
 
-def _look_again(source: Target, destination: Target) -> None:
+def _note_move(source: Target, destination: Target, changes: Changes) -> None:
+    came_from = (source.root.rules.name, source.name)
+    with Held(source.handle) as moved:
+        content = changes.contents(moved)
+        changes.note(
+            Change(destination.root.rules.name, destination.name, "moved", moved.kind, content, content, came_from)
+        )
+
+
+def _look_again(source: Target, destination: Target, changes: Changes) -> None:
     """Once more, where it is now: what another call made in the tree after it was checked must not have become
     protected, or have lost protection. If it did, the move is taken back. Not to be cancelled half-way.
     """
@@ -83,10 +98,10 @@ def _look_again(source: Target, destination: Target) -> None:
         with destination.holding(source) as moved:
             count, rule = protection_changes(moved, source)
     except FsserverError:  # it was moved on already, or cannot be listed any more
-        _take_back(source, destination)
+        _take_back(source, destination, changes)
         raise
     if count:
-        outcome_of_it = "was taken back" if _take_back(source, destination) else "could not be taken back"
+        outcome_of_it = "was taken back" if _take_back(source, destination, changes) else "could not be taken back"
         raise ProtectedName(
             f"Access denied - a name appeared below {display(source.shown)} that would not keep exactly the protection "
             f"it has; the move {outcome_of_it}",
@@ -94,10 +109,11 @@ def _look_again(source: Target, destination: Target) -> None:
         )
 
 
-def _take_back(source: Target, destination: Target) -> bool:
+def _take_back(source: Target, destination: Target, changes: Changes) -> bool:
     try:
         rename_no_replace(destination.parent, destination.leaf, source.parent, source.leaf)
     except OSError:
+        _note_move(source, destination, changes)
         return False
     return True
 
@@ -115,8 +131,13 @@ def check_move(source: Target, destination: Target, *, checkpoint: Checkpoint = 
     return check_crossing(source, destination, checkpoint=checkpoint) if crosses(source, destination) else 0
 
 
-def delete(target: Target, *, recursive: bool = False, checkpoint: Checkpoint = go_on) -> None:
+def delete(
+    target: Target, *, recursive: bool = False, checkpoint: Checkpoint = go_on, changes: Changes | None = None
+) -> None:
     """Remove the name, and with ``recursive`` a directory with all that is in it; see also `check_tree`.
+
+    Args:
+        changes: takes note of each name that went, also where a later one stays.
 
     Raises:
         DirectoryNotEmpty: it holds something and ``recursive`` is false.
@@ -125,6 +146,7 @@ def delete(target: Target, *, recursive: bool = False, checkpoint: Checkpoint = 
         PermissionDenied, InputOutputError: part of a tree may be gone.
     """
     assert target.stat is not None
+    changes = Changes() if changes is None else changes
     is_directory = stat.S_ISDIR(target.stat.st_mode)
     if is_directory and recursive:
         check_tree(target, checkpoint=checkpoint)
@@ -135,12 +157,16 @@ def delete(target: Target, *, recursive: bool = False, checkpoint: Checkpoint = 
         if is_directory:
             if recursive:
                 try:
-                    _empty(target, checkpoint)
+                    _empty(target, checkpoint, changes)
                 finally:
                     target.root.usage.forget()  # nobody knows how much went, least of all where it ended half-way
             os.rmdir(target.leaf, dir_fd=target.parent)
+            changes.note(Change(target.root.rules.name, target.name, "deleted", "directory"))
         else:
-            os.unlink(target.leaf, dir_fd=target.parent)
+            with Held(target.handle) as deleted:
+                os.unlink(target.leaf, dir_fd=target.parent)
+                before = changes.contents(deleted)
+            changes.note(Change(target.root.rules.name, target.name, "deleted", deleted.kind, before))
     except OSError as error:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST) and not recursive:
             raise DirectoryNotEmpty(
@@ -152,7 +178,7 @@ def delete(target: Target, *, recursive: bool = False, checkpoint: Checkpoint = 
         target.root.usage.add(-held(target.stat))
 
 
-def _empty(target: Target, checkpoint: Checkpoint) -> None:
+def _empty(target: Target, checkpoint: Checkpoint, changes: Changes) -> None:
     """Delete all that is in the directory. Raises ``OSError``, and `ProtectedName` for what appeared meanwhile."""
     ruling = target.ruling
     with Descent(target.as_directory(), checkpoint) as descent:
@@ -166,8 +192,25 @@ def _empty(target: Target, checkpoint: Checkpoint) -> None:
                     if descent.enter(entry):
                         break
                 else:
-                    os.unlink(entry.name, dir_fd=frame.directory.descriptor)
+                    _unlink(target, entry, frame.directory.descriptor, changes)
             else:
                 left = descent.leave()
                 if left.entry is not None and descent.frames[-1].directory.descriptor >= 0:
                     os.rmdir(left.entry.name, dir_fd=descent.frames[-1].directory.descriptor)
+                    changes.note(Change(target.root.rules.name, left.entry.path, "deleted", "directory"))
+
+
+def _unlink(target: Target, entry: Entry, directory: int, changes: Changes) -> None:
+    """Remove a name that is no directory, and note what was behind it right before. Raises ``OSError``."""
+    if changes.full:
+        os.unlink(entry.name, dir_fd=directory)
+        changes.note(Change(target.root.rules.name, entry.path, "deleted", entry.kind))
+        return
+    handle = os.open(entry.name, c.O_PATH | c.O_NOFOLLOW | c.O_CLOEXEC, dir_fd=directory)
+    try:
+        with Held(handle) as deleted:
+            os.unlink(entry.name, dir_fd=directory)
+            before = changes.contents(deleted)
+        changes.note(Change(target.root.rules.name, entry.path, "deleted", deleted.kind, before))
+    finally:
+        os.close(handle)

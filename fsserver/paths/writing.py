@@ -18,9 +18,10 @@ from contextlib import contextmanager, suppress
 
 from fsserver.errors import AlreadyExists, PermissionDenied, SpecialFile, StaleWrite, UnstablePath
 from fsserver.kernel import constants as c
+from fsserver.paths.changes import Change, Changes, Content, Held, Sum, content_of
 from fsserver.paths.entry import Checkpoint, go_on
 from fsserver.paths.metadata import carry_over, drop_special_bits, take_parents_owner
-from fsserver.paths.names import display
+from fsserver.paths.names import display, join
 from fsserver.paths.outcomes import outcome
 from fsserver.paths.quota import Room, held
 from fsserver.paths.reading import Identity, OpenFile, open_file, too_large
@@ -38,12 +39,21 @@ _LOCK_S = 0.25
 _LOCK_LOOK_S = 0.000_2
 
 
-def write_file(target: Target, data: bytes, *, expected: Identity | None = None) -> os.stat_result:
+def write_file(
+    target: Target,
+    data: bytes,
+    *,
+    expected: Identity | None = None,
+    sha256: str | None = None,
+    changes: Changes | None = None,
+) -> os.stat_result:
     """Give the target's name the contents ``data``: create it, or replace the file there.
 
     Args:
         target: of `Access.WRITE`, `Access.CREATE` or `Access.EDIT`.
         expected: the version that ``data`` was made from; the file must still be that one.
+        sha256: of ``data``, hex, if the caller has it anyway.
+        changes: takes note of what was done.
 
     Returns:
         The new file's stat.
@@ -57,16 +67,25 @@ def write_file(target: Target, data: bytes, *, expected: Identity | None = None)
     limit = target.root.rules.max_file
     if limit is not None and len(data) > limit:
         raise too_large(target, limit, would_be=True)
+    changes = Changes() if changes is None else changes
+    after = content_of(data) if sha256 is None else Content(len(data), sha256)
     with Room(target) as room:
         room.grow(len(data))
         if target.exists:
-            return _replace(target, data, expected, room)
+            return _replace(target, data, expected, room, after=after, changes=changes)
         if expected is not None:
             raise StaleWrite(f"The file is no longer there: {display(target.shown)}")
-        return _create(target, lambda descriptor: _write_all(descriptor, data), 0o666, room)
+
+        def fill(descriptor: int) -> Content:
+            _write_all(descriptor, data)
+            return after
+
+        return _create(target, fill, 0o666, room, changes)
 
 
-def copy_file(source: Target, destination: Target, *, checkpoint: Checkpoint = go_on) -> os.stat_result:
+def copy_file(
+    source: Target, destination: Target, *, checkpoint: Checkpoint = go_on, changes: Changes | None = None
+) -> os.stat_result:
     """Make ``destination``, which must be absent, with the contents and permission bits of the file ``source``.
 
     Holes stay holes where the file system tells of them, so that a copy takes no more of the disk than the file. What
@@ -75,10 +94,12 @@ def copy_file(source: Target, destination: Target, *, checkpoint: Checkpoint = g
     Raises:
         AlreadyExists, FileTooLarge, QuotaExceeded, IsADirectory, SpecialFile, HardLinkDenied, NoSpace, ...
     """
+    changes = Changes() if changes is None else changes
     with open_file(source) as file, Room(destination) as room:
 
-        def fill(descriptor: int) -> None:
+        def fill(descriptor: int) -> Content:
             _require_copy_fits(source, destination, file.size)
+            total = Sum()
             offset = written = 0
             for offset, chunk in _pieces(file):
                 checkpoint()
@@ -86,9 +107,11 @@ def copy_file(source: Target, destination: Target, *, checkpoint: Checkpoint = g
                 _require_copy_fits(source, destination, offset + len(chunk))
                 room.grow(written)
                 _write_all(descriptor, chunk, offset)
+                total.add(offset, chunk)
             os.ftruncate(descriptor, offset)
+            return total.content(offset)
 
-        return _create(destination, fill, file.stat.st_mode & 0o777, room)
+        return _create(destination, fill, file.stat.st_mode & 0o777, room, changes)
 
 
 def _pieces(file: OpenFile) -> Iterator[tuple[int, bytes]]:
@@ -122,8 +145,11 @@ def _require_copy_fits(source: Target, destination: Target, size: int) -> None:
         raise too_large(destination, limit, would_be=True)
 
 
-def make_directories(target: Target) -> None:
+def make_directories(target: Target, *, changes: Changes | None = None) -> None:
     """Make the target's directory and its missing parents; one that exists is fine.
+
+    Args:
+        changes: takes note of each that was made, also where a later one fails.
 
     Raises:
         NotADirectory, PermissionDenied, NoSpace, UnstablePath, InputOutputError.
@@ -131,11 +157,14 @@ def make_directories(target: Target) -> None:
     if target.exists:
         return
     target.verify()
-    here = os.dup(target.parent)
+    changes = Changes() if changes is None else changes
+    here, made = os.dup(target.parent), target.parent_name
     try:
         for name in target.missing:
+            made = join(made, name)
             with suppress(FileExistsError):
                 os.mkdir(name, 0o777, dir_fd=here)
+                changes.note(Change(target.root.rules.name, made, "created", "directory"))
             below = os.open(name, os.O_RDONLY | c.O_DIRECTORY | c.O_NOFOLLOW | c.O_CLOEXEC, dir_fd=here)
             above, here = here, below
             try:
@@ -150,22 +179,25 @@ def make_directories(target: Target) -> None:
         os.close(here)
 
 
-def _create(target: Target, fill: Callable[[int], None], mode: int, room: Room) -> os.stat_result:
+def _create(target: Target, fill: Callable[[int], Content], mode: int, room: Room, changes: Changes) -> os.stat_result:
+    """`fill` writes the contents and says what they are."""
     # The kernel applies umask or the directory's default access list to `mode`; no process can do that as well.
     with _temporary(target, mode) as (descriptor, name):
         take_parents_owner(descriptor, target.parent)
         drop_special_bits(descriptor)
-        fill(descriptor)
+        after = fill(descriptor)
         _flush(descriptor)
         target.verify()
         rename_no_replace(target.parent, name, target.parent, target.leaf)
-        _require_made_in_place(target, descriptor)
+        created = Change(target.root.rules.name, target.name, "created", "file", None, after)
+        _require_made_in_place(target, descriptor, created, changes)
+        changes.note(created)
         status = os.fstat(descriptor)
     room.settle(held(status))
     return status
 
 
-def _require_made_in_place(target: Target, descriptor: int) -> None:
+def _require_made_in_place(target: Target, descriptor: int, created: Change, changes: Changes) -> None:
     """The directory can be moved between the last look at it and the rename. What was made there is taken back: in its
     new place the name may be one that is not to be made. A replaced file needs no such look: a directory whose move
     would give a file protection, or take it, is not moved.
@@ -173,20 +205,27 @@ def _require_made_in_place(target: Target, descriptor: int) -> None:
     try:
         target.verify()
     except UnstablePath:
-        with suppress(OSError):
+        try:
             made = os.stat(target.leaf, dir_fd=target.parent, follow_symlinks=False)
             if same_object(made, os.fstat(descriptor)):
                 os.unlink(target.leaf, dir_fd=target.parent)
+        except FileNotFoundError:
+            pass
+        except OSError:
+            changes.note(created)
+            changes.incomplete("its directory was moved meanwhile and the new file could not be taken back")
         raise
 
 
-def _replace(target: Target, data: bytes, expected: Identity | None, room: Room) -> os.stat_result:
+def _replace(
+    target: Target, data: bytes, expected: Identity | None, room: Room, *, after: Content, changes: Changes
+) -> os.stat_result:
     for _ in range(_ATTEMPTS):
         current = _open_current(target)
         try:
             old = os.fstat(current)
             _require_replaceable(target, current, old, expected)
-            with _temporary(target, 0o600) as (descriptor, name):
+            with _temporary(target, 0o600) as (descriptor, name), Held(current) as replaced:
                 _write_all(descriptor, data)
                 carry_over(current, old, descriptor, target.shown)
                 _flush(descriptor)
@@ -198,6 +237,8 @@ def _replace(target: Target, data: bytes, expected: Identity | None, room: Room)
                     if not same_object(now, old):
                         continue  # another writer was faster: what it made is what is replaced now
                     os.rename(name, target.leaf, src_dir_fd=target.parent, dst_dir_fd=target.parent)
+                before = changes.contents(replaced)
+                changes.note(Change(target.root.rules.name, target.name, "changed", "file", before, after))
                 status = os.fstat(descriptor)
         finally:
             os.close(current)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
+from fsserver.paths.changes import Changes
 from fsserver.paths.target import Target
 from fsserver.paths.workspace import Access, ClientPath, Workspace
 from fsserver.policy.compiled import Limits
@@ -52,6 +53,7 @@ class Call(Generic[A]):
             all; a verb with what follows the path left out, such as "move to /b:".
         new_size: the target that the effect writes and how many bytes it will have then, for the root's quota.
         facts: what the outcome record says besides success: bytes, sha256, counts.
+        changes: takes note of what the body changes on disk, for the outcome record, also where the body fails.
     """
 
     arguments: A
@@ -70,3 +72,4 @@ class Call(Generic[A]):
     effects: dict[str, str] = field(default_factory=dict)
     new_size: tuple[Target, int] | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+    changes: Changes = field(default_factory=Changes)

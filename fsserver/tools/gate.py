@@ -144,7 +144,7 @@ class Gate:
         decide = self._decide(workspace, trail, opened)
         owner = (session.principal, session.id)
         call = Call(parsed, {}, workspace, self._policy.limits, wanted.control, each, decide, owner, self._large_turns)
-        call.commands = trail.commands
+        call.commands, call.changes = trail.commands, trail.changes
         call.can_ask = session.can_ask
         for parameter, access in tool.paths.items():
             call.targets[parameter] = decide(parameter, ClientPath(getattr(parsed, parameter)), access)
@@ -160,6 +160,7 @@ class Gate:
             call.control.checkpoint()
             self._audit.append("call.intent", trail.intent(), durable=True)  # and with it the consent before
             trail.intended = True
+            trail.changes.watched = tool.at_its_paths
         return bounded(tool.body(call), self._policy.limits.result_bytes)
 
     def _take_answer(self, consent: Consent, trail: Trail) -> None:

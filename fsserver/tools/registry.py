@@ -77,6 +77,11 @@ class Tool(Generic[A]):
         """Whether these arguments change anything."""
         return self.effect is not None and self.effect(arguments)
 
+    @property
+    def at_its_paths(self) -> bool:
+        """Whether all that it changes is at its path parameters, so that its verbs note every change."""
+        return bool(self.paths)
+
     @cached_property
     def input_schema(self) -> Mapping[str, Any]:
         """The JSON Schema of the arguments, without what a client has no use for."""

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from fsserver.audit.record import content
 from fsserver.errors import Denied, FsserverError, InternalError, ResourceError
+from fsserver.paths.changes import Changes
 from fsserver.paths.target import Target
 from fsserver.tools.approval import Consent, ConsentNeeded
 
@@ -24,7 +25,7 @@ class Trail:
     """One call's records. They belong together by ``call``, its number in this run.
 
     Attributes:
-        commands: see `fsserver.tools.call.Call.commands`.
+        commands, changes: see `fsserver.tools.call.Call`.
         intended: its intent is in the log, so what follows is an outcome and repeats nothing.
     """
 
@@ -35,6 +36,7 @@ class Trail:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     paths: list[dict[str, Any]] = field(default_factory=list)
     commands: list[dict[str, Any]] = field(default_factory=list)
+    changes: Changes = field(default_factory=Changes)
     intended: bool = False
     _names_left: int = MAX_NAMES
     started_ns: int = field(default_factory=time.perf_counter_ns)
@@ -95,5 +97,5 @@ class Trail:
     def _end(self, fields: dict[str, Any]) -> dict[str, Any]:
         fields["duration_us"] = (time.perf_counter_ns() - self.started_ns) // 1000
         if self.intended:
-            return {"call": self.call, "tool": self.tool, "session": self.session, **fields}
+            return {"call": self.call, "tool": self.tool, "session": self.session, **fields, **self.changes.record()}
         return {**self.intent(), **fields}

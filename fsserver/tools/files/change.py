@@ -40,7 +40,7 @@ def _always(arguments: Arguments) -> bool:  # noqa: ARG001 - an effect whatever 
 
 
 def create_directory(call: Call[CreateDirectory]) -> ToolResult:
-    make_directories(call.targets["path"])
+    make_directories(call.targets["path"], changes=call.changes)
     return text_result(f"Successfully created directory {call.arguments.path}")
 
 
@@ -53,7 +53,8 @@ def check_moved(call: Call[FromTo]) -> None:
 
 
 def move_file(call: Call[FromTo]) -> ToolResult:
-    move(call.targets["source"], call.targets["destination"], checkpoint=call.control.checkpoint)
+    source, destination = call.targets["source"], call.targets["destination"]
+    move(source, destination, checkpoint=call.control.checkpoint, changes=call.changes)
     return text_result(f"Successfully moved {call.arguments.source} to {call.arguments.destination}")
 
 
@@ -69,7 +70,8 @@ def check_copy(call: Call[FromTo]) -> None:
 
 
 def copy(call: Call[FromTo]) -> ToolResult:
-    status = copy_file(call.targets["source"], call.targets["destination"], checkpoint=call.control.checkpoint)
+    source, destination = call.targets["source"], call.targets["destination"]
+    status = copy_file(source, destination, checkpoint=call.control.checkpoint, changes=call.changes)
     call.facts["bytes"] = status.st_size
     return text_result(f"Successfully copied {call.arguments.source} to {call.arguments.destination}")
 
@@ -82,7 +84,8 @@ def check_delete(call: Call[DeleteFile]) -> None:
 
 
 def delete_file(call: Call[DeleteFile]) -> ToolResult:
-    delete(call.targets["path"], recursive=call.arguments.recursive, checkpoint=call.control.checkpoint)
+    recursive, checkpoint = call.arguments.recursive, call.control.checkpoint
+    delete(call.targets["path"], recursive=recursive, checkpoint=checkpoint, changes=call.changes)
     return text_result(f"Successfully deleted {call.arguments.path}")
 
 

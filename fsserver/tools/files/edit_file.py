@@ -141,7 +141,7 @@ def body(call: Call[EditFile]) -> ToolResult:
     if call.arguments.dry_run:
         return text_result(diff)
     if plan.data is not None:
-        write_file(call.targets["path"], plan.data, expected=plan.version)
+        write_file(call.targets["path"], plan.data, expected=plan.version, sha256=plan.sha256, changes=call.changes)
         call.facts["bytes"] = len(plan.data)
     call.facts |= {"sha256": plan.sha256, "replacements": plan.replacements}
     return text_result(f"{diff}sha256: {plan.sha256}")

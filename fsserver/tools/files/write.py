@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final, Literal
 
 from pydantic import Field
@@ -37,12 +38,16 @@ class WriteFile(Arguments):
     expected_sha256: Sha256 | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Plan:
     """What will be written, and to which version of the file; None is any."""
 
     data: bytes
     version: Identity | None
+
+    @cached_property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.data).hexdigest()
 
 
 def check(call: Call[WriteFile]) -> None:
@@ -91,10 +96,14 @@ def body(call: Call[WriteFile]) -> ToolResult:
         plan = _append(call)
     else:
         plan = call.plan
-        write_file(call.targets["path"], plan.data, expected=plan.version)
-    sha256 = hashlib.sha256(plan.data).hexdigest()
+        _write(call, call.targets["path"], plan)
+    sha256 = plan.sha256
     call.facts |= {"bytes": len(plan.data), "sha256": sha256}
     return text_result(f"Successfully wrote to {call.arguments.path}\nsha256: {sha256}")
+
+
+def _write(call: Call[WriteFile], target: Target, plan: Plan) -> None:
+    write_file(target, plan.data, expected=plan.version, sha256=plan.sha256, changes=call.changes)
 
 
 def _append(call: Call[WriteFile]) -> Plan:
@@ -113,7 +122,7 @@ def _append(call: Call[WriteFile]) -> Plan:
     plan: Plan = call.plan
     with _turn(first, call):
         try:
-            write_file(first, plan.data, expected=plan.version)
+            _write(call, first, plan)
         except (StaleWrite, AlreadyExists):
             return _append_again(call)
     return plan
@@ -128,7 +137,7 @@ def _append_again(call: Call[WriteFile]) -> Plan:
                 break  # the intent names another file
             plan = _plan(call.arguments, target)
             try:
-                write_file(target, plan.data, expected=plan.version)
+                _write(call, target, plan)
             except (StaleWrite, AlreadyExists):
                 continue
             # The intent told of the version before: here is the one that was replaced.
