@@ -95,12 +95,17 @@ def commanded(
     limits: Limits | None = None,
     notices: Callable[[], Sequence[str]] = tuple,
     can_ask: bool = False,
+    changes: bool = False,
     workspace: Callable[[Workspace], Workspace] = lambda whole: whole,
 ) -> Iterator[Commanded]:
-    """A gate over the roots and commands; its audit log is in ``base / "state"``. At its end no process is left."""
+    """A gate over the roots and commands; its audit log is in ``base / "state"``. At its end no process is left.
+
+    Args:
+        changes: the log says what commands change.
+    """
     state = base / "state"
     state.mkdir(mode=0o700, exist_ok=True)
-    audit = AuditRules(directory=str(state))
+    audit = AuditRules(directory=str(state), changes=changes)
     by_name = {each.name: each for each in commands}
     policy = Policy("test", None, "0" * 64, tuple(rules), audit, limits=limits or Limits(), commands=by_name)
     roots = [Root.open(each) for each in rules]
@@ -108,7 +113,7 @@ def commanded(
     host = CommandHost(policy, runner, notices)
     try:
         with closing(AuditLog.open(audit, run_id="test", header={})) as log:
-            session = Session("s1", "tester", "pytest", None, workspace(Workspace(roots)), can_ask=can_ask)
+            session = Session("s1", "tester", None, None, workspace(Workspace(roots)), can_ask=can_ask)
             gate = Gate(registry=every_tool(host), policy=policy, audit=log)
             yield Commanded(gate, session, log, Path(rules[0].path), runner, host)
     finally:

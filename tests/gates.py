@@ -93,7 +93,7 @@ def served(
     roots = [Root.open(each) for each in rules]
     try:
         with closing(AuditLog.open(audit, run_id="test", header={})) as log:
-            session = Session("s1", "tester", "pytest", None, Workspace(roots), can_ask)
+            session = Session("s1", "tester", None, None, Workspace(roots), can_ask)
             yield Served(Gate(registry=file_tools(), policy=policy, audit=log), session, log, Path(rules[0].path))
     finally:
         for root in roots:

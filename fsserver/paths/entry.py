@@ -88,12 +88,13 @@ class Entry:
         """
         if self.protected:
             raise ProtectedName(f"Access denied - the name is protected: {display(self.shown)}")
-        status = self._status()
+        status = self.recorded()
         # Nor is anything told about a protected file under another of its names.
         self._directory.ruling.require_links(self.path, status, Action.READ, self.shown)
         return status
 
-    def _status(self) -> os.stat_result:
+    def recorded(self) -> os.stat_result:
+        """As `stat`, for the server's own records: nobody is asked whether clients may be told. Raises as `stat`."""
         directory = self._directory
         try:
             if directory.descriptor >= 0:

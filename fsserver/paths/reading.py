@@ -62,6 +62,11 @@ class OpenFile:
         self.stat = status
 
     @property
+    def descriptor(self) -> int:
+        """Open for reading; ends with this."""
+        return self._descriptor
+
+    @property
     def size(self) -> int:
         """The size in bytes that the file claims; files in /proc claim 0, and a file can grow. Never a bound."""
         return self.stat.st_size

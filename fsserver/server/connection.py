@@ -30,7 +30,7 @@ from fsserver.server.client_roots import RootsOfCall, RootsOfConnection
 from fsserver.server.consent import ApprovalsOfCall, ApprovalsOfConnection, offered
 from fsserver.server.context import PIPE_MODERN, Context, Outbound, Serving
 from fsserver.server.sealing import Seal
-from fsserver.tools.session import Session
+from fsserver.tools.session import Client, Session
 
 _PLAIN: Final = frozenset({"name", "arguments"})
 
@@ -46,6 +46,8 @@ class Caller(Protocol):
         arguments: Mapping[str, Any] | None,
         token: str | int | None,
     ) -> dict[str, Any]: ...
+
+    def introduce(self, session: Session) -> None: ...
 
     def expect_brief(self, name: str) -> bool: ...
 
@@ -142,12 +144,13 @@ class Connection:
         return await serve_one(self._sdk, context, method, params, connection=connection, lifespan_state=None)
 
     def _for_client(self, connection: SdkConnection) -> Session:
-        client = connection.client_params
-        name = None
-        if client is not None:
-            name = f"{client.client_info.name[:100]}/{client.client_info.version[:50]}"
+        """The session as this client has it, and the log says who that is."""
+        said = connection.client_params
+        client = None if said is None else Client.saying(said.client_info.name, said.client_info.version)
         can_ask = offered(connection.client_capabilities)
-        return replace(self._granted, client=name, protocol=connection.protocol_version, can_ask=can_ask)
+        session = replace(self._granted, client=client, protocol=connection.protocol_version, can_ask=can_ask)
+        self._server.introduce(session)
+        return session
 
 
 def _is_modern(params: Mapping[str, Any] | None) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final, TypeAlias
@@ -15,6 +16,7 @@ from mcp.server.lowlevel import Server
 from mcp.shared.jsonrpc_dispatcher import progress_token_from_params
 
 from fsserver import __version__
+from fsserver.errors import AuditError
 from fsserver.policy.compiled import Policy
 from fsserver.server import wire
 from fsserver.server.boundary import Call, Peer, PersonNeeded
@@ -79,6 +81,13 @@ class FileServer:
 
     def connect(self, peer: Peer) -> Connection:
         return Connection(self._sdk, self, self._session, peer, policy=self._policy, seal=self._seal)
+
+    def introduce(self, session: Session) -> None:
+        """Have the log say who the client is. Where that fails, the next call tries again; it is refused if that fails
+        too.
+        """
+        with suppress(AuditError):
+            self._gate.introduce(session)
 
     async def _list_tools(
         self,

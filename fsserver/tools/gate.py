@@ -38,12 +38,15 @@ from fsserver.tools.control import Control
 from fsserver.tools.registry import Registry, Tool
 from fsserver.tools.render import bounded, error_result
 from fsserver.tools.result import ToolResult
-from fsserver.tools.session import Session
+from fsserver.tools.session import Client, Session
 from fsserver.tools.trail import Trail
 
 T = TypeVar("T")
 
 MAX_NAME: Final = 100  # characters of a tool's name that are recorded and repeated
+
+MAX_INTRODUCTIONS: Final = 20
+"""How often the log says who a client is in one run. One that changes its name for each call does not fill the log."""
 
 LARGE_AT_ONCE: Final = 2  # holders of `Call.large_turns`
 
@@ -58,6 +61,14 @@ class _Wanted(NamedTuple):
     asks: bool
 
 
+class _Introduction(NamedTuple):
+    """Who a client said it is."""
+
+    session: str
+    client: Client | None
+    protocol: str | None
+
+
 class Gate:
     """Decides, records and runs calls. Thread-safe: calls share nothing but the log and a counter."""
 
@@ -70,6 +81,8 @@ class Gate:
         self._logger = logger or logging.getLogger(__name__)
         self._numbers = itertools.count(1)
         self._large_turns = threading.BoundedSemaphore(LARGE_AT_ONCE)
+        self._introducing = threading.Lock()  # over the next
+        self._introduced: list[_Introduction] = []
 
     def tools(self, session: Session) -> tuple[Tool[Any], ...]:
         """What this session may call and is told of, in the registry's order."""
@@ -80,6 +93,25 @@ class Gate:
         """Whether the tool, if it is one, waits for something else than files."""
         tool = self._registry.get(name)
         return tool is not None and tool.waits
+
+    def introduce(self, session: Session) -> None:
+        """Record who the client of this session says it is: once, and again when it says something else.
+
+        Raises:
+            AuditError: the log cannot be written. The next call tries again.
+        """
+        said = _Introduction(session.id, session.client, session.protocol)
+        if said.client is None or (self._introduced and self._introduced[-1] == said):
+            return
+        with self._introducing:
+            last = next((each for each in reversed(self._introduced) if each.session == said.session), None)
+            if last == said or len(self._introduced) >= MAX_INTRODUCTIONS:
+                return
+            fields: dict[str, Any] = {"session": session.id, "principal": session.principal}
+            fields["client"] = {"name": said.client.name, "version": said.client.version}
+            fields |= {"protocol": session.protocol, "transport": session.transport}
+            self._audit.append("session.client", fields)
+            self._introduced.append(said)
 
     def call(
         self,
@@ -101,6 +133,7 @@ class Gate:
         """
         trail = Trail(next(self._numbers), name[:MAX_NAME], session.id, session.principal)
         try:
+            self.introduce(session)
             return self._run(session, _Wanted(name, arguments or {}, control, consent, asks), trail)
         except FsserverError as error:
             return error_result(error, self._policy.limits.result_bytes)

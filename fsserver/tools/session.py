@@ -3,10 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from fsserver.paths.workspace import Workspace
 from fsserver.policy.compiled import Action
 from fsserver.policy.decision import granted_actions
+from fsserver.tools.text.hostile import neutralised
+
+MAX_WORD: Final = 100  # characters of a client's name, and of its version
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """What a client says it is. Nobody checks that."""
+
+    name: str
+    version: str
+
+    @classmethod
+    def saying(cls, name: str, version: str) -> Client:
+        """Bounded, on one line, and with nothing that acts on a terminal."""
+        return cls(_word(name), _word(version))
+
+
+def _word(text: str) -> str:
+    line = " ".join(text[:MAX_WORD].split())
+    return neutralised(line.encode("utf-8", "replace"))[:MAX_WORD]
 
 
 @dataclass(slots=True)
@@ -14,16 +36,20 @@ class Session:
     """One client's connection.
 
     Attributes:
+        client: None until it says who it is.
+        protocol: the revision that is spoken.
+        transport: how the client reaches this server.
         workspace: what this principal may reach; may be replaced by a narrower one between two calls.
         can_ask: a person can be asked through the client: it offers elicitation in form mode.
     """
 
     id: str
     principal: str
-    client: str | None
+    client: Client | None
     protocol: str | None
     workspace: Workspace
     can_ask: bool = False
+    transport: str = "stdio"
     _known: tuple[Workspace, frozenset[Action]] | None = field(default=None, init=False, repr=False, compare=False)
 
     def granted(self) -> frozenset[Action]:

@@ -42,6 +42,9 @@ class MisbehavingGate:
     def waits(self, name: str) -> bool:
         return False
 
+    def introduce(self, session: Session) -> None:
+        pass
+
     def call(
         self,
         session: Session,
@@ -64,7 +67,9 @@ class MisbehavingGate:
         return text_result(str(arguments.get("text", "")))
 
     def session(self, session: Session, arguments: Mapping[str, Any], control: Control) -> ToolResult:
-        return text_result(f"{session.client} {session.protocol}")
+        client = session.client
+        assert client is not None
+        return text_result(f"{client.name}/{client.version} {session.protocol}")
 
     def most_at_once(self, session: Session, arguments: Mapping[str, Any], control: Control) -> ToolResult:
         return text_result(str(self.most))

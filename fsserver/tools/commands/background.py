@@ -15,6 +15,7 @@ from fsserver.policy.compiled import Effect, Network
 from fsserver.tools.approval import Question
 from fsserver.tools.arguments import MAX_NUMBER, Arguments, Offset
 from fsserver.tools.call import Call
+from fsserver.tools.commands.changes import not_watched
 from fsserver.tools.commands.choice import ask, choose, cut_line, quoted, shown_command
 from fsserver.tools.commands.host import CommandHost
 from fsserver.tools.commands.processes import Process
@@ -81,6 +82,7 @@ class Background:
         call.plan = chosen
 
     def start(self, call: Call[StartProcess]) -> ToolResult:
+        not_watched(call, self._host.policy)
         process = self._host.processes.start(call.owner, call.plan, self._host.runner)
         process.ended.wait(START_S)
         if process.error is not None:
@@ -122,6 +124,7 @@ class Background:
             call.questions.append(Question(what, str(decision.rule), decision.reason))
 
     def write(self, call: Call[WriteProcess]) -> ToolResult:
+        not_watched(call, self._host.policy)
         data = call.arguments.input.encode("utf-8")
         process: Process = call.plan
         until = time.monotonic() + min(WRITE_S, _left(call))
@@ -137,6 +140,7 @@ class Background:
         call.commands.append(process.chosen.record())
 
     def stop(self, call: Call[OneProcess]) -> ToolResult:
+        not_watched(call, self._host.policy)
         process: Process = call.plan
         process.stop()
         until = time.monotonic() + STOP_S

@@ -16,6 +16,7 @@ from fsserver.sandbox.runner import Ending, Running
 from fsserver.sandbox.streams import Ends, Feed, Pump, Sink
 from fsserver.tools.arguments import MAX_NUMBER, Arguments
 from fsserver.tools.call import Call
+from fsserver.tools.commands.changes import watching
 from fsserver.tools.commands.choice import Chosen, ask, choose, time_limit
 from fsserver.tools.commands.following import Live, follow
 from fsserver.tools.commands.host import CommandHost
@@ -127,7 +128,7 @@ def _run(call: Call[Any], host: CommandHost) -> ToolResult:
     kept = [min(stage.command.limits.output_bytes, call.limits.result_bytes) for stage in plan.stages]
     stdout, stderr = Ends(kept[-1]), [Ends(most) for most in kept]
     live = Live()
-    with ExitStack() as held:
+    with watching(call, host.policy, plan.stages), ExitStack() as held:
         runs = start_all(host.runner, [stage.request(plan.timeout_s) for stage in plan.stages], held)
         sources: dict[int, Sink] = {run.stderr: live.watch(sink) for run, sink in zip(runs, stderr, strict=True)}
         assert runs[-1].stdout is not None, "the last stage's output is ours"
