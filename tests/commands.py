@@ -29,6 +29,7 @@ from fsserver.tools.catalog import every_tool
 from fsserver.tools.commands.host import CommandHost
 from fsserver.tools.gate import Gate
 from fsserver.tools.session import Session
+from tests.audit_schema import require_fit
 from tests.gates import Served, texts
 from tests.support import wait_until
 from tests.unconfined import UnconfinedRunner
@@ -116,6 +117,7 @@ def commanded(
             session = Session("s1", "tester", None, None, workspace(Workspace(roots)), can_ask=can_ask)
             gate = Gate(registry=every_tool(host), policy=policy, audit=log)
             yield Commanded(gate, session, log, Path(rules[0].path), runner, host)
+        require_fit(Path(log.path), beginning="call.")
     finally:
         host.close()
         for root in roots:

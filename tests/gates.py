@@ -19,6 +19,7 @@ from fsserver.tools.control import Control
 from fsserver.tools.gate import Gate
 from fsserver.tools.result import Text, ToolResult
 from fsserver.tools.session import Session
+from tests.audit_schema import require_fit
 
 
 @dataclass
@@ -95,6 +96,7 @@ def served(
         with closing(AuditLog.open(audit, run_id="test", header={})) as log:
             session = Session("s1", "tester", None, None, Workspace(roots), can_ask)
             yield Served(Gate(registry=file_tools(), policy=policy, audit=log), session, log, Path(rules[0].path))
+        require_fit(Path(log.path), beginning="call.")
     finally:
         for root in roots:
             root.close()
