@@ -134,6 +134,12 @@ class ToolDenied(Denied):
     code = "denied.tool"
 
 
+class RedactedContent(Denied):
+    """What is to be written holds a marker of redacted text, and would take the place of the secret."""
+
+    code = "denied.redacted"
+
+
 # --- Limits: allowed in kind, too much in amount.
 
 

@@ -118,6 +118,7 @@ def test_ci_agent_neither_moves_nor_deletes_nor_touches_its_pipeline(tmp_path: P
         assert granted(policy, name) == {"work": READING}
     assert policy.roots[0].hardlinks is Effect.DENY
     assert not any(effect is Effect.ASK for effect, _ in policy.roots[0].operations.values())
+    assert policy.redact_output
 
 
 def test_claude_desktop_runs_nothing(tmp_path: Path) -> None:

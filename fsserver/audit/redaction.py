@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from fsserver.audit.record import Record
-from fsserver.audit.secrets import FORMS, SECRET_FLAG, Form, prefilter
+from fsserver.audit.secret_forms import FORMS, SECRET_FLAG, Form, has_capitals, prefilter
 
 MARKER: Final = "[redacted:"
 """How what stands for a secret begins."""
@@ -110,7 +110,7 @@ class Redactor:
         lower = text.lower()
         for form in FORMS:
             for literal in form.literals:
-                at = lower.rfind(literal)
+                at = (text if has_capitals(literal) else lower).find(literal)
                 if at >= 0:
                     found = at if found is None else min(found, at)
         return found
@@ -119,7 +119,7 @@ class Redactor:
         if _IN_TEXT.search(text) is not None:
             lower = text.lower()
             for form in FORMS:
-                if any(literal in lower for literal in form.literals):
+                if any(literal in (text if has_capitals(literal) else lower) for literal in form.literals):
                     yield from _found(form, text, eager=eager)
         for name, pattern in self._own:
             for match in pattern.finditer(text):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 
@@ -23,6 +24,13 @@ def warnings(policy: Policy) -> Iterator[str]:
                     f"{shortened(value.pattern)}; an argument can be chosen for which that takes forever, and the "
                     "server with it: let each round begin or end with a character that no other part of it matches"
                 )
+    for pattern in policy.audit.redact:
+        if may_never_end(pattern):
+            yield (
+                f"{os.path.basename(policy.source or policy.name)}: warning: audit.redact has a repetition in a "
+                f"repetition: {shortened(pattern)}; a text can be chosen for which that takes forever, and the server "
+                "with it: let each round begin or end with a character that no other part of it matches"
+            )
     for outward in policy.commands.values():
         if outward.network is not Network.FULL:
             continue

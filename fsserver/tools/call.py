@@ -46,6 +46,7 @@ class Call(Generic[A]):
         commands: what is going to be run, for the intent record: each command's name, whole argument vector and
             directory. The check adds to them.
         can_ask: a person can be asked through this client; for what tools tell.
+        redacts: secrets are hidden in what the client reads, so what it writes must not hold what stands for them.
         plan: what the pre-intent step worked out for the body.
         questions: what the pre-intent step wants a person to consent to before the body runs. The gate asks, and adds
             a question for each target whose rule asks.
@@ -67,6 +68,7 @@ class Call(Generic[A]):
     large_turns: threading.BoundedSemaphore
     commands: list[dict[str, Any]] = field(default_factory=list)
     can_ask: bool = False
+    redacts: bool = False
     plan: Any = None
     questions: list[Question] = field(default_factory=list)
     effects: dict[str, str] = field(default_factory=dict)

@@ -7,8 +7,8 @@ the client cancels. Ours: the registry, the policy, the workspace that the sessi
 opened target that the policy allows for exactly what the tool does there, and, if it changes anything, the quota holds
 it and an intent record is in the log. Where a rule asks, a person accepted exactly this call on exactly these objects,
 and the log has the answer. When a result is returned, its outcome record is in the log; if that failed, the
-result is withheld. Every refusal has a record. No exception, and nothing of one that was not written for clients,
-leaves here.
+result is withheld. Every refusal has a record. Where the policy says ``redact_output``, every result passes the
+redactor. No exception, and nothing of one that was not written for clients, leaves here.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from fsserver.audit.log import AuditLog
 from fsserver.audit.record import content, summarise
+from fsserver.audit.redaction import Redactor
 from fsserver.errors import AuditError, FsserverError, InternalError, ToolDenied, UnknownTool
 from fsserver.paths.names import display
 from fsserver.paths.quota import check_quota
@@ -35,6 +36,7 @@ from fsserver.tools.approval import CANNOT_ASK, MAX_SHOWN, Answer, Consent, Cons
 from fsserver.tools.arguments import parse
 from fsserver.tools.call import Call, Decide, Each
 from fsserver.tools.control import Control
+from fsserver.tools.redacting import Outputs
 from fsserver.tools.registry import Registry, Tool
 from fsserver.tools.render import bounded, error_result
 from fsserver.tools.result import ToolResult
@@ -83,6 +85,8 @@ class Gate:
         self._large_turns = threading.BoundedSemaphore(LARGE_AT_ONCE)
         self._introducing = threading.Lock()  # over the next
         self._introduced: list[_Introduction] = []
+        redacts = policy.redact_output
+        self._outputs = Outputs(Redactor(policy.audit.redact), policy.limits.result_bytes) if redacts else None
 
     def tools(self, session: Session) -> tuple[Tool[Any], ...]:
         """What this session may call and is told of, in the registry's order."""
@@ -132,15 +136,28 @@ class Gate:
                 log says nothing of a question then.
         """
         trail = Trail(next(self._numbers), name[:MAX_NAME], session.id, session.principal)
+        if self._outputs is not None:
+            control = self._outputs.control(control)
+        wanted = _Wanted(name, arguments or {}, control, consent, asks)
         try:
-            self.introduce(session)
-            return self._run(session, _Wanted(name, arguments or {}, control, consent, asks), trail)
-        except FsserverError as error:
-            return error_result(error, self._policy.limits.result_bytes)
+            return self._shown(self._answered(session, wanted, trail))
         except Exception:
             # A bug in the gate or in the log itself, which has no record then. The client learns nothing of it.
             self._logger.exception("call %d of %s failed in the gate", trail.call, trail.tool)
             return error_result(InternalError(f"call {trail.call}"), self._policy.limits.result_bytes)
+
+    def _shown(self, outcome: ToolResult | ConsentNeeded) -> ToolResult | ConsentNeeded:
+        """What the client gets; a question is shown to a person whole."""
+        if self._outputs is None or isinstance(outcome, ConsentNeeded):
+            return outcome
+        return self._outputs.result(outcome)
+
+    def _answered(self, session: Session, wanted: _Wanted, trail: Trail) -> ToolResult | ConsentNeeded:
+        try:
+            self.introduce(session)
+            return self._run(session, wanted, trail)
+        except FsserverError as error:
+            return error_result(error, self._policy.limits.result_bytes)
 
     def _run(self, session: Session, wanted: _Wanted, trail: Trail) -> ToolResult | ConsentNeeded:
         """The order is the point: validate, decide, check, consent, quota, intent, act, outcome."""
@@ -179,6 +196,7 @@ class Gate:
         call = Call(parsed, {}, workspace, self._policy.limits, wanted.control, each, decide, owner, self._large_turns)
         call.commands, call.changes = trail.commands, trail.changes
         call.can_ask = session.can_ask
+        call.redacts = self._outputs is not None
         for parameter, access in tool.paths.items():
             call.targets[parameter] = decide(parameter, ClientPath(getattr(parsed, parameter)), access)
         if tool.check is not None:

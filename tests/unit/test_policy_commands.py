@@ -483,3 +483,5 @@ def test_regular_expression_that_may_never_end_is_warned_of(desk: Desk, pattern:
     args = f"args: {{flags: {{-m: {{match: '{pattern}'}}}}}}"
     text = f"{ROOTS}commands: {{tool: {{{SOUGHT}, {args}}}}}\n"
     assert any("repetition in a repetition" in each for each in warnings(desk.load(text))) is found
+    text = f"{ROOTS}audit: {{redact: ['{pattern}']}}\n"
+    assert any("audit.redact has a repetition in a repetition" in each for each in warnings(desk.load(text))) is found

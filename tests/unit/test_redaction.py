@@ -12,7 +12,7 @@ import pytest
 from fsserver.audit.log import AuditLog
 from fsserver.audit.record import canonical, check_plain, content
 from fsserver.audit.redaction import Redactor
-from fsserver.audit.secrets import FORMS
+from fsserver.audit.secret_forms import FORMS, has_capitals
 from fsserver.audit.verify import Status, verify
 from fsserver.policy.compiled import AuditRules
 from tests.audit_logs import CALL, private
@@ -54,8 +54,8 @@ def test_record_with_a_secret_is_suspected_by_its_bytes(row: Row) -> None:
 
 
 @pytest.mark.parametrize("literal", [literal for form in FORMS for literal in form.literals])
-def test_literal_of_a_form_is_found_in_letters_of_either_case(literal: str) -> None:
-    for spelt in (literal, literal.upper(), literal.title()):
+def test_literal_of_a_form_is_found_in_letters_of_either_case_if_it_has_no_capitals(literal: str) -> None:
+    for spelt in [literal] if has_capitals(literal) else [literal, literal.upper(), literal.title()]:
         assert KNOWN.suspects(f'{{"a":"x{spelt}x"}}\n'.encode())
 
 

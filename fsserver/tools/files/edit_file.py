@@ -23,6 +23,7 @@ from fsserver.tools.editing.edit import Edit, apply_edits
 from fsserver.tools.editing.spans import shifted
 from fsserver.tools.files.read import text_budget
 from fsserver.tools.files.whole import Sha256, read_version
+from fsserver.tools.redacting import require_no_marker
 from fsserver.tools.registry import Annotations, Tool
 from fsserver.tools.result import ToolResult, text_result
 from fsserver.tools.text.codec import HEAD_BYTES, Codec, codec_of
@@ -66,6 +67,8 @@ class Plan:
 def check(call: Call[EditFile]) -> None:
     """Reads the file and works out the edits. Changes nothing."""
     wanted, target = call.arguments, call.targets["path"]
+    for each in wanted.edits if call.redacts else ():
+        require_no_marker(each.new_text, each.old_text)
     old, version = read_version(target, wanted.expected_sha256, MAX_EDITED_BYTES)
     with _turn(_most(len(old), wanted.edits), call):
         call.plan = plan = _plan(call, old, version)

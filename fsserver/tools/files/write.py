@@ -21,6 +21,7 @@ from fsserver.policy.compiled import Action
 from fsserver.tools.arguments import Arguments
 from fsserver.tools.call import Call
 from fsserver.tools.files.whole import MAX_WHOLE_BYTES, Sha256, read_version, require_existing
+from fsserver.tools.redacting import require_no_marker
 from fsserver.tools.registry import Annotations, Tool
 from fsserver.tools.result import ToolResult, text_result
 from fsserver.tools.text.codec import HEAD_BYTES, codec_of
@@ -53,6 +54,8 @@ class Plan:
 def check(call: Call[WriteFile]) -> None:
     """Works out the bytes and compares versions. Changes nothing."""
     target = call.targets["path"]
+    if call.redacts:
+        require_no_marker(call.arguments.content)
     call.plan = plan = _plan(call.arguments, target)
     call.new_size = (target, len(plan.data))
 

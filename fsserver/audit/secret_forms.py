@@ -24,7 +24,7 @@ class Form:
 
     Attributes:
         name: kebab-case; stands in the text instead of the secret.
-        literals: lower case; one of them, in letters of either case, is in every text that holds the form.
+        literals: one of them is in every text that holds the form; in letters of either case, if it has no capitals.
         pattern: what is hidden is its group ``secret``, or all of it where it has no such group.
         eager: the same where hiding too much does no harm, as in a record; None: no other.
     """
@@ -92,7 +92,7 @@ FORMS: Final[tuple[Form, ...]] = (
     _form("slack-webhook", "hooks.slack.com/", r"hooks\.slack\.com/(?:services|workflows)/[A-Za-z0-9/]{20,}"),
     _form(
         "aws-access-key-id",
-        "akia asia",
+        "AKIA ASIA",
         rf"(?:{_apart('AKIA', 4)}|{_apart('ASIA', 4)})[A-Z0-9]{{16}}(?![A-Za-z0-9])",
     ),
     _form(
@@ -100,9 +100,9 @@ FORMS: Final[tuple[Form, ...]] = (
         "secret_access_key secretaccesskey",
         rf"(?i:secret_?access_?key){_SEPARATOR}(?P<secret>[A-Za-z0-9/+]{{40}})(?![A-Za-z0-9/+=])",
     ),
-    _form("google-api-key", "aiza", rf"AIza{_WORD}{{35}}(?!{_WORD})"),
+    _form("google-api-key", "AIza", rf"AIza{_WORD}{{35}}(?!{_WORD})"),
     _form("google-token", "ya29.", rf"{_apart('ya29[.]', 5)}{_MIXED}[A-Za-z0-9_.-]{{20,}}"),
-    _form("google-client-secret", "gocspx-", rf"GOCSPX-{_WORD}{{28}}"),
+    _form("google-client-secret", "GOCSPX-", rf"GOCSPX-{_WORD}{{28}}"),
     _form(
         "anthropic-key", "sk-ant-", rf"{_apart('sk-', 3)}ant-[a-z0-9]{{2,16}}-(?=[a-z_-]{{0,39}}[A-Z0-9]){_WORD}{{32,}}"
     ),
@@ -114,17 +114,17 @@ FORMS: Final[tuple[Form, ...]] = (
     ),
     _form("stripe-key", "k_live_ k_test_", rf"{_apart('[sr]k_', 3)}(?:live|test)_{_MIXED}[A-Za-z0-9]{{16,}}"),
     _form("npm-token", "npm_", r"npm_[A-Za-z0-9]{36}(?![A-Za-z0-9])"),
-    _form("pypi-token", "pypi-age", rf"pypi-AgE{_WORD}{{50,}}"),
+    _form("pypi-token", "pypi-AgE", rf"pypi-AgE{_WORD}{{50,}}"),
     _form("hugging-face-token", "hf_", rf"{_apart('hf_', 3)}[A-Za-z0-9]{{34,}}"),
     _form("digitalocean-token", "dop_v1_ doo_v1_ dor_v1_", r"do[opr]_v1_[a-f0-9]{64}"),
     _form("docker-token", "dckr_pat_", rf"dckr_pat_{_WORD}{{27,}}"),
-    _form("sendgrid-key", "sg.", rf"{_apart('SG[.]', 3)}{_WORD}{{22}}\.{_WORD}{{43}}"),
+    _form("sendgrid-key", "SG.", rf"{_apart('SG[.]', 3)}{_WORD}{{22}}\.{_WORD}{{43}}"),
     _form("vault-token", "hvs.", rf"{_apart('hvs[.]', 4)}{_MIXED}{_WORD}{{24,}}"),
-    _form("age-key", "age-secret-key-1", r"AGE-SECRET-KEY-1[0-9A-Z]{58}"),
+    _form("age-key", "AGE-SECRET-KEY-1", r"AGE-SECRET-KEY-1[0-9A-Z]{58}"),
     # Of any length only at the start of a run: tried at each place of one, it would take time with the square of that.
-    _form("jwt", "eyj", rf"{_apart('eyJ', 3, _WORD)}{_WORD}{{8,}}\.eyJ{_WORD}{{8,}}\.{_WORD}*"),
-    _form("jwt", "eyj", rf"{_apart('eyJ', 3)}{_WORD}{{8,512}}\.eyJ{_WORD}{{8,}}\.{_WORD}*"),
-    _form("private-key", "-----begin", _PRIVATE_KEY),
+    _form("jwt", "eyJ", rf"{_apart('eyJ', 3, _WORD)}{_WORD}{{8,}}\.eyJ{_WORD}{{8,}}\.{_WORD}*"),
+    _form("jwt", "eyJ", rf"{_apart('eyJ', 3)}{_WORD}{{8,512}}\.eyJ{_WORD}{{8,}}\.{_WORD}*"),
+    _form("private-key", "-----BEGIN", _PRIVATE_KEY),
     _form(
         "authorization",
         "authoriz",
@@ -167,24 +167,32 @@ SECRET_FLAG: Final = re.compile(
 )
 """A whole argument after which the next one is a secret."""
 
-# Letters by how seldom they are in a record, the rarest first: the search of the prefilter goes from one to the next.
-_RARE: Final = "=jzkxqw~-_./ ygvhbmpfuldrsnioctea:"
+# Characters by how seldom they are in a record, the rarest first, after capitals; hexadecimal digits are all over it.
+_RARE: Final = "=jzkxqw~-_./ ygvhmpulrsniotbdfcea:0123456789"
 
 
 def prefilter(literals: tuple[str, ...]) -> str:
-    """A pattern that finds any of ``literals``, in letters of either case, in one pass.
+    """A pattern that finds any of ``literals``, as `Form` has them, in one pass.
 
     Each is looked for by its rarest character, since a pattern that begins with one of few characters is searched for
     several times as fast as one that begins with any.
     """
     found: dict[str, list[str]] = {}
     for literal in sorted(set(literals)):
-        at = min(range(len(literal)), key=lambda place: (_RARE + literal).index(literal[place]))
-        before, rest = _either_case(literal[:at]), _either_case(literal[at + 1 :])
-        for anchor in sorted({literal[at], literal[at].upper()}):
+        if any(other != literal and other in literal for other in literals):
+            continue  # found by the shorter one
+        spell = re.escape if has_capitals(literal) else _either_case
+        at = min(range(len(literal)), key=lambda place: _RARE.find(literal[place]))
+        before, rest = spell(literal[:at]), spell(literal[at + 1 :])
+        for anchor in {literal[at], literal[at] if has_capitals(literal) else literal[at].upper()}:
             spelt = re.escape(anchor)
             found.setdefault(spelt, []).append((f"(?<={before}{spelt})" if before else "") + rest)
-    return "|".join(f"{anchor}(?:{'|'.join(ways)})" for anchor, ways in found.items())
+    return "|".join(f"{anchor}(?:{'|'.join(ways)})" for anchor, ways in sorted(found.items()))
+
+
+def has_capitals(literal: str) -> bool:
+    """Whether a literal stands for itself only."""
+    return literal != literal.lower()
 
 
 def _either_case(literal: str) -> str:
