@@ -26,28 +26,8 @@ _IN_TEXT: Final = re.compile(_LITERALS)
 
 # Members of a record that this program makes and that others rest on. In a call's arguments nothing is ours.
 _OURS: Final = frozenset(
-    [
-        "v",
-        "seq",
-        "time",
-        "up_us",
-        "event",
-        "prev",
-        "hash",
-        "run",
-        "session",
-        "rule",
-        "file",
-        "digest",
-        "sha256",
-        "cut_sha256",
-        "policy_digest",
-        "head",
-        "key",
-        "public_key",
-        "signature",
-        "signed_head",
-    ]
+    {"v", "seq", "time", "up_us", "event", "prev", "hash", "run", "session", "rule", "file", "head", "digest", "sha256"}
+    | {"cut_sha256", "policy_digest", "key", "public_key", "signature", "signed_head"}
 )
 # Records that the log makes of itself: numbers, hashes and the names of its own files, by which a chain is followed.
 _OF_THE_LOG: Final = ("log.", "run.end")
@@ -128,7 +108,7 @@ class Redactor:
 
 
 def _found(form: Form, text: str, *, eager: bool) -> Iterator[_Span]:
-    pattern = form.eager if eager and form.eager is not None else form.pattern
+    pattern = form.eager if eager else form.pattern
     group = "secret" if "secret" in pattern.groupindex else 0
     for match in pattern.finditer(text):
         yield _Span(match.start(group), match.end(group), form.name)

@@ -15,29 +15,38 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Form:
     """One form of secrets.
 
     Attributes:
         name: kebab-case; stands in the text instead of the secret.
         literals: one of them is in every text that holds the form; in letters of either case, if it has no capitals.
-        pattern: what is hidden is its group ``secret``, or all of it where it has no such group.
-        eager: the same where hiding too much does no harm, as in a record; None: no other.
+        source: a regular expression. What is hidden is its group ``secret``, or all of it where it has no such group.
+        eager_source: the same where hiding too much does no harm, as in a record; None: no other.
     """
 
     name: str
     literals: tuple[str, ...]
-    pattern: re.Pattern[str]
-    eager: re.Pattern[str] | None = None
+    source: str
+    eager_source: str | None = None
+
+    # Compiled when a text has one of the literals: few servers ever need all of them, and each start would wait.
+    @cached_property
+    def pattern(self) -> re.Pattern[str]:
+        return re.compile(self.source, re.ASCII)
+
+    @cached_property
+    def eager(self) -> re.Pattern[str]:
+        return self.pattern if self.eager_source is None else re.compile(self.eager_source, re.ASCII)
 
 
-def _form(name: str, literals: str, pattern: str, eager: str | None = None) -> Form:
-    compiled = None if eager is None else re.compile(eager, re.ASCII)
-    return Form(name, tuple(literals.split(" ")), re.compile(pattern, re.ASCII), compiled)
+def _form(name: str, literals: str, source: str, eager: str | None = None) -> Form:
+    return Form(name, tuple(literals.split(" ")), source, eager)
 
 
 def _apart(prefix: str, width: int, inside: str = "[A-Za-z0-9]") -> str:
@@ -66,9 +75,10 @@ _PRIVATE_KEY = (
 )
 
 _KEYWORD = (
-    "(?i:passw(?:or)?d|pwd|token|secret|(?:api|access|account|secret|auth|encryption|signing)[_-]?key|x-amz-signature)"
+    "(?i:passw(?:or)?d|passphrase|pwd|token|secret|(?:api|access|account|secret|auth|encryption|signing)[_-]?key|"
+    "x-amz-signature)"
 )
-_KEYWORD_LITERALS = "passw pwd token secret key x-amz-signature"
+_KEYWORD_LITERALS = "passw passphrase pwd token secret key x-amz-signature"
 _VALUE = r"[^\s\"'`&;,|<>(){}\[\]$\\]"
 _SEPARATOR = r"[\"']?\s{0,2}[=:]\s{0,2}[\"']?"
 # In a text that somebody goes on to work with: no paths, small numbers, dotted names, calls, words before a bracket or

@@ -179,6 +179,12 @@ def test_record_shows(key: str, value: Any, shown: Any) -> None:
     assert hidden(value, key) == shown
 
 
+@pytest.mark.parametrize("flag", ["--password", "-pwd", "--db-passphrase", "--token", "--client_secret", "--api-key"])
+def test_flag_before_a_secret_is_suspected_by_the_bytes_of_its_record(flag: str) -> None:
+    assert hidden(["x", flag, "abc"]) == ["x", flag, "[redacted:secret-argument]"]
+    assert KNOWN.suspects(canonical({"argv": ["x", flag, "abc"]}).encode())
+
+
 def test_record_without_a_secret_is_the_same_object() -> None:
     record = {"event": "call.outcome", "arguments": {"path": "/token", "a": ["x"]}, "rule": "preset:secrets:1"}
     assert Redactor(["zzz"]).record(record) is record
