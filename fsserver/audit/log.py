@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from fsserver.audit.checkpoints import CheckpointTimer
 from fsserver.audit.record import Json
+from fsserver.audit.redaction import Redactor
 from fsserver.audit.retention import Keep
 from fsserver.audit.stamp import Stamp, UnfitRecordError, check_fields
 from fsserver.audit.writer import ChainLog, Settings, Written
@@ -145,6 +146,7 @@ class AuditLog:
             max_size=rules.max_size,
             on_disk=rules.durability is Durability.EFFECT,
             keep=Keep(rules.keep_s, rules.keep_bytes),
+            redactor=Redactor(rules.redact),
             signer=signer,
         )
         sinks: list[_Sink] = []
