@@ -81,15 +81,17 @@ def served(
     limits: Limits | None = None,
     tools: frozenset[str] | None = None,
     can_ask: bool = False,
+    audit: AuditRules | None = None,
 ) -> Iterator[Served]:
     """A gate over the roots; its audit log is in ``base / "state"``.
 
     Args:
+        audit: how calls are recorded instead, and where.
         can_ask: a person can be asked through the client.
     """
     state = base / "state"
     state.mkdir(mode=0o700, exist_ok=True)
-    audit = AuditRules(directory=str(state))
+    audit = audit or AuditRules(directory=str(state))
     policy = Policy("test", None, "0" * 64, tuple(rules), audit, limits=limits or Limits(), tools=tools)
     roots = [Root.open(each) for each in rules]
     try:

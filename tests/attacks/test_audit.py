@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import resource
@@ -22,7 +21,8 @@ from fsserver.audit.record import Json
 from fsserver.audit.verify import Status, verify
 from fsserver.errors import AuditBroken, AuditError, AuditLocked
 from tests.audit_logs import CALL, open_directory, open_file, private, sealed, written
-from tests.support import in_child, require_kernel, wait_until
+from tests.mounts import mount_small_tmpfs
+from tests.support import in_child, wait_until
 
 Lines = list[bytes]
 
@@ -301,22 +301,6 @@ def test_file_size_limit_refuses_calls_and_heals(tmp_path: Path) -> None:
         assert_fails_and_heals(open_file(path), path, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard)))
 
     in_child(attack)
-
-
-def mount_small_tmpfs(place: Path) -> None:
-    """In a mount namespace of this process, which also needs a user namespace where it is not root."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    uid, gid = os.geteuid(), os.getegid()
-    new_user, new_mount = 0x10000000, 0x00020000  # <linux/sched.h>
-    if libc.unshare(new_mount if uid == 0 else new_user | new_mount):
-        require_kernel(f"no mount namespace: {os.strerror(ctypes.get_errno())}")
-    if uid != 0:  # or the kernel has no owner to write to the new files
-        for name, text in {"setgroups": "deny", "uid_map": f"{uid} {uid} 1", "gid_map": f"{gid} {gid} 1"}.items():
-            Path(f"/proc/self/{name}").write_text(text)
-    private_recursive = 0x4000 | 0x40000  # MS_REC | MS_PRIVATE, <linux/mount.h>
-    libc.mount(b"none", b"/", None, private_recursive, None)
-    if libc.mount(b"tmpfs", os.fsencode(place), b"tmpfs", 0, b"size=128k,mode=0700"):
-        require_kernel(f"no tmpfs: {os.strerror(ctypes.get_errno())}")
 
 
 @pytest.mark.parametrize("max_size", [1024**3, 30_000], ids=["one file", "while it rotates"])
