@@ -35,7 +35,7 @@ class _Sink:
     """One place and its chain, which is None where an optional sink could not be opened.
 
     Attributes:
-        missed: how many records are not in it.
+        missed: how many records are not in it; fails: the last one is not.
         signed_s: when its head was signed last, by the monotonic clock.
     """
 
@@ -44,7 +44,7 @@ class _Sink:
     chain: ChainLog | None
     missed: int = 0
     signed_s: float = field(default_factory=time.monotonic)
-    _fails: bool = False
+    fails: bool = False
 
     @classmethod
     def open(cls, sink: AuditSink, settings: Settings, header: Mapping[str, Json]) -> _Sink:
@@ -58,38 +58,23 @@ class _Sink:
             _LOG.warning("This run has no audit records in %s: %s", place, error.message)
             return cls(place, required=False, chain=None)
 
-    def put(self, event: str, fields: Mapping[str, Json]) -> Written | None:
-        """Where the record is; None where an optional sink did not take it. Raises AuditError for a required one."""
-        if self.chain is None:
-            self.missed += 1
-            return None
-        try:
-            written = self.chain.put(event, fields)
-        except UnfitRecordError:
-            raise
-        except AuditError as error:
-            self.missed += 1
-            self._say(error)
-            if self.required:
-                raise
-            return None
-        if self._fails:
-            self._say(None)
-        return written
+    def miss(self, error: AuditError) -> None:
+        """A record was not taken. It is said once, until one is taken again."""
+        self.missed += 1
+        if not self.fails:
+            _LOG.warning("The audit log %s takes no records: %s", self.place, error.message)
+        self.fails = True
+
+    def take(self) -> None:
+        """A record was taken after others were not."""
+        _LOG.warning("The audit log %s takes records again; it missed %d.", self.place, self.missed)
+        self.fails = False
 
     def sign(self, chain: ChainLog) -> None:
         """A checkpoint. What fails is noted and told by the next record; those before are in the log all the same."""
         with suppress(AuditError):
             chain.checkpoint()
             self.signed_s = time.monotonic()
-
-    def _say(self, error: AuditError | None) -> None:
-        """Once when it begins to fail, and once when it works again."""
-        if error is not None and not self._fails:
-            _LOG.warning("The audit log %s takes no records: %s", self.place, error.message)
-        elif error is None:
-            _LOG.warning("The audit log %s takes records again; it missed %d.", self.place, self.missed)
-        self._fails = error is not None
 
 
 class AuditLog:
@@ -229,14 +214,20 @@ class AuditLog:
         failure: AuditError | None = None
         written = []
         for sink in self._sinks:
+            if sink.chain is None:
+                sink.missed += 1
+                continue
             try:
-                place = sink.put(event, fields)
+                place = sink.chain.put(event, fields)
             except UnfitRecordError:
                 raise  # the first sink refused it, and all others would
             except AuditError as error:
-                failure = failure or error
+                sink.miss(error)
+                failure = failure or (error if sink.required else None)
                 continue
-            if place is not None and sink.required:
+            if sink.fails:
+                sink.take()
+            if sink.required:
                 written.append((sink, place))
         if failure is not None:
             raise failure

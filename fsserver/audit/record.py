@@ -37,10 +37,31 @@ RESERVED = frozenset({"v", "seq", "time", "up_us", "event", "prev", "hash"})
 
 _SCALARS = frozenset({str, bool, type(None)})
 
-# The one form of a record: ASCII text without a newline, so characters are bytes. A method, since this is the hot path.
-canonical: Callable[[Record], str] = json.JSONEncoder(
-    ensure_ascii=True, check_circular=False, allow_nan=False, sort_keys=True, separators=(",", ":")
-).encode
+
+def _no_json(value: object) -> NoReturn:
+    raise TypeError(f"a record holds no {type(value).__name__}")
+
+
+def _encoder() -> Callable[[Record], str]:
+    """What `json.JSONEncoder.encode` does, which makes the encoder in C anew for each record; here that is made once.
+
+    Where this Python has no such encoder, or another, it is that method itself.
+    """
+    plain: Callable[[Record], str] = json.JSONEncoder(
+        ensure_ascii=True, check_circular=False, allow_nan=False, sort_keys=True, separators=(",", ":")
+    ).encode
+    try:
+        in_c = json.encoder.c_make_encoder(  # type: ignore[attr-defined]
+            None, _no_json, json.encoder.encode_basestring_ascii, None, ":", ",", True, False, False
+        )
+    except (AttributeError, TypeError):
+        return plain
+    join = "".join
+    return lambda record: join(in_c(record, 0))
+
+
+# The one form of a record: ASCII text without a newline, so characters are bytes.
+canonical: Callable[[Record], str] = _encoder()
 
 
 def may_begin_a_log(data: bytes) -> bool:

@@ -100,8 +100,8 @@ class Segment:
 
     Attributes:
         name: the file's name in its directory.
-        size: bytes of whole records. The file may be longer for a moment, until `take_back`.
-        position: of its last whole record.
+        end: where its whole records end: how many bytes they are, and the position of the last. The file may be longer
+            for a moment, until `take_back`. One attribute, so that an interrupt sees the old place or the new.
         records: how many it is known to hold; of a file that had some when it was opened, at least two.
     """
 
@@ -123,12 +123,12 @@ class Segment:
             found = os.fstat(self._fd)
             self._identity = (found.st_dev, found.st_ino)
             self._lock()
-            self._state = (os.fstat(self._fd).st_size, START)
+            self.end = (os.fstat(self._fd).st_size, START)
         except BaseException:
             os.close(self._fd)
             raise
         self._attempt = b""
-        self._commit = Commit(self._fd, lambda: self._state[1].seq)
+        self._commit = Commit(self._fd, lambda: self.end[1].seq)
         self.records = 2 if self.size else 0
 
     def _require_own_file(self) -> None:
@@ -171,11 +171,11 @@ class Segment:
 
     @property
     def size(self) -> int:
-        return self._state[0]
+        return self.end[0]
 
     @property
     def position(self) -> Position:
-        return self._state[1]
+        return self.end[1]
 
     @property
     def dirty(self) -> bool:
@@ -193,7 +193,7 @@ class Segment:
 
     def begin(self, position: Position) -> None:
         """Say where the whole records of this file end: the file was just opened, and read or found empty."""
-        self._state = (self.size, position)
+        self.end = (self.size, position)
 
     def ends(self) -> tuple[bytes, bytes, bytes]:
         """The first whole line, the last, and the torn bytes after it; each may be empty. Raises AuditBroken."""
@@ -205,7 +205,7 @@ class Segment:
     def cut(self, torn: int) -> None:
         """Remove the torn bytes at the end. Raises OSError."""
         os.ftruncate(self._fd, self.size - torn)
-        self._state = (self.size - torn, self.position)
+        self.end = (self.size - torn, self.position)
 
     def write(self, line: bytes, after: Position) -> None:
         """Append one whole line with one write(2).
@@ -214,13 +214,13 @@ class Segment:
         left: somebody deleted it, moved it, cut it or wrote to it, and what is added now would be lost, never be found
         or never verify.
         """
-        size = self.size
+        size, _ = self.end
         if self._size_in_place() != size:
             raise AuditBroken("The audit log was changed, moved or deleted by something else, so the call was refused.")
         self._attempt = line
         if os.write(self._fd, line) != len(line):
             raise OSError(errno.ENOSPC, "short write")
-        self._state = (size + len(line), after)  # one assignment: an interrupt sees the old place or the new
+        self.end = (size + len(line), after)
         self._attempt = b""
         self.records += 1
 

@@ -159,9 +159,10 @@ class ChainLog:
         log that failed is tried again by each `put`, and says in a ``log.healed`` record that it had failed.
         A record of more than 4 MiB raises UnfitRecordError and does no harm to the log.
         """
-        self._recover()
+        if self.failed or self._next is not None or self._current.dirty:
+            self._recover()
         written = self._put(event, fields)
-        if self._grew:
+        if self._grew and event != RUN_END:  # which nothing follows
             self._grew = False
             with suppress(AuditError):  # noted, and told by the next record; this one is in the log
                 self._retain()
@@ -178,8 +179,7 @@ class ChainLog:
     def end(self, fields: Mapping[str, Json]) -> None:
         """Write ``run.end``, put all on the disk, and let go of the file. Raises AuditError if that fails."""
         try:
-            self._recover()
-            self._put(RUN_END, fields)
+            self.put(RUN_END, fields)
             self._current.sync()
         except OSError as error:
             raise AuditError("The end of the audit log could not be put on the disk.") from error
@@ -221,9 +221,10 @@ class ChainLog:
 
     def _put(self, event: str, fields: Mapping[str, Json]) -> Written:
         segment = self._current
-        lines, after = self._lines(event, fields, segment.position)
+        size, position = segment.end
+        lines, after = self._lines(event, fields, position) if self.failed else self._line(event, fields, position)
         try:
-            full = segment.size + len(lines) + _ROTATED_BYTES > self._settings.max_size and segment.records > 1
+            full = size + len(lines) + _ROTATED_BYTES > self._settings.max_size and segment.records > 1
             if full or segment.failed:
                 self._rotate()
                 segment = self._current
@@ -236,7 +237,7 @@ class ChainLog:
         return Written(segment, after.seq)
 
     def _lines(self, event: str, fields: Mapping[str, Json], after: Position) -> tuple[bytes, Position]:
-        """The record, and after a failure the one that tells of it before: both get into the file, or none."""
+        """The record, and before it, after a failure, the one that tells of it: both get into the file, or none."""
         if not self.failed:
             return self._line(event, fields, after)
         failure: dict[str, Json] = {"error": self._failure, "failed": self.failed, "cut_bytes": self._cut_bytes}
@@ -260,8 +261,6 @@ class ChainLog:
 
     def _recover(self) -> None:
         """After a failure or an interrupt: remove what it left and finish a rotation that it stopped."""
-        if not self.failed and not self._current.dirty and self._next is None:
-            return
         try:
             self.failed = self.failed or 1
             self._cut_bytes += self._current.take_back()

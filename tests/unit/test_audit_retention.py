@@ -178,3 +178,13 @@ def test_the_limit_of_time_follows_the_clock_of_the_log(tmp_path: Path) -> None:
     later = open_log(AuditRules(str(audit), keep_s=10.0 * DAY_S), clock_ns=lambda: time.time_ns() + 11 * DAY_S * 10**9)
     later.close()
     assert not (audit / names[0]).exists()
+
+
+@pytest.mark.parametrize("filled", range(1400, 2000, 50))
+def test_end_of_a_run_stays_its_last_record_also_when_it_begins_a_file(tmp_path: Path, filled: int) -> None:
+    """At some of these sizes the end itself needs the next file, after which there is something to remove."""
+    log = open_log(AuditRules(str(tmp_path / "audit"), keep_s=DAY_S * 10.0, max_size=3000))
+    run(tmp_path / "audit", 11)
+    log.append("call.outcome", {**CALL, "text": "x" * filled})
+    log.close()
+    assert records_of(log.path)[-1]["event"] == "run.end"
