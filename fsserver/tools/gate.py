@@ -195,6 +195,7 @@ class Gate:
         owner = (session.principal, session.id)
         call = Call(parsed, {}, workspace, self._policy.limits, wanted.control, each, decide, owner, self._large_turns)
         call.commands, call.changes = trail.commands, trail.changes
+        call.changes.watched = tool.at_its_paths
         call.can_ask = session.can_ask
         call.redacts = self._outputs is not None
         for parameter, access in tool.paths.items():
@@ -211,7 +212,6 @@ class Gate:
             call.control.checkpoint()
             self._audit.append("call.intent", trail.intent(), durable=True)  # and with it the consent before
             trail.intended = True
-            trail.changes.watched = tool.at_its_paths
         return bounded(tool.body(call), self._policy.limits.result_bytes)
 
     def _take_answer(self, consent: Consent, trail: Trail) -> None:

@@ -246,7 +246,7 @@ def test_what_is_no_call_is_not_in_the_log_and_a_refused_call_is(
     assert client.wait() == 0
     (log,) = (tmp_path / "state").rglob("*.jsonl")
     records = [json.loads(line) for line in log.read_text().splitlines()]
-    assert [(record["event"], record["error"]) for record in records if not record["event"].startswith("run.")] == [
+    assert [(record["event"], record["error"]) for record in records if record["event"].startswith("call.")] == [
         ("call.refused", "request.arguments"),
         ("call.refused", "request.unknown_tool"),
     ]
