@@ -7,6 +7,7 @@ known but for its size, since that would mean to read all of every root for each
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -79,9 +80,15 @@ def watching(call: Call[Any], policy: Policy, stages: Sequence[Chosen]) -> Itera
     finally:
         # Not to be cancelled any more: the command has run, and the record says what it did. All of it is bounded.
         for root, names in before:
-            after = None if names is None else _look(call, root, lambda: None)
+            after = None if names is None else _look(call, root, lambda: _give_way(call))
             if names is not None and after is not None:
                 _Comparison(call, root, names, after).note()
+
+
+def _give_way(call: Call[Any]) -> None:
+    """To brief calls, as `Control.checkpoint` does, which raises too."""
+    if call.control.turn is not None:
+        call.control.turn.give_way(time.monotonic())
 
 
 def _look(call: Call[Any], root: Root, checkpoint: Callable[[], None]) -> Names | None:
