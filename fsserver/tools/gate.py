@@ -82,9 +82,9 @@ class Gate:
         self._audit = audit
         self._logger = logger or logging.getLogger(__name__)
         self._numbers = itertools.count(1)
-        self._large_turns = threading.BoundedSemaphore(LARGE_AT_ONCE)
         self._introducing = threading.Lock()  # over the next
         self._introduced: list[_Introduction] = []
+        self._large_turns = threading.BoundedSemaphore(LARGE_AT_ONCE)
         redacts = policy.redact_output
         self._outputs = Outputs(Redactor(policy.audit.redact), policy.limits.result_bytes) if redacts else None
 
@@ -154,13 +154,13 @@ class Gate:
 
     def _answered(self, session: Session, wanted: _Wanted, trail: Trail) -> ToolResult | ConsentNeeded:
         try:
-            self.introduce(session)
             return self._run(session, wanted, trail)
         except FsserverError as error:
             return error_result(error, self._policy.limits.result_bytes)
 
     def _run(self, session: Session, wanted: _Wanted, trail: Trail) -> ToolResult | ConsentNeeded:
         """The order is the point: validate, decide, check, consent, quota, intent, act, outcome."""
+        self.introduce(session)
         with ExitStack() as opened:
             try:
                 tool, call = self._decided(session, wanted, trail, opened)
@@ -194,12 +194,13 @@ class Gate:
         decide = self._decide(workspace, trail, opened)
         owner = (session.principal, session.id)
         call = Call(parsed, {}, workspace, self._policy.limits, wanted.control, each, decide, owner, self._large_turns)
-        call.commands, call.changes = trail.commands, trail.changes
-        call.changes.watched = tool.at_its_paths
+        call.commands = trail.commands
         call.can_ask = session.can_ask
         call.redacts = self._outputs is not None
         for parameter, access in tool.paths.items():
             call.targets[parameter] = decide(parameter, ClientPath(getattr(parsed, parameter)), access)
+        call.changes = trail.changes
+        call.changes.watched = tool.at_its_paths
         if tool.check is not None:
             tool.check(call)
         return tool, call
