@@ -111,10 +111,10 @@ def test_a_call_of_somebody_who_cannot_be_recorded_is_refused_and_the_next_one_t
     class FullLog:
         full = True
 
-        def append(self, event: str, fields: Mapping[str, Json]) -> int:
+        def append(self, event: str, fields: Mapping[str, Json], **more: Any) -> int:
             if self.full:
                 raise AuditError("The audit log cannot be written.")
-            return gate.log.append(event, fields)
+            return gate.log.append(event, fields, **more)
 
     log: Any = FullLog()
     other = replace(gate, gate=Gate(registry=file_tools(), policy=gate.gate._policy, audit=log))
