@@ -15,7 +15,7 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import NamedTuple
 
-from fsserver.audit.record import LOG_CONTINUED, RUN_START, VERSION, Record, canonical, parse
+from fsserver.audit.record import LOG_CONTINUED, RUN_START, VERSION, Record, canonical, parse, parse_at_sight
 
 GENESIS = "0" * 64
 
@@ -58,6 +58,26 @@ def seal(record: Record) -> tuple[bytes, Position]:
 
 def unseal(line: bytes) -> Record:
     """The record, ``hash`` included, of one line with its newline. Raises ChainError if a byte of it is not its own."""
+    record = parse_at_sight(line)
+    if record is None:
+        record = _parse(line)
+    # In canonical text a quote inside a string is escaped, so this pattern is a member of an object and nothing else.
+    # The record's own ``hash`` is one, unless it is missing or the first key. Should another member with the same value
+    # come before it, then what is hashed below holds its own hash, which nobody can make come out.
+    text = line.decode("ascii")
+    head = record.get("hash")
+    member = f',"hash":"{head}"'
+    start = text.find(member)
+    end = start + len(member)
+    if start < 0:
+        raise ChainError("has no hash of its own")
+    if sha256(line[:start] + line[end:-1]).hexdigest() != head:
+        raise ChainError("was changed: its bytes do not give the hash that it carries")
+    return record
+
+
+def _parse(line: bytes) -> Record:
+    """The record of any line. Raises ChainError unless the line is its canonical form."""
     try:
         text = line.decode("ascii")
         record = parse(text)
@@ -66,15 +86,6 @@ def unseal(line: bytes) -> Record:
         raise ChainError("is not JSON, or none that a record could hold") from None
     if line[-1:] != b"\n" or form != text[:-1]:
         raise ChainError("is not in the form it was written in: white space, order of keys or an escape was changed")
-    # In canonical text a quote inside a string is escaped, so this pattern is a member of an object and nothing else.
-    # The record's own ``hash`` is one, unless it is missing or the first key; so if there is just one, this is it.
-    head = record.get("hash")
-    member = f',"hash":"{head}"'
-    start, found, end = text.partition(member)
-    if not found or member in end:
-        raise ChainError("has no hash of its own")
-    if sha256((start + end[:-1]).encode("ascii")).hexdigest() != head:
-        raise ChainError("was changed: its bytes do not give the hash that it carries")
     return record
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fsserver.audit.chain import START, ChainError, follow, seal, unseal
-from fsserver.audit.record import check_plain, summarise
+from fsserver.audit.record import canonical, check_plain, parse, parse_at_sight, summarise
 from fsserver.audit.verify import Status, verify
 from tests.audit_logs import CALL, open_file
 
@@ -96,6 +96,28 @@ def test_any_bytes_are_refused_without_a_crash(line: bytes) -> None:
     except ChainError:
         return
     raise AssertionError("random bytes are no record")
+
+
+# What JSON is made of, and what is special in it: a random change by these often is JSON again.
+PIECES = st.sampled_from(
+    [*'{}[],:"\\ \t\r\n/-.0189aeunt\x00\x1f\x7f', '"a"', ",-0", ":-0", "\\u", "\\u002e", "null", "e1", " :", ": "]
+)
+
+
+@given(data=st.data(), record=st.dictionaries(st.text(max_size=3), PLAIN, max_size=4), changes=st.integers(0, 3))
+@settings(max_examples=500)
+def test_whatever_is_taken_at_sight_is_canonical(data: st.DataObject, record: dict[str, Any], changes: int) -> None:
+    text = canonical(record)
+    for _ in range(changes):
+        place = data.draw(st.integers(0, len(text)))
+        text = text[:place] + data.draw(PIECES) + text[place + data.draw(st.integers(0, 2)) :]
+    taken = parse_at_sight(text.encode() + b"\n")
+    assert taken is None or (canonical(taken), taken) == (text, parse(text))
+
+
+@given(record=st.dictionaries(st.text("abc d/._", min_size=1), st.integers() | st.text("abc d/._-"), max_size=4))
+def test_what_most_records_are_made_of_is_taken_at_sight(record: dict[str, Any]) -> None:
+    assert parse_at_sight(canonical(record).encode() + b"\n") == record
 
 
 @given(arguments=st.dictionaries(st.text(), ANYTHING, max_size=4))

@@ -19,6 +19,7 @@ from fsserver.audit.chain import (
     seal,
     unseal,
 )
+from fsserver.audit.record import parse_at_sight
 
 RECORD = {
     "v": 1,
@@ -92,6 +93,72 @@ BODY = LINE.replace(HASH, b"")
 def test_line_that_is_not_its_own_record_is_refused(line: bytes) -> None:
     with pytest.raises(ChainError):
         unseal(line)
+
+
+def sealed_as_is(body: bytes) -> bytes:
+    """A line with the hash of its own bytes, in its place, whatever they are: by somebody who writes a log anew."""
+    before, after = body[:-1].split(b',"prev"', 1)
+    return before + b',"hash":"%s","prev"' % hashlib.sha256(body[:-1]).hexdigest().encode() + after + b"\n"
+
+
+def test_sealed_as_it_is_a_canonical_body_is_a_record() -> None:
+    assert sealed_as_is(BODY) == LINE
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(BODY.replace(b'"v":', b'"v": '), id="space after a colon"),
+        pytest.param(BODY.replace(b'"v":', b'"v" :'), id="space before a colon"),
+        pytest.param(BODY.replace(b',"v"', b', "v"'), id="space after a comma"),
+        pytest.param(BODY.replace(b',"v"', b' ,"v"'), id="space before a comma"),
+        pytest.param(BODY.replace(b"{", b"{ ", 1), id="space after a bracket"),
+        pytest.param(BODY.replace(b"}\n", b" }\n"), id="space before a bracket"),
+        pytest.param(BODY.replace(b"}\n", b"} \n"), id="space at the end"),
+        pytest.param(b" " + BODY, id="space before it"),
+        pytest.param(BODY.replace(b'"v":', b'"v":\t'), id="tab"),
+        pytest.param(BODY.replace(b'"v":', b'"v":\n'), id="line end"),
+        pytest.param(BODY.replace(b"}\n", b"}\r\n"), id="carriage return"),
+        pytest.param(BODY.replace(b"run.start", b"run\\u002estart"), id="needless escape"),
+        pytest.param(BODY.replace(b"run.start", b"run\\/start"), id="escaped slash"),
+        pytest.param(BODY.replace(b"run.start", b"\\u00FC"), id="escape in capitals"),
+        pytest.param(BODY.replace(b"run.start", b"\x7f"), id="delete, not escaped"),
+        pytest.param(BODY.replace(b"run.start", "\u00fc".encode()), id="not ASCII"),
+        pytest.param(BODY.replace(b'"v":1', b'"v":1.0'), id="float"),
+        pytest.param(BODY.replace(b'"v":1', b'"v":1e0'), id="exponent"),
+        pytest.param(BODY.replace(b'"v":1', b'"v":NaN'), id="NaN"),
+        pytest.param(BODY.replace(b'"v":1', b'"v":-0'), id="minus zero"),
+        pytest.param(BODY.replace(b'{"hash":1}', b"[-0]"), id="minus zero in a list"),
+        pytest.param(BODY.replace(b'{"hash":1}', b"[1,-0]"), id="minus zero later in a list"),
+        pytest.param(BODY.replace(b'"v":1', b'"v":1,"v":1'), id="repeated key"),
+        pytest.param(BODY.replace(b'"hash":1', b'"hash":1,"hash":1'), id="repeated key inside"),
+        pytest.param(BODY.replace(b'"v":1', b'"v":1,"u":1'), id="order of keys"),
+        pytest.param(BODY.replace(b'"hash":1', b'"hash":1,"a":1'), id="order of keys inside"),
+        pytest.param(BODY.replace(b'{"hash":1}', b'[{"b":1,"a":1}]'), id="order of keys in a list"),
+        pytest.param(BODY[:-1] + b"{}\n", id="something after it"),
+        pytest.param(b"[" + BODY[:-1] + b"]\n", id="in a list"),
+    ],
+)
+def test_line_in_another_form_is_refused_though_its_hash_is_right(body: bytes) -> None:
+    with pytest.raises(ChainError, match=r"form|JSON"):
+        unseal(sealed_as_is(body))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a b", "a, b: c", "a\u00e9", "\u2028\ud800", 'say "x"\n', "-0", ":-0", "\x7f\0", "{ }", "", "\\"],
+    ids=ascii,
+)
+def test_line_with_any_text_in_it_is_unsealed(text: str) -> None:
+    record = {**RECORD, "a": {text: [text, -1, -10, 0], f"{text}b": text}}
+    line, position = seal(record)
+    assert unseal(line) == {**record, "hash": position.head}
+
+
+def test_a_plain_line_is_taken_at_sight() -> None:
+    """Or verifying would be slow, and nobody would notice."""
+    assert parse_at_sight(LINE) == unseal(LINE)
+    assert parse_at_sight(seal({**RECORD, "text": "some words"})[0]) is not None
 
 
 @pytest.mark.parametrize(
