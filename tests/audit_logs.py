@@ -11,7 +11,7 @@ from typing import Any
 from fsserver.audit.chain import START, Position, seal
 from fsserver.audit.log import AuditLog
 from fsserver.audit.record import Json
-from fsserver.audit.signing import PublicKey, generate
+from fsserver.audit.signing import PublicKey, Signer, generate
 from fsserver.audit.verify import verify
 from fsserver.policy.compiled import AuditRules
 
@@ -79,3 +79,30 @@ def sealed(events: Sequence[Mapping[str, Json]], after: Position = START) -> byt
         line, after = seal({**record, **event})
         lines.append(line)
     return b"".join(lines)
+
+
+def place_of(line: bytes) -> Position:
+    """Number and hash that a line says it has."""
+    record = json.loads(line)
+    return Position(record["seq"], record["hash"])
+
+
+def signature(signer: Signer, place: Position) -> dict[str, Json]:
+    """What a record that signs the one at `place` carries."""
+    signed = signer.sign(place.seq, place.head)
+    return {"signed_seq": place.seq, "signed_head": place.head, "key": signer.public.id, "signature": signed}
+
+
+def start_of(signer: Signer, **fields: Json) -> dict[str, Json]:
+    """The first record of a run with a key."""
+    return {"event": "run.start", "key": signer.public.id, "public_key": signer.public.text, **fields}
+
+
+def signed(signer: Signer, start: Mapping[str, Json] | None = None) -> list[bytes]:
+    """The twelve lines of a run with a key: a checkpoint in the 5th and the 9th, and a signed ``run.end``."""
+    lines = [sealed([start or start_of(signer)])]
+    for event in [*["call"] * 3, "log.checkpoint"] * 2 + ["call", "call", "run.end"]:
+        after = place_of(lines[-1])
+        fields = {**CALL, "event": "call.outcome", "call": len(lines)} if event == "call" else {"event": event}
+        lines.append(sealed([fields if event == "call" else {**fields, **signature(signer, after)}], after))
+    return lines

@@ -13,7 +13,7 @@ import os
 import stat
 from typing import Final, Self
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
@@ -51,7 +51,7 @@ class PublicKey:
         """Raises ConfigError: no such file, or no Ed25519 public key in it."""
         try:
             key = serialization.load_pem_public_key(_read(path))
-        except ValueError:
+        except (ValueError, UnsupportedAlgorithm):
             key = None
         if not isinstance(key, Ed25519PublicKey):
             raise ConfigError(f"{path} holds no Ed25519 public key, as `fsserver audit keygen` makes it.")
@@ -78,7 +78,7 @@ class Signer:
         """Raises ConfigError: no such file, it can be read by others, or no Ed25519 private key is in it."""
         try:
             key = serialization.load_pem_private_key(_read(path, private=True), password=None)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, UnsupportedAlgorithm):
             key = None  # TypeError: it needs a password, which nobody is there to give
         if not isinstance(key, Ed25519PrivateKey):
             raise ConfigError(f"{path} holds no Ed25519 private key, as `fsserver audit keygen` makes it.")
@@ -111,23 +111,31 @@ def generate(private: str, public: str) -> Signer:
 def _write(path: str, content: bytes, mode: int) -> None:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(descriptor)
+        except BaseException:
+            os.unlink(path)
+            raise
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error.strerror}.") from error
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
 
 
 def _read(path: str, *, private: bool = False) -> bytes:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
-            found = os.fstat(file.fileno())
+        try:
+            found = os.fstat(descriptor)
             if not stat.S_ISREG(found.st_mode):
                 raise ConfigError(f"{path} is not a regular file.")
             if private and (found.st_uid not in (os.geteuid(), 0) or found.st_mode & _OTHERS):
                 raise ConfigError(
                     f"{path} must belong to this user, and nobody else may have any right to it: chmod 600."
                 )
-            return file.read(_MAX_FILE)
+            return os.read(descriptor, _MAX_FILE)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error

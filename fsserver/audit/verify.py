@@ -1,103 +1,41 @@
-"""Reads a log to its end and says whether it is whole. Needs nothing but the files, and constant memory.
+"""Reads a log to its end and says whether it is whole. Needs nothing but the files, and memory for one record.
 
 What the answer can mean: *whole* says that no record was changed, removed, added or moved before the last one. It
 cannot say that nothing came after it: a tail cut off at the end of a record, or a log that somebody wrote anew as a
 whole, looks like any other. A head (the hash of a record) that was kept elsewhere closes that gap: ``expect_head``.
+A public key that was kept elsewhere closes half of it, ``keys``: what is signed by it was not written anew.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
-import re
 import stat
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
-from enum import IntEnum
-from typing import BinaryIO
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
 
-from fsserver.audit.chain import (
-    GENESIS,
-    START,
-    ChainError,
-    Position,
-    UnknownVersionError,
-    before,
-    enter,
-    follow,
-    unseal,
-)
-from fsserver.audit.record import (
-    LOG_CONTINUED,
-    LOG_HEALED,
-    LOG_ROTATED,
-    MAX_RECORD_BYTES,
-    RUN_END,
-    RUN_START,
-    Record,
-    may_begin_a_log,
-)
-from fsserver.audit.segment import hidden_name, leads_out
+from fsserver.audit.chain import ChainError, unseal
+from fsserver.audit.record import LOG_CONTINUED, MAX_RECORD_BYTES, RUN_START
+from fsserver.audit.walk import Chain, Link, Problem, Search, Status, Walk, open_log, run_before
 
+if TYPE_CHECKING:
+    from fsserver.audit.signing import PublicKey
 
-class Status(IntEnum):
-    """The verdict on a chain or on all of them. The value is the exit code."""
-
-    WHOLE = 0
-    TAMPERED = 1
-    UNREADABLE = 2
-    CUT = 3
-    TORN = 4
-
-
-# What every record holds, however the bytes around it were changed: so a file without it never was a log of ours.
-_LINK = re.compile(rb'"(?:prev|hash)"\s{0,8}:\s{0,8}"[0-9a-f]{64}"')
-_LONGEST_LINK = 128
-_BLOCK = 256 * 1024
+__all__ = ["Chain", "Problem", "Status", "Verdict", "verify"]
 
 _WORST_FIRST = (Status.TAMPERED, Status.CUT, Status.UNREADABLE, Status.TORN, Status.WHOLE)
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
-    """Where a chain stops being one. ``line``: from 1, 0 if there is none; ``seq``: the number that must come there."""
-
-    file: str
-    line: int
-    seq: int
-    reason: str
-
-
-@dataclass(slots=True)
-class Chain:
-    """What was found in one chain: a run's file, or the files that rotation linked.
+class Verdict:
+    """The answer.
 
     Attributes:
-        files: base names, in order.
-        first: number of the first record, 0 if there is none. More than 1: the files before were not looked at.
-        last: number and hash of the last sound record.
-        runs: how many runs began; healed: how often a torn end or a failure was healed.
-        ended: the last record is ``run.end``. If not, the server is running, was killed, or the tail was cut.
-        live: a server held the lock of one of the files: it is being written now.
-        expected: the number of the record whose hash is the expected head.
+        expect_head, keys: what was asked for: a head, and the ids of the keys that signatures had to be by.
+        skipped: how many entries of a directory are no ``.jsonl`` and so were not looked at.
     """
-
-    files: list[str] = field(default_factory=list)
-    status: Status = Status.WHOLE
-    problem: Problem | None = None
-    first: int = 0
-    last: Position = START
-    runs: int = 0
-    healed: int = 0
-    ended: bool = False
-    live: bool = False
-    expected: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """The answer. ``skipped``: how many entries of a directory are no ``.jsonl`` and so were not looked at."""
 
     path: str
     status: Status
@@ -105,51 +43,81 @@ class Verdict:
     expect_head: str | None
     skipped: int
     message: str | None = None
+    keys: tuple[str, ...] = ()
 
 
-def verify(path: str, expect_head: str | None = None) -> Verdict:
+def verify(path: str, expect_head: str | None = None, keys: Sequence[PublicKey] = ()) -> Verdict:
     """Verify the file `path` and what it continues in, or every ``.jsonl`` of the directory `path`.
 
     `expect_head` is the hash of any record, 64 hex digits: if no record has it, the log was cut (or written anew).
+    With `keys`, a signature by another key is tampering, and a chain without a signature counts as cut. Without, each
+    run's signatures are held to the key that its first record names.
     Never raises for what is in the files or for what the system says to reading them.
     """
+    search = Search(expect_head, {key.id: key for key in keys})
+    chains: list[Chain] = []
+    skipped, message = 0, None
     try:
-        if not stat.S_ISDIR(os.stat(path).st_mode):
+        if stat.S_ISDIR(os.stat(path).st_mode):
+            names = sorted(name for name in os.listdir(path) if not name.startswith("."))
+            logs = [name for name in names if name.endswith(".jsonl")]
+            skipped = len(names) - len(logs)
+            chains = _chains(path, logs, search)
+            message = None if chains else "no .jsonl file in this directory"
+        else:
             directory, name = os.path.split(path)
-            there = frozenset(os.listdir(directory or "."))
-            return _verdict(path, [_checked(directory or ".", name, there, expect_head)], expect_head, 0)
-        names = sorted(name for name in os.listdir(path) if not name.startswith("."))
+            chains = [_checked(directory or ".", name, frozenset(os.listdir(directory or ".")), search)]
     except OSError as error:
-        return Verdict(path, Status.UNREADABLE, (), expect_head, 0, os.strerror(error.errno or errno.EIO))
-    logs = [name for name in names if name.endswith(".jsonl")]
-    if not logs:
-        return Verdict(path, Status.UNREADABLE, (), expect_head, len(names), "no .jsonl file in this directory")
-    return _verdict(path, _chains(path, logs, expect_head), expect_head, len(names) - len(logs))
-
-
-def _verdict(path: str, chains: list[Chain], expect_head: str | None, skipped: int) -> Verdict:
-    statuses = {chain.status for chain in chains}
-    if expect_head is not None and all(chain.expected is None for chain in chains):
+        message = os.strerror(error.errno or errno.EIO)
+    statuses = {chain.status for chain in chains} or {Status.UNREADABLE}
+    if chains and expect_head is not None and all(chain.expected is None for chain in chains):
         statuses.add(Status.CUT)
-    return Verdict(path, min(statuses, key=_WORST_FIRST.index), tuple(chains), expect_head, skipped)
+    status = min(statuses, key=_WORST_FIRST.index)
+    return Verdict(path, status, tuple(chains), expect_head, skipped, message, tuple(search.keys))
 
 
-def _chains(directory: str, names: list[str], expect_head: str | None) -> list[Chain]:
+class _Beginning(NamedTuple):
+    """What a file's first record says of other files."""
+
+    continues: bool
+    before: Link | None
+
+
+def _beginning(directory: str, name: str) -> _Beginning:
+    """Of a file whose first record cannot be read: nothing. The walk will tell."""
+    try:
+        with open_log(os.path.join(directory, name)) as stream:
+            record = unseal(stream.readline(MAX_RECORD_BYTES))
+        event = record.get("event")
+        return _Beginning(event == LOG_CONTINUED, run_before(record) if event == RUN_START else None)
+    except (OSError, ChainError):
+        return _Beginning(continues=False, before=None)
+
+
+def _chains(directory: str, names: list[str], search: Search) -> list[Chain]:
     """Every chain of a directory: first those that begin there, then files that say they continue one, but do not."""
     there = frozenset(names)
-    beginnings = [name for name in names if not _continues(directory, name)]
-    chains = [_checked(directory, name, there, expect_head) for name in beginnings]
+    beginnings = {name: _beginning(directory, name) for name in names}
+    links = {name: beginning.before for name, beginning in beginnings.items() if beginning.before is not None}
+    search = replace(
+        search,
+        heads=frozenset(link.head for link in links.values()),
+        gone=frozenset(link.file for link in links.values()) - there,
+    )
+    chains = [_checked(directory, name, there, search) for name in names if not beginnings[name].continues]
     seen = {name for chain in chains for name in chain.files}
     read = {name for chain in chains for name in _read(chain)}
     for name in names:
         if name not in seen:
-            chain = _checked(directory, name, there, expect_head, read)
+            chain = _checked(directory, name, there, search, read)
             seen.update(chain.files)
             read.update(_read(chain))
             if chain.status is not Status.TAMPERED:
                 reason = "continues a file that is not here or does not lead to it"
                 chain.status, chain.problem = Status.TAMPERED, Problem(name, 1, chain.first, reason)
             chains.append(chain)
+    chains = [chain for chain in chains if not _removed_meanwhile(directory, chain)]
+    _compare_links(chains, links)
     return chains
 
 
@@ -159,191 +127,40 @@ def _read(chain: Chain) -> list[str]:
     return chain.files[:-1] if stopped else chain.files
 
 
-def _continues(directory: str, name: str) -> bool:
-    """Whether the file's first record says that it is the middle of a chain."""
-    try:
-        with _opened(os.path.join(directory, name)) as stream:
-            return unseal(stream.readline(MAX_RECORD_BYTES)).get("event") == LOG_CONTINUED
-    except (OSError, ChainError):
-        return False
+def _removed_meanwhile(directory: str, chain: Chain) -> bool:
+    """Whether a server's retention removed the files of `chain` since they were listed: as if a moment before."""
+    return chain.status is not Status.WHOLE and not os.path.lexists(os.path.join(directory, chain.files[0]))
+
+
+def _compare_links(chains: Iterable[Chain], links: Mapping[str, Link]) -> None:
+    """Hold each run to what the next one says of it. A file that is there, but not up to the hash named, was cut."""
+    found = {head for chain in chains for head in chain.found}
+    removed = {name for chain in chains for name in chain.removed}
+    by_file = {name: chain for chain in chains for name in chain.files}
+    for name, link in links.items():
+        earlier = by_file.get(link.file)
+        if link.head in found or name not in by_file:
+            continue
+        if earlier is None:
+            told = "removed by retention, as a log.removed record says"
+            untold = "gone, and no log.removed record that is here says that retention removed it"
+            note = f"the run before it, {link.file!a}, is {told if link.file in removed else untold}"
+            by_file[name].notes.append(note)
+        elif earlier.status in (Status.WHOLE, Status.TORN):
+            reason = f"is not there, though the next run, {name!a}, names a record from there on: the tail was cut off"
+            earlier.status = Status.CUT
+            earlier.problem = Problem(earlier.files[-1], 0, earlier.last.seq + 1, reason)
 
 
 def _checked(
-    directory: str, name: str, there: frozenset[str], expect_head: str | None, read: AbstractSet[str] = frozenset()
+    directory: str, name: str, there: frozenset[str], search: Search, read: AbstractSet[str] = frozenset()
 ) -> Chain:
     """One chain. A live one is read a second time before it is called anything bad: while a writer takes back half a
     record, or names its next file, a reader can see what never was in the log."""
-    chain = _Walk(directory, there, expect_head, read).walk(name)
+    chain = Walk(directory, there, search, read).chain(name)
     if chain.live and chain.status is not Status.WHOLE:
-        chain = _Walk(directory, there, expect_head, read).walk(name)
+        chain = Walk(directory, there, search, read).chain(name)
+    if search.keys and not chain.signed and chain.status in (Status.WHOLE, Status.TORN):
+        reason = "is not signed by the key, and no record after it is: the log is by somebody else, or was cut"
+        chain.status, chain.problem = Status.CUT, Problem(name, 0, chain.first, reason)
     return chain
-
-
-def _opened(path: str) -> BinaryIO:
-    """Open a regular file for reading, without waiting if it is none. Raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(errno.EINVAL, "not a regular file")
-    return os.fdopen(descriptor, "rb", buffering=256 * 1024)
-
-
-class _Stop(Exception):  # noqa: N818 - a place, not an error
-    """The walk ends here. ``reason`` completes "the record that comes here ..."."""
-
-    def __init__(self, status: Status, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
-        self.reason = reason
-
-
-class _Walk:
-    """One pass over one chain: the files that were there when `verify` began, each as long as when it is opened.
-
-    A server that writes faster than this reads would otherwise keep it reading for ever. ``read``: files that another
-    pass read; this one stops there, or files that continue one another would all be read once for each before them.
-    """
-
-    def __init__(self, directory: str, there: frozenset[str], expect_head: str | None, read: AbstractSet[str]) -> None:
-        self._directory = directory
-        self._there = there
-        self._expect = expect_head
-        self._read = read
-        self._chain = Chain()
-        self._line = 0
-
-    def walk(self, name: str) -> Chain:
-        """Check `name` and what it continues in."""
-        previous: str | None = None
-        following: str | None = name
-        while following is not None and following not in self._read:
-            name = following
-            self._chain.files.append(name)
-            self._line = 0
-            try:
-                previous, following = name, self._file(name, previous)
-            except _Stop as stop:
-                following = None
-                problem = Problem(name, self._line, self._chain.last.seq + 1, stop.reason)
-                self._chain.status, self._chain.problem = stop.status, problem
-        return self._chain
-
-    def _file(self, name: str, previous: str | None) -> str | None:
-        """Check one file; the name of the next, if a rotation ended it. Raises _Stop."""
-        try:
-            with _opened(os.path.join(self._directory, name)) as stream:
-                try:
-                    last = self._records_of_a_log(stream, previous)
-                finally:
-                    self._chain.live |= _is_live(stream.fileno())
-        except UnknownVersionError as error:
-            raise _Stop(Status.UNREADABLE, error.reason) from error
-        except ChainError as error:
-            raise _Stop(Status.TAMPERED, error.reason) from error
-        except EOFError as error:
-            now = "is being written at this moment" if self._chain.live else "has no end: its writer was stopped in it"
-            raise _Stop(Status.TORN, f"{now}; every record before it is sound") from error
-        except OSError as error:
-            if isinstance(error, FileNotFoundError) and previous is not None:
-                raise self._missing(name) from error
-            raise _Stop(Status.UNREADABLE, f"cannot be read: {error.strerror}") from error
-        if not last:
-            raise _Stop(Status.UNREADABLE, "is not there: the file is empty")
-        self._chain.ended = last.get("event") == RUN_END
-        if last.get("event") != LOG_ROTATED:
-            return None
-        following = last.get("next")
-        if not isinstance(following, str) or leads_out(following):
-            raise _Stop(Status.TAMPERED, "names a next file that is none")
-        if following not in self._there and os.path.lexists(os.path.join(self._directory, following)):
-            self._chain.live = True
-            return None  # begun since: for the next time
-        return following
-
-    def _missing(self, name: str) -> _Stop:
-        """The chain says that it goes on in `name`, and there is no such file."""
-        self._chain.files.pop()
-        if os.path.exists(os.path.join(self._directory, hidden_name(name))):
-            return _Stop(
-                Status.TORN, "is in a file that has no name yet: the writer was stopped while it changed files"
-            )
-        return _Stop(Status.CUT, "is in a file that the record before it names and that is not here: it was removed")
-
-    def _records_of_a_log(self, stream: BinaryIO, previous: str | None) -> Record:
-        """As `_records`. Raises _Stop too: the file that the chain should begin with never was a log."""
-        try:
-            return self._records(stream, previous)
-        except (ChainError, EOFError):
-            if previous is None and self._line == 1 and _never_was_a_log(stream.fileno()):
-                self._line = 0
-                raise _Stop(Status.UNREADABLE, "is not there: this is no fsserver audit log") from None
-            raise
-
-    def _records(self, stream: BinaryIO, previous: str | None) -> Record:
-        """Check every record that the file has now (a live server's next ones are for the next time); the last.
-
-        Raises ChainError, EOFError for a last line without an end, OSError.
-        """
-        chain, expect = self._chain, self._expect
-        record: Record = {}
-        event = None
-        number, position = 0, chain.last
-        left = os.fstat(stream.fileno()).st_size
-        try:
-            while left > 0:
-                number += 1
-                line = stream.readline(MAX_RECORD_BYTES + 1)
-                left -= len(line)
-                if line[-1:] != b"\n":
-                    raise ChainError("is longer than any record") if len(line) > MAX_RECORD_BYTES else EOFError
-                if event == LOG_ROTATED:
-                    raise ChainError("comes after the record that ended this file")
-                record = unseal(line)
-                position = follow(record, position) if number > 1 else self._first(record, previous)
-                event = record.get("event")
-                if position.head == expect:
-                    chain.expected = position.seq
-                if event == RUN_START:
-                    chain.runs += 1
-                elif event == LOG_HEALED:
-                    chain.healed += 1
-        finally:
-            self._line, chain.last = number, position
-        return record
-
-    def _first(self, record: Record, previous: str | None) -> Position:
-        """The first record of a file: what a chain begins with, or goes on with, or, asked for by name, its middle."""
-        if previous is not None:
-            return enter(record, self._chain.last, previous)
-        if record.get("event") == LOG_CONTINUED:
-            self._chain.first, before_it = before(record).seq + 1, before(record)
-            if before_it.head == GENESIS:
-                raise ChainError("says that it continues a file, but follows no record")
-            return follow(record, before_it)
-        self._chain.first = 1
-        return enter(record, START, None)
-
-
-def _never_was_a_log(descriptor: int) -> bool:
-    """Whether no byte of the file says that it was a log: not its beginning, and nowhere a link of the chain.
-
-    Whoever destroys the first line of a log leaves the links of the others, and who destroys them all leaves no log.
-    Reads up to the end that the file has now.
-    """
-    if may_begin_a_log(os.pread(descriptor, _LONGEST_LINK, 0)):
-        return False
-    size = os.fstat(descriptor).st_size
-    for offset in range(0, size, _BLOCK):
-        if _LINK.search(os.pread(descriptor, _BLOCK + _LONGEST_LINK, offset)):
-            return False
-    return True
-
-
-def _is_live(descriptor: int) -> bool:
-    """Whether a server holds the file's lock. Takes a shared lock for an instant, which a starting server waits out."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    fcntl.flock(descriptor, fcntl.LOCK_UN)
-    return False

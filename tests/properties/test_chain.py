@@ -7,13 +7,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fsserver.audit.chain import START, ChainError, follow, seal, unseal
 from fsserver.audit.record import canonical, check_plain, parse, parse_at_sight, summarise
+from fsserver.audit.signing import PublicKey, Signer
 from fsserver.audit.verify import Status, verify
-from tests.audit_logs import CALL, open_file
+from tests.audit_logs import CALL, open_file, signed
 
 SCALARS = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.text(st.characters())
 PLAIN = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3))
@@ -33,11 +35,15 @@ def log() -> bytes:
         return Path(written.path).read_bytes()
 
 
-def status(content: bytes) -> Status:
+KEY = Signer(Ed25519PrivateKey.from_private_bytes(bytes(32)))
+SIGNED = b"".join(signed(KEY))
+
+
+def status(content: bytes, *keys: PublicKey) -> Status:
     with tempfile.NamedTemporaryFile() as file:
         file.write(content)
         file.flush()
-        return verify(file.name).status
+        return verify(file.name, keys=keys).status
 
 
 def test_untouched_log_is_whole() -> None:
@@ -76,6 +82,23 @@ def test_any_selection_of_its_records_is_found_unless_it_is_a_beginning(picked: 
     lines = log().splitlines(keepends=True)
     whole = status(b"".join(lines[index] for index in picked)) is Status.WHOLE
     assert whole == (picked == list(range(len(picked))))
+
+
+@given(place=st.integers(0, len(SIGNED) - 1), length=st.integers(0, 3), put=st.binary(max_size=3))
+@settings(max_examples=400)
+def test_any_changed_inserted_or_removed_bytes_of_a_signed_log_are_found(place: int, length: int, put: bytes) -> None:
+    changed = SIGNED[:place] + put + SIGNED[place + length :]
+    for keys in ((), (KEY.public,)):
+        assert (status(changed, *keys) is Status.WHOLE) == (changed == SIGNED)
+
+
+@given(picked=st.lists(st.integers(0, SIGNED.count(b"\n") - 1), min_size=1, max_size=14) | st.permutations(range(12)))
+def test_any_other_order_or_selection_of_a_signed_log_is_found_unless_it_is_a_beginning(picked: list[int]) -> None:
+    lines = SIGNED.splitlines(keepends=True)
+    selected = b"".join(lines[index] for index in picked)
+    beginning = picked == list(range(len(picked)))
+    assert (status(selected) is Status.WHOLE) == beginning
+    assert (status(selected, KEY.public) is Status.WHOLE) == (beginning and len(picked) > 4)
 
 
 @given(fields=st.dictionaries(st.text().filter(lambda key: key != "hash"), PLAIN, max_size=4))

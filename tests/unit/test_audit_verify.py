@@ -8,14 +8,16 @@ import subprocess
 import sys
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
 from fsserver.audit.chain import Position, unseal
+from fsserver.audit.signing import Signer, generate
 from fsserver.audit.verify import Status, verify
 from fsserver.cli.audit import audit_group
-from tests.audit_logs import CALL, IMPOSSIBLE_NAMES, open_directory, open_file, private, sealed, written
+from tests.audit_logs import CALL, IMPOSSIBLE_NAMES, open_directory, open_file, private, sealed, signed, written
 
 
 def run(*arguments: str) -> Result:
@@ -111,7 +113,8 @@ def test_each_file_of_a_directory_is_read_about_once_however_they_hang_together(
         looked_at += 1
         return unseal(line)
 
-    monkeypatch.setattr("fsserver.audit.verify.unseal", unseal_and_count)
+    for module in ("verify", "walk"):
+        monkeypatch.setattr(f"fsserver.audit.{module}.unseal", unseal_and_count)
     verdict = verify(str(tmp_path), after.head)
     assert looked_at <= 3 * files + 2
     assert verdict.status is Status.TAMPERED
@@ -147,7 +150,8 @@ def test_verify_ends_though_the_log_grows_while_it_is_read(tmp_path: Path, monke
             log.append("call.outcome", CALL)
         return unseal(line)
 
-    monkeypatch.setattr("fsserver.audit.verify.unseal", unseal_and_grow)
+    for module in ("verify", "walk"):
+        monkeypatch.setattr(f"fsserver.audit.{module}.unseal", unseal_and_grow)
     verdict = verify(log.path)
     monkeypatch.undo()
     log.close()
@@ -236,6 +240,178 @@ def test_a_file_of_a_chain_that_was_exchanged_for_another_is_tampered(tmp_path: 
     assert verify(str(tmp_path / "audit/log.jsonl")).status is Status.TAMPERED
 
 
+# --- Runs of a directory name the run before them.
+
+
+def run_file(directory: Path, name: str, *, previous: Any = None, removed: tuple[str, ...] = ()) -> list[bytes]:
+    """A run of five records, whose first names another run."""
+    start: dict[str, Any] = {"event": "run.start", **({} if previous is None else {"previous": previous})}
+    events = [start, CALL, {"event": "log.removed", "files": list(removed)}, CALL, {"event": "run.end"}]
+    lines = sealed(events).splitlines(keepends=True)
+    (directory / name).write_bytes(b"".join(lines))
+    return lines
+
+
+def link_to(name: str, line: bytes) -> dict[str, str]:
+    return {"file": name, "head": json.loads(line)["hash"]}
+
+
+@pytest.mark.parametrize("record", range(5))
+def test_a_run_that_the_next_one_names_rightly_is_whole(tmp_path: Path, record: int) -> None:
+    """Also by a record in its middle: it was still being written when the next run began."""
+    lines = run_file(tmp_path, "a.jsonl")
+    run_file(tmp_path, "b.jsonl", previous=link_to("a.jsonl", lines[record]))
+    verdict = verify(str(tmp_path))
+    assert verdict.status is Status.WHOLE
+    assert not any(chain.notes for chain in verdict.chains)
+
+
+@pytest.mark.parametrize("left", [1, 4])
+@pytest.mark.parametrize("torn", [b"", b"{"], ids=["whole", "torn"])
+def test_a_run_whose_tail_the_next_one_names_was_cut(tmp_path: Path, left: int, torn: bytes) -> None:
+    lines = run_file(tmp_path, "a.jsonl")
+    run_file(tmp_path, "b.jsonl", previous=link_to("a.jsonl", lines[4]))
+    (tmp_path / "a.jsonl").write_bytes(b"".join(lines[:left]) + torn)
+    result = run(str(tmp_path))
+    assert result.exit_code == Status.CUT
+    assert f"a.jsonl: record {left + 1} is not there, though the next run, 'b.jsonl', names" in result.stdout
+    assert {chain.files[0]: chain.status for chain in verify(str(tmp_path)).chains} == {
+        "a.jsonl": Status.CUT,
+        "b.jsonl": Status.WHOLE,
+    }
+
+
+def test_a_run_that_was_written_anew_is_not_the_one_that_the_next_one_names(tmp_path: Path) -> None:
+    lines = run_file(tmp_path, "a.jsonl")
+    run_file(tmp_path, "b.jsonl", previous=link_to("a.jsonl", lines[4]))
+    run_file(tmp_path, "a.jsonl", removed=("x.jsonl",))
+    assert verify(str(tmp_path)).status is Status.CUT
+
+
+def test_a_run_that_was_tampered_with_is_called_that_and_not_cut(tmp_path: Path) -> None:
+    lines = run_file(tmp_path, "a.jsonl")
+    run_file(tmp_path, "b.jsonl", previous=link_to("a.jsonl", lines[4]))
+    (tmp_path / "a.jsonl").write_bytes(b"".join(lines[:2] + lines[3:]))
+    assert verify(str(tmp_path)).chains[0].status is Status.TAMPERED
+    assert verify(str(tmp_path)).status is Status.TAMPERED
+
+
+@pytest.mark.parametrize(
+    ("removed", "note"),
+    [
+        pytest.param(("x.jsonl", "a.jsonl"), "removed by retention, as a log.removed record says", id="by retention"),
+        pytest.param(("x.jsonl",), "gone, and no log.removed record that is here says", id="by somebody"),
+    ],
+)
+def test_a_run_that_is_gone_is_told_and_changes_no_verdict(tmp_path: Path, removed: tuple[str, ...], note: str) -> None:
+    lines = run_file(tmp_path, "a.jsonl")
+    run_file(tmp_path, "b.jsonl", previous=link_to("a.jsonl", lines[4]), removed=removed)
+    (tmp_path / "a.jsonl").unlink()
+    result = run(str(tmp_path))
+    assert result.exit_code == Status.WHOLE
+    assert f"the run before it, 'a.jsonl', is {note}" in result.stdout
+    assert note in json.loads(run(str(tmp_path), "--json").stdout)["chains"][0]["notes"][0]
+
+
+def test_a_run_under_another_name_is_found(tmp_path: Path) -> None:
+    lines = run_file(tmp_path, "a.jsonl")
+    run_file(tmp_path, "b.jsonl", previous=link_to("a.jsonl", lines[4]))
+    (tmp_path / "a.jsonl").rename(tmp_path / "c.jsonl")
+    assert not any(chain.notes for chain in verify(str(tmp_path)).chains)
+
+
+@pytest.mark.parametrize(
+    "previous",
+    ["a.jsonl", 1, [], {}, {"file": "a.jsonl"}, {"file": "../a.jsonl", "head": "0" * 64}, {"file": "a", "head": "0"}],
+    ids=str,
+)
+def test_a_run_that_names_no_run_as_the_one_before_it_is_tampered(tmp_path: Path, previous: object) -> None:
+    run_file(tmp_path, "b.jsonl", previous=previous)
+    assert verify(str(tmp_path)).status is Status.TAMPERED
+    assert verify(str(tmp_path / "b.jsonl")).status is Status.TAMPERED
+
+
+def test_a_file_that_retention_removes_while_the_directory_is_read_is_no_problem(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.jsonl", "b.jsonl"):
+        run_file(tmp_path, name)
+    listdir = os.listdir
+
+    def list_and_remove(path: str) -> list[str]:
+        names = listdir(path)
+        (tmp_path / "a.jsonl").unlink()
+        return names
+
+    monkeypatch.setattr(os, "listdir", list_and_remove)
+    verdict = verify(str(tmp_path))
+    assert (verdict.status, [chain.files for chain in verdict.chains]) == (Status.WHOLE, [["b.jsonl"]])
+
+
+# --- What is printed.
+
+
+def key_files(directory: Path) -> tuple[Signer, str]:
+    signer = generate(str(directory / "key"), str(directory / "key.pub"))
+    return signer, str(directory / "key.pub")
+
+
+def test_text_says_what_signatures_prove_without_a_key(tmp_path: Path) -> None:
+    signer, _ = key_files(tmp_path)
+    (tmp_path / "log.jsonl").write_bytes(b"".join(signed(signer)))
+    result = run(str(tmp_path / "log.jsonl"))
+    assert result.exit_code == 0
+    assert f"signed up to record 11 by {signer.public.id}; not signed: 1 record\n" in result.stdout
+    assert "The signatures fit the key that the log itself names" in result.stdout
+    assert "shows only with a key kept elsewhere: --public-key" in result.stdout
+
+
+def test_text_says_what_signatures_prove_with_a_key_and_what_not(tmp_path: Path) -> None:
+    signer, public = key_files(tmp_path)
+    (tmp_path / "log.jsonl").write_bytes(b"".join(signed(signer)[:11]))
+    result = run(str(tmp_path / "log.jsonl"), "--public-key", public)
+    assert result.exit_code == 0
+    assert "not signed: 3 records" in result.stdout
+    assert "Signed by the given key. A tail that was cut off" in result.stdout
+    assert "shows only against a head kept elsewhere" in result.stdout
+    assert "Without the private key nobody can have changed, added or removed a record" in result.stdout
+
+
+def test_a_log_that_is_not_by_the_given_key_is_cut_or_tampered(tmp_path: Path) -> None:
+    signer, public = key_files(tmp_path)
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(b"".join(signed(signer)[:3]))
+    result = run(str(path), "--public-key", public)
+    assert result.exit_code == 3
+    assert "log.jsonl: record 1 is not signed by the key, and no record after it is" in result.stdout
+    assert "names a key, but nothing is signed with it yet" in result.stdout
+    other = generate(str(tmp_path / "other"), str(tmp_path / "other.pub"))
+    path.write_bytes(b"".join(signed(other)))
+    result = run(str(path), "--public-key", public)
+    assert result.exit_code == 1
+    assert "log.jsonl, line 5: record 5 is signed by another key than the one expected." in result.stdout
+    assert run(str(path), "--public-key", public, "--public-key", str(tmp_path / "other.pub")).exit_code == 0
+
+
+def test_json_tells_of_signatures(tmp_path: Path) -> None:
+    signer, public = key_files(tmp_path)
+    (tmp_path / "log.jsonl").write_bytes(b"".join(signed(signer)))
+    answer = json.loads(run(str(tmp_path / "log.jsonl"), "--json", "--public-key", public).stdout)
+    assert answer["publicKeys"] == [signer.public.id]
+    (chain,) = answer["chains"]
+    assert (chain["signedSeq"], chain["signedBy"], chain["signaturesNotChecked"]) == (11, [signer.public.id], 0)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"])
+def test_public_key_that_is_none_is_a_usage_error(tmp_path: Path, content: bytes | None) -> None:
+    written(private(tmp_path / "audit") / "log.jsonl")
+    if content is not None:
+        (tmp_path / "key.pub").write_bytes(content)
+    result = run(str(tmp_path / "audit"), "--public-key", str(tmp_path / "key.pub"))
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "key.pub" in result.stderr
+
+
 def test_memory_does_not_grow_with_the_log(tmp_path: Path) -> None:
     path = private(tmp_path / "audit") / "log.jsonl"
     written(path, 20_000)
@@ -302,4 +478,4 @@ def test_verifying_loads_nothing_that_a_server_needs(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["verdict"] == "whole"
-    assert not {"pydantic", "mcp", "yaml", "anyio", "asyncio"} & set(done.stderr.split())
+    assert not {"pydantic", "mcp", "yaml", "anyio", "asyncio", "cryptography"} & set(done.stderr.split())
