@@ -12,7 +12,6 @@ from fsserver.audit.chain import ChainError, Position, UnknownVersionError, befo
 from fsserver.audit.record import LOG_ROTATED, RUN_END, Record, may_begin_a_log
 from fsserver.audit.segment import ends, hidden_name, leads_out
 from fsserver.audit.walk import Status, is_live, open_log
-from fsserver.errors import AuditBroken
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +107,7 @@ def _end(directory: str, name: str, previous: _End | None) -> _End:
         descriptor = stream.fileno()
         begins = os.pread(descriptor, 64, 0)
         try:
-            first, last, torn = ends(descriptor, os.fstat(descriptor).st_size, name)
+            first, last, torn = ends(descriptor, os.fstat(descriptor).st_size)
             if not last:
                 raise _none(name, begins)
             if previous is not None:
@@ -117,7 +116,7 @@ def _end(directory: str, name: str, previous: _End | None) -> _End:
             return _End(name, record, follow(record, before(record)), torn != b"", is_live(descriptor))
         except UnknownVersionError as error:
             raise _Stop(Status.UNREADABLE, name, "was written by another version") from error
-        except (ChainError, AuditBroken) as error:
+        except (ChainError, ValueError) as error:
             if previous is None and not may_begin_a_log(begins):
                 raise _none(name, begins) from error
             raise _Stop(Status.TAMPERED, name, "has a first or last record that does not verify") from error

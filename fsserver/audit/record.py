@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, NoReturn, TypeAlias
@@ -32,6 +33,9 @@ LOG_REMOVED = "log.removed"
 
 # How the first record of a file begins in canonical form: no key comes before ``event`` there.
 _BEGINNINGS = tuple(f'{{"event":"{event}",'.encode("ascii") for event in (RUN_START, LOG_CONTINUED))
+
+# The escapes of canonical form: the short ones, and the others for what is not printable ASCII and has no short one.
+_ESCAPES = re.compile(rb'\\(?:["\\bfnrt]|u(?!00(?:0[89acd]|[2-6].|7[0-9a-e]))[0-9a-f]{4})')
 
 # For `parse_at_sight`: all that stands between values becomes a colon, and all that has another spelling a backslash.
 _SHAPES = bytes(
@@ -114,12 +118,12 @@ def parse_at_sight(line: bytes) -> Record | None:
     """The record whose canonical form is `line` without its newline. None: only `parse` and `canonical` can tell.
 
     Writing a record anew takes longer than all else that is done to verify it, and nearly every line shows without it
-    that it is canonical. What two texts of one record can differ in is: space outside strings, escapes in strings,
-    the order and number of keys, and ``-0`` for ``0``. So a line is only taken here if it is printable ASCII without
-    backslashes, no space is beside a bracket, comma or colon (one outside strings always is), ``-0`` is nowhere that a
-    number could begin, and each key is after the one before it.
+    that it is canonical. What two texts of one record can differ in is: space outside strings, the spelling of
+    characters in strings, the order and number of keys, and ``-0`` for ``0``. So a line is only taken here if it is
+    printable ASCII without other escapes than canonical ones, no space is beside a bracket, comma or colon (one outside
+    strings always is), ``-0`` is nowhere that a number could begin, and each key is after the one before it.
     """
-    shapes = line[:-1].translate(_SHAPES)
+    shapes = (_ESCAPES.sub(b"", line[:-1]) if b"\\" in line else line[:-1]).translate(_SHAPES)
     if line[-1:] != b"\n" or b"\\" in shapes or b":-0" in shapes:
         return None
     if b" " in shapes and (b": " in shapes or b" :" in shapes):
@@ -128,7 +132,7 @@ def parse_at_sight(line: bytes) -> Record | None:
         value, end = _decode_in_order(line.decode("ascii"))
     except (ValueError, RecursionError):
         return None
-    return value if end == len(shapes) and type(value) is dict else None
+    return value if end == len(line) - 1 and type(value) is dict else None
 
 
 def check_plain(value: object, depth: int = MAX_DEPTH) -> None:

@@ -123,7 +123,22 @@ def test_any_bytes_are_refused_without_a_crash(line: bytes) -> None:
 
 # What JSON is made of, and what is special in it: a random change by these often is JSON again.
 PIECES = st.sampled_from(
-    [*'{}[],:"\\ \t\r\n/-.0189aeunt\x00\x1f\x7f', '"a"', ",-0", ":-0", "\\u", "\\u002e", "null", "e1", " :", ": "]
+    [
+        *'{}[],:"\\ \t\r\n/-.0189aeunt\x00\x1f\x7f',
+        '"a"',
+        ",-0",
+        ":-0",
+        "\\u",
+        "\\u002e",
+        "\\u00fc",
+        "\\u000a",
+        "\\u000B",
+        "\\\\",
+        "null",
+        "e1",
+        " :",
+        ": ",
+    ]
 )
 
 

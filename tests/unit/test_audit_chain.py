@@ -122,6 +122,14 @@ def test_sealed_as_it_is_a_canonical_body_is_a_record() -> None:
         pytest.param(BODY.replace(b"run.start", b"run\\u002estart"), id="needless escape"),
         pytest.param(BODY.replace(b"run.start", b"run\\/start"), id="escaped slash"),
         pytest.param(BODY.replace(b"run.start", b"\\u00FC"), id="escape in capitals"),
+        *(
+            pytest.param(BODY.replace(b"run.start", b"\\\\" + escape), id=f"long escape {escape.decode()}")
+            for escape in (b"\\u0008", b"\\u0009", b"\\u000a", b"\\u000c", b"\\u000d", b"\\u0020", b"\\u0022")
+        ),
+        *(
+            pytest.param(BODY.replace(b"run.start", escape), id=f"needless escape {escape.decode()}")
+            for escape in (b"\\u005c", b"\\u007e", b"\\u0061", b"\\n\\u0041")
+        ),
         pytest.param(BODY.replace(b"run.start", b"\x7f"), id="delete, not escaped"),
         pytest.param(BODY.replace(b"run.start", "\u00fc".encode()), id="not ASCII"),
         pytest.param(BODY.replace(b'"v":1', b'"v":1.0'), id="float"),
@@ -158,7 +166,9 @@ def test_line_with_any_text_in_it_is_unsealed(text: str) -> None:
 def test_a_plain_line_is_taken_at_sight() -> None:
     """Or verifying would be slow, and nobody would notice."""
     assert parse_at_sight(LINE) == unseal(LINE)
-    assert parse_at_sight(seal({**RECORD, "text": "some words"})[0]) is not None
+    for text in ("some words", "\u00dcbung", 'a\n"b" \\ \x00\x0b\x1f\x7f\x80\ud800', "\U0001f600"):
+        line, position = seal({**RECORD, "text": text, text: -1})
+        assert parse_at_sight(line) == {**RECORD, "text": text, text: -1, "hash": position.head}
 
 
 @pytest.mark.parametrize(
