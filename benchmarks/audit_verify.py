@@ -1,4 +1,4 @@
-"""``python -m benchmarks.audit_verify``: what verifying a log costs, beside a bare loop of json.loads and SHA-256 over it.
+"""``python -m benchmarks.audit_verify``: what verifying a log costs, beside a bare loop of json.loads and SHA-256.
 
 Both run in this process in turn, on the same file in the page cache; what is compared is processor time, so that other
 processes disturb it little. Every verdict is checked.
