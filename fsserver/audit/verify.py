@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from fsserver.audit.chain import ChainError, unseal
 from fsserver.audit.record import LOG_CONTINUED, MAX_RECORD_BYTES, RUN_START
-from fsserver.audit.walk import Chain, Link, Problem, Search, Status, Walk, open_log, run_before
+from fsserver.audit.walk import Chain, Link, OnRecord, Problem, Search, Status, Walk, open_log, run_before
 
 if TYPE_CHECKING:
     from fsserver.audit.signing import PublicKey
@@ -46,15 +46,18 @@ class Verdict:
     keys: tuple[str, ...] = ()
 
 
-def verify(path: str, expect_head: str | None = None, keys: Sequence[PublicKey] = ()) -> Verdict:
+def verify(
+    path: str, expect_head: str | None = None, keys: Sequence[PublicKey] = (), on_record: OnRecord = None
+) -> Verdict:
     """Verify the file `path` and what it continues in, or every ``.jsonl`` of the directory `path`.
 
     `expect_head` is the hash of any record, 64 hex digits: if no record has it, the log was cut (or written anew).
     With `keys`, a signature by another key is tampering, and a chain without a signature counts as cut. Without, each
     run's signatures are held to the key that its first record names.
+    `on_record` is called with each sound record and its line, once, in the order of the chains.
     Never raises for what is in the files or for what the system says to reading them.
     """
-    search = Search(expect_head, {key.id: key for key in keys})
+    search = Search(expect_head, {key.id: key for key in keys}, on_record=on_record)
     chains: list[Chain] = []
     skipped, message = 0, None
     try:
@@ -159,7 +162,7 @@ def _checked(
     record, or names its next file, a reader can see what never was in the log."""
     chain = Walk(directory, there, search, read).chain(name)
     if chain.live and chain.status is not Status.WHOLE:
-        chain = Walk(directory, there, search, read).chain(name)
+        chain = Walk(directory, there, replace(search, told=chain.last.seq), read).chain(name)
     if search.keys and not chain.signed and chain.status in (Status.WHOLE, Status.TORN):
         reason = "is not signed by the key, and no record after it is: the log is by somebody else, or was cut"
         chain.status, chain.problem = Status.CUT, Problem(name, 0, chain.first, reason)

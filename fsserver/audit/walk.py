@@ -7,11 +7,11 @@ import fcntl
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TypeAlias
 
 from fsserver.audit.chain import (
     GENESIS,
@@ -119,6 +119,9 @@ class Link(NamedTuple):
     head: str
 
 
+OnRecord: TypeAlias = Callable[[Record, bytes], None] | None
+
+
 @dataclass(frozen=True, slots=True)
 class Search:
     """What to look for while walking.
@@ -128,12 +131,15 @@ class Search:
         keys: by id; if there are any, only signatures by them count.
         heads: hashes that runs name of the runs before them.
         gone: files that runs name, and that are not there.
+        on_record: called with each sound record and its line, once; ``told``: not up to that number.
     """
 
     expect_head: str | None = None
     keys: Mapping[str, PublicKey] = field(default_factory=dict)
     heads: AbstractSet[str] = frozenset()
     gone: AbstractSet[str] = frozenset()
+    on_record: OnRecord = None
+    told: int = 0
 
 
 def run_before(start: Record) -> Link | None:
@@ -257,6 +263,7 @@ class Walk:
         Raises ChainError, EOFError for a last line without an end, OSError.
         """
         chain, watched = self._chain, self._watched
+        on_record, told = self._search.on_record, self._search.told
         record: Record = {}
         event = None
         number, position = 0, chain.last
@@ -278,6 +285,8 @@ class Walk:
                 position = after
                 if position.head in watched:
                     chain.found[position.head] = position.seq
+                if on_record is not None and position.seq > told:
+                    on_record(record, line)
         finally:
             self._line, chain.last = number, position
         return record

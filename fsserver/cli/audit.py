@@ -8,32 +8,25 @@ import sys
 
 import click
 
+from fsserver.cli import audit_options, audit_reading, audit_report
 from fsserver.cli.audit_keys import head, keygen
 from fsserver.errors import ConfigError
 
 
-def _head(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    """A SHA-256 in hexadecimal."""
-    text = None if value is None else value.strip().lower()
-    if text is not None and (len(text) != 64 or not set(text) <= set("0123456789abcdef")):
-        raise click.BadParameter(
-            "a head is 64 hexadecimal digits, as `fsserver audit verify` prints it.", context, parameter
-        )
-    return text
-
-
-@click.group(short_help="Verify and sign the audit log.")
+@click.group(short_help="Read, verify and sign the audit log.")
 def audit_group() -> None:
     """Work with the audit log."""
 
 
-audit_group.add_command(keygen)
-audit_group.add_command(head)
+for _verb in (keygen, head, audit_reading.tail, audit_reading.query, audit_reading.explain, audit_report.report):
+    audit_group.add_command(_verb)
 
 
 @audit_group.command(short_help="Check that nobody changed a log.")
 @click.argument("path", metavar="FILE|DIR", type=click.Path())
-@click.option("--expect-head", callback=_head, metavar="HASH", help="A head noted earlier; it must be in the log.")
+@click.option(
+    "--expect-head", callback=audit_options.head, metavar="HASH", help="A head noted earlier; it must be in the log."
+)
 @click.option(
     "--public-key",
     "key_files",

@@ -1,0 +1,581 @@
+"""What a report says about a log: gathered record by record while `verify` reads, in bounded memory.
+
+Every text in a `Report` went through `fields.shown`; a renderer still has to escape it for its markup. Only sound
+records are counted: what comes after the first bad one of a chain never gets here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from fsserver.audit.fields import members, number, objects, shown, text, words
+from fsserver.audit.phrases import (
+    ASKED,
+    CALLS,
+    CHECKPOINT,
+    CLIENT,
+    COMMANDS,
+    CONFINED,
+    DECISIONS,
+    INTENT,
+    OK,
+    REMOVED,
+    WAS_REFUSED,
+    State,
+    about,
+    client_words,
+    confinement_words,
+    decision,
+    healing_words,
+    limit_words,
+    span_words,
+    stamp,
+    state,
+)
+from fsserver.audit.query import Open
+from fsserver.audit.reading import Entry
+from fsserver.audit.record import LOG_HEALED, RUN_END, RUN_START, Record
+from fsserver.audit.signing import PublicKey
+from fsserver.audit.tally import Distinct, Histogram, Timeline, Top
+from fsserver.audit.verify import Status, Verdict, verify
+
+MOST_RUNS: Final = 1000
+MOST_GROUPS: Final = 500  # of refusals, failures, limits; of tools and commands
+MOST_FILES: Final = 1000
+MOST_DISTINCT: Final = 200_000  # files that are told apart when they are counted
+MOST_SLOW: Final = 20
+MOST_QUESTIONS: Final = 100
+MOST_GAPS: Final = 200
+MOST_CLIENTS: Final = 20
+_CLOCK_STEP_S: Final = 2  # a smaller step back is two clocks that agree
+OTHER: Final = "(others)"
+
+
+@dataclass(slots=True)
+class Run:
+    """One run of the server. ``end``: how it ended, in words; ``head``: the hash of its last record that was read."""
+
+    run: str
+    start: str
+    end: str = ""
+    last: str = ""
+    policy: str = "?"
+    digest: str = "?"
+    version: str = "?"
+    host: str = "?"
+    key: str | None = None
+    clients: list[str] = field(default_factory=list)
+    confined: str = "not said"
+    commands: str = "none"
+    layer: str = "?"
+    calls: int = 0
+    refused: int = 0
+    failed: int = 0
+    head: str = ""
+
+
+@dataclass(slots=True)
+class Tool:
+    """Calls of one tool; times in microseconds. ``bytes``: of contents and output."""
+
+    tool: str
+    calls: int = 0
+    ok: int = 0
+    failed: int = 0
+    refused: int = 0
+    bytes: int = 0
+    p50_us: int | None = None
+    p95_us: int | None = None
+    max_us: int | None = None
+    times: Histogram = field(default_factory=Histogram, repr=False)
+
+
+@dataclass(slots=True)
+class Group:
+    """Refusals, failures or limits of one kind. ``seq`` and ``example``: the first of them; ``paths``: how many were
+    about one path of a call that went on."""
+
+    code: str
+    rule: str | None
+    reason: str
+    tool: str
+    example: str
+    seq: int
+    count: int = 0
+    paths: int = 0
+
+
+@dataclass(slots=True)
+class Change:
+    """A file and what became of it: what it was before its first change and after its last."""
+
+    root: str
+    name: str
+    changes: int
+    last: str
+    before: State
+    after: State
+    seq: int
+    came: bool
+    stays: bool
+
+
+@dataclass(slots=True)
+class Slow:
+    seq: int
+    tool: str
+    about: str
+    result: str
+    duration_us: int
+
+
+@dataclass(slots=True)
+class Command:
+    """Runs of one command of the policy. ``exits``: exit code, or how else it ended, to how often."""
+
+    command: str
+    runs: int = 0
+    exits: Counter[str] = field(default_factory=Counter)
+    cpu_ms: int = 0
+    peak_memory_bytes: int = 0
+
+
+@dataclass(slots=True)
+class Question:
+    """A question put to a person, or an answer without one; ``answer`` is None while there is none."""
+
+    seq: int
+    time: str
+    tool: str
+    about: str
+    answer: str | None
+
+
+@dataclass(slots=True)
+class Gap:
+    """Something that an auditor should know about the log itself."""
+
+    seq: int
+    time: str
+    what: str
+
+
+@dataclass(slots=True)
+class Report:
+    """Everything. A ``…_cut`` counts what a bounded list had no room for."""
+
+    verdict: Verdict
+    signatures: str | None = None
+    signed_well: bool | None = None
+    records: int = 0
+    bytes: int = 0
+    first: str = ""
+    last: str = ""
+    seconds: int = 0
+    calls: int = 0
+    ok: int = 0
+    failed: int = 0
+    refused: int = 0
+    paths_refused: int = 0
+    clients: list[str] = field(default_factory=list)
+    runs: list[Run] = field(default_factory=list)
+    runs_cut: int = 0
+    timeline: Timeline = field(default_factory=lambda: Timeline(len(DECISIONS)))
+    tools: list[Tool] = field(default_factory=list)
+    refusals: list[Group] = field(default_factory=list)
+    failures: list[Group] = field(default_factory=list)
+    limits: list[Group] = field(default_factory=list)
+    groups_cut: int = 0
+    changes: list[Change] = field(default_factory=list)
+    changes_cut: int = 0
+    changes_at_least: bool = False
+    changes_unknown: int = 0
+    slowest: list[Slow] = field(default_factory=list)
+    commands: list[Command] = field(default_factory=list)
+    asked: int = 0
+    answers: Counter[str] = field(default_factory=Counter)
+    questions: list[Question] = field(default_factory=list)
+    checkpoints: int = 0
+    unfinished: int = 0
+    gaps: list[Gap] = field(default_factory=list)
+    gaps_cut: int = 0
+
+
+def make_report(
+    path: str,
+    *,
+    expect_head: str | None = None,
+    public_key: PublicKey | None = None,
+    on_bytes: Callable[[int], object] | None = None,
+) -> Report:
+    """Verify the log at `path` and gather, in one pass.
+
+    Args:
+        on_bytes: told how many bytes were read since it was last told, about once a MiB.
+    """
+    gathering = Gathering(public_key, on_bytes)
+    verdict = verify(path, expect_head, gathering.see)
+    return gathering.report(verdict)
+
+
+class Gathering:
+    """Takes records in the order of `verify`. Use: `see` each, then `report`."""
+
+    def __init__(self, public_key: PublicKey | None = None, on_bytes: Callable[[int], object] | None = None) -> None:
+        self._report = Report(Verdict("", Status.UNREADABLE, (), None, 0))  # until `report` has the real one
+        self._key = public_key
+        self._on_bytes = on_bytes
+        self._unsaid = 0
+        self._run: Run | None = None
+        self._all_runs: list[Run] = []
+        self._open = Open()
+        self._seq = 0
+        self._head = ""
+        self._second_text = ""
+        self._second = self._latest = 0
+        self._least: int | None = None
+        self._most = 0
+        self._tools: dict[str, Tool] = {}
+        self._groups: dict[str, dict[tuple[str, str | None], Group]] = {"refusals": {}, "failures": {}, "limits": {}}
+        self._changes: dict[tuple[str, str], Change] = {}
+        self._files = Distinct(MOST_DISTINCT)
+        self._slowest: Top[Slow] = Top(MOST_SLOW)
+        self._commands: dict[str, Command] = {}
+        self._signed = self._badly_signed = 0
+        self._signed_to = 0
+
+    def see(self, record: Record, line: bytes) -> None:
+        """One sound record and its line."""
+        report = self._report
+        report.records += 1
+        report.bytes += len(line)
+        self._unsaid += len(line)
+        if self._unsaid > 1024**2 and self._on_bytes is not None:
+            self._on_bytes(self._unsaid)
+            self._unsaid = 0
+        seq: int = record["seq"]
+        event = record.get("event")
+        if event == RUN_START or seq != self._seq + 1:
+            self._begin_run(record)
+        self._take_time(record)
+        if event == INTENT:
+            self._open.begin(Entry("", "", 0, record, line))
+        elif event in CALLS:
+            self._call(record)
+        else:
+            self._other(record)
+        self._seq, self._head = seq, record["hash"]
+
+    # --- Runs and what is about no call.
+
+    def _begin_run(self, record: Record) -> None:
+        self._end_run()
+        start = record if record.get("event") == RUN_START else {}
+        self._run = run = Run(shown(start.get("run", "?"), 64), stamp(record.get("time")))
+        if start:
+            run.policy = shown(start.get("policy", "?"), 64)
+            run.digest = shown(start.get("policy_digest", "?"), 64)
+            run.version = shown(start.get("fsserver", "?"), 32)
+            run.host = shown(start.get("host", "?"), 64)
+            run.key = shown(start["key"], 64) if start.get("key") is not None else None
+        else:
+            self._gap(record, "the log begins in the middle here: the records before were not in what was read")
+        if len(self._report.runs) < MOST_RUNS:
+            self._report.runs.append(run)
+        else:
+            self._report.runs_cut += 1
+        self._latest = 0
+
+    def _end_run(self) -> None:
+        for entry in self._open.clear():
+            self._report.unfinished += 1
+            self._gap(entry.record, f"{about(entry.record)}: this call began, and what came of it is not in the log")
+        if self._run is not None:
+            self._run.head = self._head
+
+    def _take_time(self, record: Record) -> None:
+        value = record.get("time")
+        if type(value) is not str:
+            return
+        if value[:19] != self._second_text:
+            try:
+                at = datetime.fromisoformat(value)
+            except ValueError:
+                return
+            self._second_text = value[:19]
+            self._second = int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
+            if self._least is None or self._second < self._least:
+                self._least = self._second
+            self._most = max(self._most, self._second)
+            if self._latest - self._second >= _CLOCK_STEP_S:
+                self._gap(record, f"the clock was set back by {span_words(self._latest - self._second)}")
+            self._latest = self._second
+
+    def _other(self, record: Record) -> None:
+        event, run = record.get("event"), self._run
+        assert run is not None
+        if event == CONFINED:
+            run.confined = confinement_words(record)
+            run.layer = shown(record.get("layer"), 20)
+        elif event == COMMANDS:
+            run.commands = confinement_words(record)
+        elif event == CLIENT:
+            self._client(run, client_words(record))
+        elif event == LOG_HEALED:
+            self._gap(record, healing_words(record))
+        elif event == REMOVED:
+            names = ", ".join(shown(name, 80) for name in words(record, "files")[:3])
+            self._gap(record, f"{shown(record.get('runs'), 20)} ended runs were removed, as the policy says: {names}")
+        elif event == RUN_END:
+            run.end = "ended"
+            for place, missed in list(members(record, "missed").items())[:10]:
+                self._gap(record, f"the optional log {shown(place, 200)} missed {shown(missed, 20)} records")
+        if event == CHECKPOINT or (event == RUN_END and "signature" in record):
+            self._check(record)
+
+    def _client(self, run: Run, client: str) -> None:
+        for known in (run.clients, self._report.clients):
+            if client not in known and len(known) < MOST_CLIENTS:
+                known.append(client)
+
+    def _check(self, record: Record) -> None:
+        """One signature: that of the place that it is at, by the key that was given."""
+        self._report.checkpoints += 1
+        if self._key is None:
+            return
+        seq, head = record["seq"] - 1, record["prev"]  # as `verify` followed them
+        of_this_place = (record.get("signed_seq"), record.get("signed_head")) == (seq, head)
+        if of_this_place and self._key.signed(seq, head, text(record, "signature") or ""):
+            self._signed += 1
+            self._signed_to = record["seq"] - 1
+        else:
+            self._badly_signed += 1
+            self._gap(record, "the signature is not this key's, or is for another place")
+
+    def _gap(self, record: Record, what: str) -> None:
+        if len(self._report.gaps) < MOST_GAPS:
+            self._report.gaps.append(Gap(record["seq"], stamp(record.get("time")), what))
+        else:
+            self._report.gaps_cut += 1
+
+    # --- Calls.
+
+    def _call(self, record: Record) -> None:
+        ended = decision(record)
+        if ended is None:
+            self._consent(record)
+            return
+        if "path" in record:
+            if ended == WAS_REFUSED:
+                self._report.paths_refused += 1
+                self._add("refusals", record, record, str(record.get("error")), path=True)
+            return
+        intent = self._open.end(record)
+        call = record if intent is None else {**intent.record, **record}
+        self._count(ended)
+        self._measure(record, call, ended)
+        if ended == WAS_REFUSED:
+            self._add("refusals", record, call, str(record.get("error")))
+        elif ended != OK:
+            self._add("failures", record, call, _failure(record))
+        self._limits(record, call)
+        stages = objects(call, "commands")
+        if stages and (intent is not None or ended != WAS_REFUSED):
+            self._ran(record, stages)
+        if "changes" in record:
+            self._changes_of(record)
+        elif intent is not None and ended == OK:
+            self._report.changes_unknown += 1
+
+    def _count(self, ended: str) -> None:
+        report, run = self._report, self._run
+        assert run is not None
+        report.calls += 1
+        run.calls += 1
+        if self._least is not None:
+            report.timeline.add(self._second, DECISIONS.index(ended))
+        if ended == OK:
+            report.ok += 1
+        elif ended == WAS_REFUSED:
+            report.refused += 1
+            run.refused += 1
+        else:
+            report.failed += 1
+            run.failed += 1
+
+    def _measure(self, record: Record, call: Record, ended: str) -> None:
+        name = call.get("tool")
+        tool = self._tools.get(name) if type(name) is str else None
+        if tool is None:
+            key = name if type(name) is str and len(self._tools) < MOST_GROUPS else OTHER
+            tool = self._tools.setdefault(key, Tool(shown(key, 64)))
+        tool.calls += 1
+        setattr(tool, ended, getattr(tool, ended) + 1)
+        for key in ("bytes", "stdout_bytes", "stderr_bytes"):
+            size = record.get(key)
+            if type(size) is int and size > 0:
+                tool.bytes += size
+        took = number(record, "duration_us")
+        if took is None:
+            return
+        tool.times.add(took)
+        if self._slowest.takes(took):
+            self._slowest.add(took, Slow(record["seq"], tool.tool, about(call), ended, took))
+
+    def _add(self, kind: str, record: Record, call: Record, code: str, *, path: bool = False) -> None:
+        groups = self._groups[kind]
+        rule = None if record.get("rule") is None else shown(record["rule"], 120)
+        key = (shown(code, 40), rule)
+        group = groups.get(key)
+        if group is None:
+            if len(groups) >= MOST_GROUPS:
+                self._report.groups_cut += 1
+                return
+            reason = shown(record.get("reason") or "", 200)
+            group = Group(*key, reason, shown(call.get("tool"), 64), about(call), record["seq"])
+            groups[key] = group
+        group.count += 1
+        group.paths += path
+
+    def _limits(self, record: Record, call: Record) -> None:
+        error = record.get("error")
+        if type(error) is str and error.startswith("limit."):
+            self._add("limits", record, call, limit_words(error))
+        if record.get("ended_by") is not None:
+            self._add("limits", record, call, limit_words(record["ended_by"]))
+
+    def _ran(self, record: Record, stages: list[Record]) -> None:
+        endings = objects(record, "stages") or [record]
+        for place, stage in enumerate(stages):
+            name = shown(stage.get("command"), 64)
+            if name not in self._commands and len(self._commands) >= MOST_GROUPS:
+                name = OTHER
+            command = self._commands.setdefault(name, Command(name))
+            command.runs += 1
+            ending = endings[place] if place < len(endings) else {}
+            how = _how_it_ended(ending)
+            command.exits[how if how in command.exits or len(command.exits) < 20 else OTHER] += 1
+            command.cpu_ms += number(ending, "cpu_ms") or 0
+            command.peak_memory_bytes = max(command.peak_memory_bytes, number(ending, "peak_memory_bytes") or 0)
+
+    def _changes_of(self, record: Record) -> None:
+        for change in objects(record, "changes"):
+            self._changed(record, change)
+        if record.get("changes_cut") is not None:
+            self._report.changes_cut += number(record, "changes_cut") or 0
+            self._report.changes_at_least = True
+
+    def _changed(self, record: Record, change: Record) -> None:
+        root, name = shown(change.get("root"), 64), shown(change.get("name"), 600)
+        key = (root, name)
+        known = self._changes.get(key)
+        self._files.add((change.get("root"), change.get("name")) if _hashable(change) else key)
+        kind = shown(change.get("change"), 20)
+        if change.get("from") is not None:
+            kind = f"{kind} from {shown(change['from'], 200)}"
+        before, after = change.get("before"), change.get("after")
+        if known is None:
+            if len(self._changes) < MOST_FILES:
+                came, stays = before is None, after is not None
+                said = state(before), state(after)
+                self._changes[key] = Change(root, name, 1, kind, *said, record["seq"], came, stays)
+            return
+        known.changes += 1
+        known.last, known.after, known.seq, known.stays = kind, state(after), record["seq"], after is not None
+
+    # --- Consent.
+
+    def _consent(self, record: Record) -> None:
+        """A question, or the answer to one."""
+        answers = self._report.answers
+        if record["event"] == ASKED:
+            self._report.asked += 1
+            self._question(record, None)
+            return
+        answer = shown(record.get("answer"), 40)
+        if answer in answers or len(answers) < 40:
+            answers[answer] += 1
+        self._question(record, answer)
+
+    def _question(self, record: Record, answer: str | None) -> None:
+        if len(self._report.questions) < MOST_QUESTIONS:
+            asked = "; ".join(shown(each.get("what"), 200) for each in objects(record, "questions")[:4])
+            seen = Question(record["seq"], stamp(record.get("time")), shown(record.get("tool"), 64), asked, answer)
+            self._report.questions.append(seen)
+
+    # --- The end.
+
+    def report(self, verdict: Verdict) -> Report:
+        """Everything that was seen. No more may be seen after this."""
+        self._end_run()
+        if self._on_bytes is not None:
+            self._on_bytes(self._unsaid)
+        report = replace(self._report, verdict=verdict)
+        for tool in self._tools.values():
+            tool.p50_us, tool.p95_us = tool.times.quantile(0.5), tool.times.quantile(0.95)
+            tool.max_us = tool.times.largest if tool.times.count else None
+        report.tools = sorted(self._tools.values(), key=lambda tool: (-tool.calls, tool.tool))
+        report.refusals, report.failures, report.limits = (_most_first(each) for each in self._groups.values())
+        report.changes = sorted(self._changes.values(), key=lambda change: (change.root, change.name))
+        report.changes_cut += len(self._files) - len(report.changes)
+        report.changes_at_least |= self._files.full
+        report.slowest = self._slowest.largest_first()
+        report.commands = sorted(self._commands.values(), key=lambda command: (-command.runs, command.command))
+        if self._least is not None:
+            report.first, report.last = (_utc(each) for each in (self._least, self._most))
+            report.seconds = self._most - self._least
+        self._say_ends(report)
+        if self._key is not None:
+            report.signatures = self._signatures(self._key, report)
+            report.signed_well = bool(self._signed) and not self._badly_signed
+        return report
+
+    def _say_ends(self, report: Report) -> None:
+        live = {chain.last.head for chain in report.verdict.chains if chain.live}
+        bad = {chain.last.head for chain in report.verdict.chains if chain.problem is not None}
+        for run in report.runs:
+            if run.end:
+                continue
+            run.end = "still running" if run.head in live else "not ended: killed, or its end was cut off"
+            if run.head in bad and run.head not in live:
+                run.end = "not read to its end: see the verdict"
+
+    def _signatures(self, key: PublicKey, report: Report) -> str:
+        if self._badly_signed:
+            return f"{self._badly_signed} of {report.checkpoints} signatures are not by the given key {key.id}."
+        if not self._signed:
+            return f"No signature by the given key {key.id} was found."
+        left = self._seq - self._signed_to
+        rest = f"; the last {left} records of the newest run come after it" if left > 1 else ""
+        return f"{self._signed} signatures by the given key {key.id} are good{rest}."
+
+
+def _failure(record: Record) -> str:
+    """What a failed call is grouped by: its error, or the limit that ended its command."""
+    if record.get("error") is None and record.get("ended_by") is not None:
+        return f"command ended: {limit_words(record['ended_by'])}"
+    return str(record.get("error"))
+
+
+def _how_it_ended(ending: Record) -> str:
+    if ending.get("ended_by") is not None:
+        return limit_words(ending["ended_by"])
+    if ending.get("signal") is not None:
+        return f"signal {shown(ending['signal'], 20)}"
+    return "not known" if ending.get("exit") is None else shown(ending["exit"], 20)
+
+
+def _most_first(groups: dict[Any, Group]) -> list[Group]:
+    return sorted(groups.values(), key=lambda group: (-group.count, group.seq))
+
+
+def _hashable(change: Record) -> bool:
+    return type(change.get("root")) is str and type(change.get("name")) is str
+
+
+def _utc(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%d %H:%M:%S")
