@@ -80,6 +80,7 @@ class Agent:
         facts: Fields = {"ok": True, "exit": None if ended_by else code, "ended_by": ended_by, "layer": "full"}
         facts |= {"signal": "SIGKILL" if ended_by else None, "cpu_ms": int(seconds * 700), "stderr_bytes": 0}
         facts |= {"peak_memory_bytes": self._chance.randint(30, 180) * 1024**2, "quarantined": [], "not_moved": []}
+        facts |= {"changes": self._made(command)}
         facts |= {"stdout_bytes": self._chance.randint(100, 9000)}
         self._end(_short(fields), facts, seconds * 1e6)
 
@@ -107,6 +108,16 @@ class Agent:
         else:
             reason = "the person who was asked said no"
             self.refused("delete_file", f"/work/invoices/{name}", "denied.consent", reason, "invoices.yaml:12")
+
+    def _made(self, command: str) -> list[Fields]:
+        """What the command left behind."""
+        if command != "pytest":
+            return []
+        name = ".pytest_cache/v/cache/lastfailed"
+        before, after = self._states.get(name), self._state(name)
+        self._states[name] = after
+        change = "created" if before is None else "changed"
+        return [{"root": "invoices", "name": name, "change": change, "before": before, "after": after}]
 
     def _call(self, tool: str, arguments: Fields, paths: list[tuple[str, str]]) -> Fields:
         self._calls += 1

@@ -55,7 +55,9 @@ def table(caption: str, columns: Sequence[Column], rows: Sequence[Sequence[str]]
         )
         for row in rows
     ]
-    whole = element("table", element("caption", caption), element("thead", head), element("tbody", *body))
+    whole = element(
+        "table", element("caption", element("span", caption)), element("thead", head), element("tbody", *body)
+    )
     return element("div", whole, class_="scroll", tabindex="0", role="region", aria_label=caption)
 
 

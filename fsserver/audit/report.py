@@ -1,14 +1,12 @@
 """What a report says about a log: gathered record by record while `verify` reads, in bounded memory.
 
-Every text in a `Report` went through `fields.shown`; a renderer still has to escape it for its markup. Only sound
-records are counted: what comes after the first bad one of a chain never gets here.
+Only sound records are counted: what comes after the first bad one of a chain never gets here.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -25,7 +23,6 @@ from fsserver.audit.phrases import (
     OK,
     REMOVED,
     WAS_REFUSED,
-    State,
     about,
     client_words,
     confinement_words,
@@ -39,8 +36,9 @@ from fsserver.audit.phrases import (
 from fsserver.audit.query import Open
 from fsserver.audit.reading import Entry
 from fsserver.audit.record import LOG_HEALED, RUN_END, RUN_START, Record
+from fsserver.audit.report_data import Change, Command, Gap, Group, Question, Report, Run, Slow, Tool
 from fsserver.audit.signing import PublicKey
-from fsserver.audit.tally import Distinct, Histogram, Timeline, Top
+from fsserver.audit.tally import Distinct, Top
 from fsserver.audit.verify import Status, Verdict, verify
 
 MOST_RUNS: Final = 1000
@@ -53,156 +51,6 @@ MOST_GAPS: Final = 200
 MOST_CLIENTS: Final = 20
 _CLOCK_STEP_S: Final = 2  # a smaller step back is two clocks that agree
 OTHER: Final = "(others)"
-
-
-@dataclass(slots=True)
-class Run:
-    """One run of the server. ``end``: how it ended, in words; ``head``: the hash of its last record that was read."""
-
-    run: str
-    start: str
-    end: str = ""
-    last: str = ""
-    policy: str = "?"
-    digest: str = "?"
-    version: str = "?"
-    host: str = "?"
-    key: str | None = None
-    clients: list[str] = field(default_factory=list)
-    confined: str = "not said"
-    commands: str = "none"
-    layer: str = "?"
-    calls: int = 0
-    refused: int = 0
-    failed: int = 0
-    head: str = ""
-
-
-@dataclass(slots=True)
-class Tool:
-    """Calls of one tool; times in microseconds. ``bytes``: of contents and output."""
-
-    tool: str
-    calls: int = 0
-    ok: int = 0
-    failed: int = 0
-    refused: int = 0
-    bytes: int = 0
-    p50_us: int | None = None
-    p95_us: int | None = None
-    max_us: int | None = None
-    times: Histogram = field(default_factory=Histogram, repr=False)
-
-
-@dataclass(slots=True)
-class Group:
-    """Refusals, failures or limits of one kind. ``seq`` and ``example``: the first of them; ``paths``: how many were
-    about one path of a call that went on."""
-
-    code: str
-    rule: str | None
-    reason: str
-    tool: str
-    example: str
-    seq: int
-    count: int = 0
-    paths: int = 0
-
-
-@dataclass(slots=True)
-class Change:
-    """A file and what became of it: what it was before its first change and after its last."""
-
-    root: str
-    name: str
-    changes: int
-    last: str
-    before: State
-    after: State
-    seq: int
-    came: bool
-    stays: bool
-
-
-@dataclass(slots=True)
-class Slow:
-    seq: int
-    tool: str
-    about: str
-    result: str
-    duration_us: int
-
-
-@dataclass(slots=True)
-class Command:
-    """Runs of one command of the policy. ``exits``: exit code, or how else it ended, to how often."""
-
-    command: str
-    runs: int = 0
-    exits: Counter[str] = field(default_factory=Counter)
-    cpu_ms: int = 0
-    peak_memory_bytes: int = 0
-
-
-@dataclass(slots=True)
-class Question:
-    """A question put to a person, or an answer without one; ``answer`` is None while there is none."""
-
-    seq: int
-    time: str
-    tool: str
-    about: str
-    answer: str | None
-
-
-@dataclass(slots=True)
-class Gap:
-    """Something that an auditor should know about the log itself."""
-
-    seq: int
-    time: str
-    what: str
-
-
-@dataclass(slots=True)
-class Report:
-    """Everything. A ``…_cut`` counts what a bounded list had no room for."""
-
-    verdict: Verdict
-    signatures: str | None = None
-    signed_well: bool | None = None
-    records: int = 0
-    bytes: int = 0
-    first: str = ""
-    last: str = ""
-    seconds: int = 0
-    calls: int = 0
-    ok: int = 0
-    failed: int = 0
-    refused: int = 0
-    paths_refused: int = 0
-    clients: list[str] = field(default_factory=list)
-    runs: list[Run] = field(default_factory=list)
-    runs_cut: int = 0
-    timeline: Timeline = field(default_factory=lambda: Timeline(len(DECISIONS)))
-    tools: list[Tool] = field(default_factory=list)
-    refusals: list[Group] = field(default_factory=list)
-    failures: list[Group] = field(default_factory=list)
-    limits: list[Group] = field(default_factory=list)
-    groups_cut: int = 0
-    changes: list[Change] = field(default_factory=list)
-    changes_cut: int = 0
-    changes_at_least: bool = False
-    changes_unknown: int = 0
-    slowest: list[Slow] = field(default_factory=list)
-    commands: list[Command] = field(default_factory=list)
-    asked: int = 0
-    answers: Counter[str] = field(default_factory=Counter)
-    questions: list[Question] = field(default_factory=list)
-    checkpoints: int = 0
-    unfinished: int = 0
-    gaps: list[Gap] = field(default_factory=list)
-    gaps_cut: int = 0
 
 
 def make_report(
@@ -243,6 +91,7 @@ class Gathering:
         self._groups: dict[str, dict[tuple[str, str | None], Group]] = {"refusals": {}, "failures": {}, "limits": {}}
         self._changes: dict[tuple[str, str], Change] = {}
         self._files = Distinct(MOST_DISTINCT)
+        self._asked: dict[str, Question] = {}  # without an answer so far, by the number of the call
         self._slowest: Top[Slow] = Top(MOST_SLOW)
         self._commands: dict[str, Command] = {}
         self._signed = self._badly_signed = 0
@@ -294,6 +143,7 @@ class Gathering:
         for entry in self._open.clear():
             self._report.unfinished += 1
             self._gap(entry.record, f"{about(entry.record)}: this call began, and what came of it is not in the log")
+        self._asked.clear()
         if self._run is not None:
             self._run.head = self._head
 
@@ -491,21 +341,28 @@ class Gathering:
 
     def _consent(self, record: Record) -> None:
         """A question, or the answer to one."""
-        answers = self._report.answers
         if record["event"] == ASKED:
             self._report.asked += 1
-            self._question(record, None)
+            asked = "; ".join(shown(each.get("what")).replace("\\n", " ") for each in objects(record, "questions")[:4])
+            self._question(record, asked, None)
             return
-        answer = shown(record.get("answer"), 40)
+        answers, answer = self._report.answers, shown(record.get("answer"), 40)
         if answer in answers or len(answers) < 40:
             answers[answer] += 1
-        self._question(record, answer)
+        question = self._asked.pop(shown(record.get("asked"), 20), None)
+        if question is None:
+            self._question(record, about(record), answer)
+        else:
+            question.answer = answer
 
-    def _question(self, record: Record, answer: str | None) -> None:
+    def _question(self, record: Record, what: str, answer: str | None) -> None:
         if len(self._report.questions) < MOST_QUESTIONS:
-            asked = "; ".join(shown(each.get("what"), 200) for each in objects(record, "questions")[:4])
-            seen = Question(record["seq"], stamp(record.get("time")), shown(record.get("tool"), 64), asked, answer)
-            self._report.questions.append(seen)
+            question = Question(
+                record["seq"], stamp(record.get("time")), shown(record.get("tool"), 64), shown(what), answer
+            )
+            self._report.questions.append(question)
+            if answer is None:
+                self._asked[shown(record.get("call"), 20)] = question
 
     # --- The end.
 

@@ -9,15 +9,17 @@ import base64
 import hashlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Final
 
 from fsserver.audit.markup import Column, Markup, element, joined, literal, table, void
 from fsserver.audit.phrases import CODES, State, size_words
-from fsserver.audit.report import MOST_FILES, MOST_SLOW, Change, Group, Report
+from fsserver.audit.report import MOST_FILES, MOST_SLOW
+from fsserver.audit.report_charts import bar, timeline
+from fsserver.audit.report_data import Change, Group, Report
 from fsserver.audit.report_style import STYLE
 from fsserver.audit.report_words import (
     DASH,
     TIMES,
-    bucket_words,
     bytes_or_dash,
     duration_or_dash,
     exits_words,
@@ -26,17 +28,17 @@ from fsserver.audit.report_words import (
     number,
     policies,
     summary,
+    unlisted,
 )
 
 _POLICY = "default-src 'none'; style-src 'sha256-{}'; img-src data:; base-uri 'none'; form-action 'none'"
 _SIGNS = {"good": "M4 12.5l5 5L20 6.5", "careful": "M12 4v10M12 18v2", "bad": "M5 5l14 14M19 5L5 19"}
-_LEAST_BARS = 30  # so that three of them do not fill the page
 
 _SEQ = Column("Record", "n")
 _TIME = Column("Time", "nowrap")
 _COUNT = Column("Count", "n")
 
-WORDS = {
+WORDS: Final = {
     "Call": "One use of a tool by the client. It succeeds, fails, or is refused.",
     "Refused": "The policy or a limit said no before anything was done. Refusals show that the policy works.",
     "Failed": "It was allowed and did not work: a file that is not there, a full disk, a time that ran out.",
@@ -86,7 +88,9 @@ def _header(report: Report, title: str) -> Markup:
 def _verdict(report: Report) -> Markup:
     tone, headline, sentences = judgement(report)
     path = element("path", d=_SIGNS[tone], fill="none", stroke="currentColor", stroke_width="3", stroke_linecap="round")
-    parts = [element("h2", element("svg", path, viewBox="0 0 24 24", aria_hidden="true"), headline)]
+    parts = [
+        element("h2", element("svg", path, viewBox="0 0 24 24", width="24", height="24", aria_hidden="true"), headline)
+    ]
     parts += [element("p", sentence) for sentence in sentences]
     chains = [chain for chain in report.verdict.chains if chain.last.seq]
     if len(chains) == 1:
@@ -141,7 +145,7 @@ _TITLES = {
 
 def _sections(report: Report) -> list[Markup]:
     contents = {
-        "time": _timeline(report),
+        "time": timeline(report),
         "tools": _tools(report),
         "refused": _groups(report.refusals, "Refused calls by what refused them", "No call was refused."),
         "files": _files(report),
@@ -157,78 +161,20 @@ def _sections(report: Report) -> list[Markup]:
     return [element("section", element("h2", title), *contents[name], id=name) for name, title in _TITLES.items()]
 
 
-# --- Over time.
-
-
-def _timeline(report: Report) -> list[Markup]:
-    rows = list(report.timeline.rows())
-    if not rows:
-        return [_nothing("There was no call.")]
-    lanes = (
-        ("All calls", "calls", [sum(counts) for _, counts in rows]),
-        ("Refused", "refused", [counts[2] for _, counts in rows]),
-        ("Failed", "failed", [counts[1] for _, counts in rows]),
-    )
-    starts = [datetime.fromtimestamp(second, UTC) for second, _ in rows]
-    form = "%Y-%m-%d" if report.timeline.width >= 86400 else "%Y-%m-%d %H:%M" if _days(starts) else "%H:%M:%S"
-    labels = [start.strftime(form) for start in starts]
-    width = bucket_words(report.timeline.width)
-    drawn = [_lane(*lane, labels, width) for lane in lanes if any(lane[2])]
-    missing = [name.lower() for name, _, counts in lanes[1:] if not any(counts)]
-    caption = f"Each bar is one {width}. Each row has a scale of its own. Times are UTC."
-    if missing:
-        caption += f" No call was {' or '.join(missing)}." if "refused" in missing else " No call failed."
-    axis = element("div", element("span", labels[0]), element("span", labels[-1]), class_="axis", aria_hidden="true")
-    return [element("figure", element("figcaption", caption), *drawn, axis)]
-
-
-def _days(starts: Sequence[datetime]) -> bool:
-    return starts[0].date() != starts[-1].date()
-
-
-def _lane(name: str, kind: str, counts: Sequence[int], labels: Sequence[str], width: str) -> Markup:
-    most = max(counts)
-    bars = [
-        element(
-            "rect",
-            element("title", f"{label}: {count}"),
-            x=f"{place + 0.1:.1f}",
-            y=f"{100 - 100 * count / most:.2f}",
-            width="0.8",
-            height=f"{100 * count / most:.2f}",
-        )
-        for place, (label, count) in enumerate(zip(labels, counts, strict=True))
-        if count
-    ]
-    told = f"{name}: {number(sum(counts))} from {labels[0]} to {labels[-1]}, at most {most} in one {width}, "
-    told += f"at {labels[counts.index(most)]}."
-    drawing = element(
-        "svg",
-        *bars,
-        class_=kind,
-        viewBox=f"0 0 {max(len(counts), _LEAST_BARS)} 100",
-        preserveAspectRatio="none",
-        role="img",
-        aria_label=told,
-    )
-    peak = element("small", f"up to {number(most)} a bar")
-    return element("div", element("p", name, peak), drawing, class_="lane tall" if kind == "calls" else "lane")
-
-
 # --- Calls.
 
 
 def _tools(report: Report) -> list[Markup]:
     if not report.tools:
         return [_nothing("There was no call.")]
-    columns = [Column("Tool"), Column("", "share"), Column("Calls", "n"), Column("Succeeded", "n")]
+    columns = [Column("Tool", "name"), Column("", "share"), Column("Calls", "n"), Column("Succeeded", "n")]
     columns += [Column("Refused", "n"), Column("Failed", "n"), Column("Typical time", "n")]
     columns += [Column("95 % within", "n"), Column("Longest", "n"), Column("Data", "n")]
     most = report.tools[0].calls
     rows = [
         [
             element("code", tool.tool),
-            _bar(tool.calls, most),
+            bar(tool.calls, most),
             *(number(count) for count in (tool.calls, tool.ok, tool.refused, tool.failed)),
             *(duration_or_dash(each) for each in (tool.p50_us, tool.p95_us, tool.max_us)),
             bytes_or_dash(tool.bytes),
@@ -240,16 +186,10 @@ def _tools(report: Report) -> list[Markup]:
     ]
 
 
-def _bar(count: int, most: int) -> Markup:
-    bar = element("rect", width=f"{100 * count / most:.1f}", height="10", rx="1")
-    drawing = {"viewBox": "0 0 100 10", "preserveAspectRatio": "none", "aria_hidden": "true", "class_": "calls"}
-    return element("svg", bar, **drawing)
-
-
 def _groups(groups: Sequence[Group], caption: str, none: str) -> list[Markup]:
     if not groups:
         return [_nothing(none)]
-    columns = [Column("What"), _COUNT, Column("Rule", "nowrap"), Column("First of them", "wide"), _SEQ]
+    columns = [Column("What", "name"), _COUNT, Column("Rule", "nowrap"), Column("First of them", "wide"), _SEQ]
     rows = []
     for group in groups:
         paths = f"{group.paths} of them one path of a call that went on"
@@ -282,15 +222,13 @@ def _slowest(report: Report) -> list[Markup]:
 
 def _files(report: Report) -> list[Markup]:
     if not report.changes:
-        said = "The log does not say which files changed." if report.changes_unknown else "No file was changed."
-        return [_nothing(said)]
-    columns = [Column("File", "wide"), Column("In the end"), Column("Changes", "n")]
+        return [_nothing(unlisted(report) if report.changes_unknown else "No file was changed.")]
+    columns = [Column("File", "path"), Column("In the end")]
     columns += [Column("Before the first change", "hash"), Column("After the last", "hash"), _SEQ]
     rows = [
         [
             element("code", f"{change.root}/{change.name}"),
             _became(change),
-            number(change.changes),
             _state(change.before),
             _state(change.after),
             str(change.seq),
@@ -303,14 +241,15 @@ def _files(report: Report) -> list[Markup]:
         more = f"The first {min(MOST_FILES, len(rows))} are shown; {least}{number(report.changes_cut)} more changed."
         parts.append(element("p", more, class_="meta"))
     if report.changes_unknown:
-        calls = f"{number(report.changes_unknown)} calls changed something without saying which files."
-        parts.append(element("p", calls, class_="meta"))
+        parts.append(element("p", unlisted(report), class_="meta"))
     return parts
 
 
 def _became(change: Change) -> Markup:
     net = net_change(change)
-    return joined([net] if change.last == net else [net, element("small", f"last: {change.last}")])
+    notes = [f"{number(change.changes)} changes"] if change.changes > 1 else []
+    notes += [change.last] if change.last.startswith("moved") else []
+    return joined([net, *(element("small", note) for note in notes)])
 
 
 def _state(state: State) -> Markup:
@@ -320,7 +259,7 @@ def _state(state: State) -> Markup:
 def _commands(report: Report) -> list[Markup]:
     if not report.commands:
         return [_nothing("No command was run.")]
-    columns = [Column("Command"), Column("Runs", "n"), Column("How they ended", "wide")]
+    columns = [Column("Command", "name"), Column("Runs", "n"), Column("How they ended", "wide")]
     columns += [Column("Processor time", "n"), Column("Most memory", "n")]
     rows = [
         [
@@ -340,7 +279,13 @@ def _consent(report: Report) -> list[Markup]:
         return [_nothing("No call needed a person's consent.")]
     columns = [_TIME, Column("Tool"), Column("Question", "wide"), Column("Answer"), _SEQ]
     rows = [
-        [question.time, question.tool, element("code", question.about), question.answer or "asked", str(question.seq)]
+        [
+            question.time,
+            question.tool,
+            element("code", question.about),
+            question.answer or "none in the log",
+            str(question.seq),
+        ]
         for question in report.questions
     ]
     return [table("Questions and answers. That a person gave an answer is the client's word.", columns, rows)]

@@ -7,7 +7,7 @@ from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from fsserver.audit.report import Report
+from fsserver.audit.report_data import Report
 from fsserver.audit.report_words import judgement, summary
 from fsserver.audit.tally import Histogram, Timeline
 from fsserver.audit.verify import Verdict

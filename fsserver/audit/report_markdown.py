@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from fsserver.audit.report import Group, Report
+from fsserver.audit.report_data import Group, Report
 from fsserver.audit.report_words import (
     BAD,
     CAREFUL,

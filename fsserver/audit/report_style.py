@@ -90,11 +90,16 @@ thead th { color: var(--soft); font-size: .85rem; font-weight: 600; white-space:
 tbody th { font-weight: 600; }
 .n { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums lining-nums; }
 .nowrap { white-space: nowrap; font-variant-numeric: tabular-nums lining-nums; }
+caption span { display: inline-block; max-width: calc(100vw - 5rem); }
+.scroll + .meta { margin-top: .7rem; }
+.name { min-width: 9.5rem; overflow-wrap: anywhere; }
 .wide { min-width: 15rem; overflow-wrap: anywhere; }
-.hash { min-width: 18.5rem; }
+.hash { min-width: 17rem; }
+.path { min-width: 16rem; overflow-wrap: anywhere; }
+tbody th.n, tbody th.nowrap { font-weight: 500; }
 .hash code {
   display: block; max-width: 32ch; color: var(--soft);
-  font-size: .78rem; line-height: 1.35; word-break: break-all;
+  font-size: .75rem; line-height: 1.35; word-break: break-all;
 }
 .share { min-width: 6rem; }
 .share svg { display: block; width: 100%; height: .6rem; margin-top: .45rem; }
@@ -123,7 +128,7 @@ footer {
   section { margin-top: 1.6rem; }
   h2 { break-after: avoid; } tr, .lane, .verdict { break-inside: avoid; }
   thead { display: table-header-group; }
-  .scroll { overflow: visible; } .wide, .hash, .share { min-width: 0; } th, td { padding: .25rem .4rem; }
+  .scroll { overflow: visible; } .wide, .path, .name, .hash, .share { min-width: 0; } th, td { padding: .25rem .4rem; }
   svg, .verdict { -webkit-print-color-adjust: exact; print-color-adjust: exact; }
 }
 """

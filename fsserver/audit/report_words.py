@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from fsserver.audit.fields import shown
 from fsserver.audit.phrases import duration_words, size_words, span_words
-from fsserver.audit.report import Change, Command, Report, Run
+from fsserver.audit.report_data import Change, Command, Report, Run
 from fsserver.audit.verify import Status
 
 GOOD: Final = "good"
@@ -132,17 +132,25 @@ def _refusals(report: Report) -> str:
 def _files(report: Report) -> str:
     count = len(report.changes) + report.changes_cut
     if not count:
-        if report.changes_unknown:
-            changed = _count(report.changes_unknown, "call that changed something", "calls that changed something")
-            return f"{changed} succeeded; the log does not say which files they changed."
-        return "No file was changed."
+        return unlisted(report) if report.changes_unknown else "No file was changed."
     least = "At least " if report.changes_at_least else ""
     text = f"{least}{_count(count, 'file', 'files')} changed"
     if not report.changes_cut:
         kinds = [net_change(change) for change in report.changes]
         named = [(kinds.count(kind), kind) for kind in ("created", "changed", "deleted", "created and deleted again")]
         text += ": " + _and([f"{number(many)} {_was(many)} {kind}" for many, kind in named if many])
-    return f"{text}."
+    return f"{text}. {unlisted(report)}".rstrip()
+
+
+def unlisted(report: Report) -> str:
+    """What the list of changed files cannot have in it; empty if nothing."""
+    calls = report.changes_unknown
+    if not calls:
+        return ""
+    return (
+        f"{_count(calls, 'call', 'calls')} may have changed files without a word in the log of which; for commands, "
+        "`audit: {changes: true}` in the policy has that recorded."
+    )
 
 
 def net_change(change: Change) -> str:

@@ -14,7 +14,7 @@ from fsserver.cli.audit_options import Known, head
 from fsserver.errors import ConfigError
 
 if TYPE_CHECKING:
-    from fsserver.audit.report import Report
+    from fsserver.audit.report_data import Report
 
 _FORMS = {".html": "html", ".htm": "html", ".md": "markdown", ".markdown": "markdown", ".json": "json"}
 
