@@ -17,6 +17,7 @@ from fsserver.audit.phrases import (
     CONSENT,
     INTENT,
     OK,
+    WAS_REFUSED,
     client_words,
     command_line,
     confinement_words,
@@ -213,7 +214,9 @@ def _ended(story: Story) -> str:
     facts = ", ".join(_facts(record))
     if ended == OK:
         return f"It succeeded{at}" + (f": {facts}." if facts else ".")
-    return f"It was refused before anything was done{at}." if ended == "refused" else f"It failed{at}. {facts}".rstrip()
+    if ended == WAS_REFUSED:
+        return f"It was refused before anything was done{at}."
+    return f"It failed{at}." + (f" {facts}." if facts else "")
 
 
 def _facts(record: Record) -> list[str]:

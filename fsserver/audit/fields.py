@@ -18,8 +18,6 @@ from fsserver.audit.record import Record
 MOST: Final = 300  # characters of one text in a report or a table
 LONGEST_NUMBER: Final = 2**64  # exclusive; what the writer bounds integers to
 
-NOTHING: Final[Record] = {}
-
 
 def text(record: Mapping[str, Any], key: str) -> str | None:
     value = record.get(key)
@@ -35,7 +33,7 @@ def number(record: Mapping[str, Any], key: str) -> int | None:
 def members(record: Mapping[str, Any], key: str) -> Record:
     """The object under ``key``; empty if there is none."""
     value = record.get(key)
-    return value if type(value) is dict else NOTHING
+    return value if type(value) is dict else {}
 
 
 def objects(record: Mapping[str, Any], key: str) -> list[Record]:

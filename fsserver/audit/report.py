@@ -385,6 +385,7 @@ class Gathering:
         if self._least is not None:
             report.first, report.last = (_utc(each) for each in (self._least, self._most))
             report.seconds = self._most - self._least
+        report.runs.sort(key=lambda run: run.start)
         self._say_ends(report)
         if self._key is not None:
             report.signatures = self._signatures(self._key, report)
