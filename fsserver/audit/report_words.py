@@ -57,7 +57,8 @@ def judgement(report: Report) -> Judgement:
         sentences.append(f"In {shown(problem.file)}{line}, record {problem.seq} {shown(problem.reason)}.")
     if tone is BAD and report.records:
         sentences.append("Everything below is from the sound records before that place only.")
-    sentences.append(_about_the_end(report))
+    if tone is not BAD or verdict.expect_head is not None:
+        sentences.append(_about_the_end(report))
     if report.signatures is not None:
         sentences.append(report.signatures)
         if tone is not BAD and not report.signed_well:

@@ -41,7 +41,7 @@ def told() -> Iterator[None]:
     except BrokenPipeError:
         _leave(0)
     except KeyboardInterrupt:
-        _leave(0 if sys.stdout.isatty() else 130)
+        _leave(130)
 
 
 def _leave(code: int) -> NoReturn:

@@ -25,6 +25,8 @@ from fsserver.audit.tally import MOST_BUCKETS, Distinct, Histogram, Timeline, To
 from fsserver.cli.audit import audit_group
 from tests.audit_logs import open_directory, open_file, sealed
 from tests.audit_sample import write_sample
+from tests.gates import served
+from tests.trees import build, rules
 
 WHO: dict[str, Json] = {"session": "s1", "principal": "ci"}
 STATE: dict[str, Json] = {"bytes": 12, "sha256": "ab" * 32}
@@ -240,6 +242,24 @@ def test_a_clock_that_was_set_back_is_told(tmp_path: Path) -> None:
     made = as_json(make(tmp_path, events))
     assert [each["what"] for each in made["gaps"]] == ["the clock was set back by 4 min"]
     assert made["seconds"] == 300
+
+
+def test_calls_through_the_gate_are_counted_as_the_client_saw_them(tmp_path: Path) -> None:
+    top = tmp_path / "work"
+    top.mkdir()
+    build(top, ["file a.txt one", "file .env SECRET"])
+    with served(tmp_path, [rules(top, deny=["**/.env"])]) as gate:
+        gate.text("read_text_file", path="a.txt")
+        gate.text("write_file", path="new.txt", content="x")
+        assert gate.error("read_text_file", path=".env")["code"] == "denied.protected"
+        assert gate.error("read_text_file", path="/etc/passwd")["code"] == "denied.outside_roots"
+        assert gate.error("read_text_file", path="nothing.txt")["code"] == "resource.not_found"
+        assert gate.call("read_multiple_files", paths=["a.txt", ".env"]).is_error is False
+    made = as_json(gate.log.path)
+    counts = [made[key] for key in ("calls", "ok", "refused", "failed", "pathsRefused", "unfinished")]
+    assert counts == [6, 3, 2, 1, 1, 0]
+    groups = {each["code"]: (each["count"], each["paths"]) for each in made["refusals"]}
+    assert groups == {"denied.protected": (2, 1), "denied.outside_roots": (1, 0)}
 
 
 # --- Verdicts
