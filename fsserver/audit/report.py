@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from fsserver.audit.fields import members, number, objects, shown, text, words
+from fsserver.audit.fields import members, number, objects, shown, words
 from fsserver.audit.phrases import (
     ASKED,
     CALLS,
@@ -65,17 +65,16 @@ def make_report(
     Args:
         on_bytes: told how many bytes were read since it was last told, about once a MiB.
     """
-    gathering = Gathering(public_key, on_bytes)
-    verdict = verify(path, expect_head, gathering.see)
+    gathering = Gathering(on_bytes)
+    verdict = verify(path, expect_head, () if public_key is None else (public_key,), gathering.see)
     return gathering.report(verdict)
 
 
 class Gathering:
     """Takes records in the order of `verify`. Use: `see` each, then `report`."""
 
-    def __init__(self, public_key: PublicKey | None = None, on_bytes: Callable[[int], object] | None = None) -> None:
+    def __init__(self, on_bytes: Callable[[int], object] | None = None) -> None:
         self._report = Report(Verdict("", Status.UNREADABLE, (), None, 0))  # until `report` has the real one
-        self._key = public_key
         self._on_bytes = on_bytes
         self._unsaid = 0
         self._run: Run | None = None
@@ -94,8 +93,6 @@ class Gathering:
         self._asked: dict[str, Question] = {}  # without an answer so far, by the number of the call
         self._slowest: Top[Slow] = Top(MOST_SLOW)
         self._commands: dict[str, Command] = {}
-        self._signed = self._badly_signed = 0
-        self._signed_to = 0
 
     def see(self, record: Record, line: bytes) -> None:
         """One sound record and its line."""
@@ -185,26 +182,12 @@ class Gathering:
             for place, missed in list(members(record, "missed").items())[:10]:
                 self._gap(record, f"the optional log {shown(place, 200)} missed {shown(missed, 20)} records")
         if event == CHECKPOINT or (event == RUN_END and "signature" in record):
-            self._check(record)
+            self._report.checkpoints += 1
 
     def _client(self, run: Run, client: str) -> None:
         for known in (run.clients, self._report.clients):
             if client not in known and len(known) < MOST_CLIENTS:
                 known.append(client)
-
-    def _check(self, record: Record) -> None:
-        """One signature: that of the place that it is at, by the key that was given."""
-        self._report.checkpoints += 1
-        if self._key is None:
-            return
-        seq, head = record["seq"] - 1, record["prev"]  # as `verify` followed them
-        of_this_place = (record.get("signed_seq"), record.get("signed_head")) == (seq, head)
-        if of_this_place and self._key.signed(seq, head, text(record, "signature") or ""):
-            self._signed += 1
-            self._signed_to = record["seq"] - 1
-        else:
-            self._badly_signed += 1
-            self._gap(record, "the signature is not this key's, or is for another place")
 
     def _gap(self, record: Record, what: str) -> None:
         if len(self._report.gaps) < MOST_GAPS:
@@ -387,9 +370,7 @@ class Gathering:
             report.seconds = self._most - self._least
         report.runs.sort(key=lambda run: run.start)
         self._say_ends(report)
-        if self._key is not None:
-            report.signatures = self._signatures(self._key, report)
-            report.signed_well = bool(self._signed) and not self._badly_signed
+        report.signatures = _signatures(report.verdict)
         return report
 
     def _say_ends(self, report: Report) -> None:
@@ -402,14 +383,20 @@ class Gathering:
             if run.head in bad and run.head not in live:
                 run.end = "not read to its end: see the verdict"
 
-    def _signatures(self, key: PublicKey, report: Report) -> str:
-        if self._badly_signed:
-            return f"{self._badly_signed} of {report.checkpoints} signatures are not by the given key {key.id}."
-        if not self._signed:
-            return f"No signature by the given key {key.id} was found."
-        left = self._seq - self._signed_to
-        rest = f"; the last {left} records of the newest run come after it" if left > 1 else ""
-        return f"{self._signed} signatures by the given key {key.id} are good{rest}."
+
+def _signatures(verdict: Verdict) -> str | None:
+    """What the signatures that hold say; None where there is none, and none was asked for."""
+    signed = [chain for chain in verdict.chains if chain.signed]
+    if not signed:
+        return "No signature by the given key was found." if verdict.keys else None
+    left = sum(chain.last.seq - chain.signed for chain in signed)
+    rest = f" {left} {'record comes' if left == 1 else 'records come'} after the last signature."
+    if verdict.keys:
+        return f"Signed by the given key {', '.join(verdict.keys)}: nobody without it wrote what is signed.{rest}"
+    return (
+        f"The signatures fit the key that the log itself names. Only a public key that was kept elsewhere shows whose "
+        f"that is.{rest}"
+    )
 
 
 def _failure(record: Record) -> str:

@@ -128,7 +128,6 @@ class Report:
 
     verdict: Verdict
     signatures: str | None = None
-    signed_well: bool | None = None
     records: int = 0
     bytes: int = 0
     first: str = ""

@@ -53,7 +53,7 @@ def report(
         click.echo(f"Error: {path!a}: {problem}.", err=True)
         sys.exit(2)
     _write(_rendered(made, form, shown(title)), output)
-    sys.exit(1 if made.signed_well is False and not made.verdict.status else int(made.verdict.status))
+    sys.exit(int(made.verdict.status))
 
 
 def _rendered(made: Report, form: str, title: str) -> str:
