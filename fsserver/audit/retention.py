@@ -10,9 +10,11 @@ import fcntl
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from fsserver.audit.runs import Run, last_record, open_run_file, runs
+
+_NAMED_AT_ONCE: Final = 1000  # files, or as many more as one run has
 
 
 class Keep(NamedTuple):
@@ -23,7 +25,7 @@ class Keep(NamedTuple):
 
 
 class Excess(NamedTuple):
-    """What is to be removed, and the reason: ``time`` or ``size``."""
+    """What is to be removed, as much as one record can name, and the reason: ``time`` or ``size``."""
 
     why: str
     runs: Sequence[Run]
@@ -41,7 +43,7 @@ def find_excess(directory: int, current: str, keep: Keep, now_ns: int) -> Iterat
             run for run in others if run.changed_ns < limit and _is_over(directory, run) and _is_ours(directory, run)
         ]
         others = [run for run in others if run not in old]
-        yield Excess("time", old)
+        yield from _in_parts("time", old)
     if keep.size is not None and sum(run.size for run in others) > keep.size:
         ended = [run for run in others if _is_over(directory, run)]
         left = sum(run.size for run in ended)
@@ -50,7 +52,18 @@ def find_excess(directory: int, current: str, keep: Keep, now_ns: int) -> Iterat
             if left > keep.size and _is_ours(directory, run):
                 large.append(run)
                 left -= run.size
-        yield Excess("size", large)
+        yield from _in_parts("size", large)
+
+
+def _in_parts(why: str, found: Sequence[Run]) -> Iterator[Excess]:
+    part: list[Run] = []
+    for run in found:
+        part.append(run)
+        if sum(len(each.files) for each in part) >= _NAMED_AT_ONCE:
+            yield Excess(why, part)
+            part = []
+    if part:
+        yield Excess(why, part)
 
 
 def remove(directory: int, run: Run) -> None:

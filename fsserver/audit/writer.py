@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -30,7 +30,7 @@ from fsserver.audit.record import (
 )
 from fsserver.audit.redaction import Redactor
 from fsserver.audit.retention import Keep, find_excess, remove
-from fsserver.audit.runs import Run, newest, run_name
+from fsserver.audit.runs import newest, run_name
 from fsserver.audit.segment import Segment, hidden_name, open_directory
 from fsserver.audit.stamp import Stamp, UnfitRecordError
 from fsserver.errors import AuditBroken, AuditError
@@ -44,7 +44,6 @@ _LOG = logging.getLogger(__name__)
 _ROTATED_BYTES: Final = (
     1024  # room kept for the record that ends a file: its longest file name, escaped, and its numbers
 )
-_NAMED_AT_ONCE: Final = 1000  # files that one ``log.removed`` names, or a few more
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,14 +274,12 @@ class ChainLog:
         if not self._is_runs_own or keep == Keep(None, None):
             return
         try:
-            for why, excess in find_excess(
-                self._directory, os.path.basename(self.path), keep, self._settings.stamp.now_ns()
-            ):
-                for some in _in_parts(excess):
-                    files = [name for run in some for name in run.files]
-                    self._put(LOG_REMOVED, {"files": files, "runs": len(some), "why": why})
-                    for run in some:
-                        remove(self._directory, run)
+            name, now_ns = os.path.basename(self.path), self._settings.stamp.now_ns()
+            for why, some in find_excess(self._directory, name, keep, now_ns):
+                files = [file for run in some for file in run.files]
+                self._put(LOG_REMOVED, {"files": files, "runs": len(some), "why": why})
+                for run in some:
+                    remove(self._directory, run)
         except OSError as error:
             _LOG.warning("Ended runs of the audit log cannot be removed: %s", error.strerror)
 
@@ -373,15 +370,3 @@ class ChainLog:
         except OSError:
             self._current.distrust()
             raise
-
-
-def _in_parts(runs: Sequence[Run]) -> Iterator[Sequence[Run]]:
-    """Runs, as many as one record can name."""
-    part: list[Run] = []
-    for run in runs:
-        part.append(run)
-        if sum(len(each.files) for each in part) >= _NAMED_AT_ONCE:
-            yield part
-            part = []
-    if part:
-        yield part

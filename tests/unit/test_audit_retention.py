@@ -188,3 +188,13 @@ def test_end_of_a_run_stays_its_last_record_also_when_it_begins_a_file(tmp_path:
     log.append("call.outcome", {**CALL, "text": "x" * filled})
     log.close()
     assert records_of(log.path)[-1]["event"] == "run.end"
+
+
+def test_many_files_are_told_in_several_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fsserver.audit.retention._NAMED_AT_ONCE", 2)
+    audit = private(tmp_path / "audit")
+    names = [name for days in (15, 14, 13, 12, 11) for name in run(audit, days)]
+    told = start(audit, keep_days=10)
+    assert [record["runs"] for record in told] == [2, 2, 1]
+    assert sorted(name for record in told for name in record["files"]) == sorted(names)  # type: ignore[attr-defined]
+    assert not set(os.listdir(audit)) & set(names)
