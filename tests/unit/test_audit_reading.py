@@ -293,7 +293,8 @@ def test_tail_follows_until_it_is_interrupted(tmp_path: Path) -> None:
     output = tmp_path / "output"
     with open(output, "wb") as stream:
         command = [sys.executable, "-m", "fsserver", "audit", "tail", "-f", str(tmp_path / "audit")]
-        following = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT)
+        environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+        following = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT, env=environment)
     try:
         wait_until(lambda: b"run.start" in output.read_bytes(), "the first record is shown")
         log.append("call.outcome", {"call": 1, "tool": "search_files", "ok": True})
