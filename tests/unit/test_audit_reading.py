@@ -82,6 +82,11 @@ EVENTS: list[dict[str, Json]] = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def _no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)  # a test runner may set it, and rows would be cut to it
+
+
 @pytest.fixture
 def log(tmp_path: Path) -> Path:
     file = tmp_path / "log.jsonl"
