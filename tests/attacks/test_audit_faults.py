@@ -21,6 +21,7 @@ from pathlib import Path
 import pytest
 
 from fsserver.audit.log import AuditLog
+from fsserver.audit.record import Json
 from fsserver.audit.verify import Status, verify
 from fsserver.errors import AuditError, ConfigError
 from fsserver.policy.compiled import AuditRules, Durability
@@ -30,6 +31,14 @@ from tests.mounts import FailingDisk, make_read_only, mount_small_tmpfs
 from tests.support import in_child
 from tests.trees import build, rules
 
+INTENT: dict[str, Json] = {
+    "call": 1,
+    "tool": "write_file",
+    "session": "s",
+    "principal": "local",
+    "arguments": {"path": "a.txt"},
+    "paths": [],
+}
 DURABILITY = [Durability.KERNEL, Durability.EFFECT]
 
 
@@ -154,7 +163,10 @@ def test_start_on_a_read_only_file_system_is_refused(tmp_path: Path, durability:
 
 
 def test_failing_disk_takes_no_intent_that_a_call_went_on_with(tmp_path: Path) -> None:
-    """A real fdatasync(2) that fails once and then answers 0: the reason why a file is not believed again."""
+    """A real fdatasync(2) that fails once and then answers 0: the reason why a file is not believed again.
+
+    What is asserted is of records whose fdatasync came before the fault, or after it was told.
+    """
 
     def attack() -> tuple[set[int], set[int], list[str]]:
         disk = FailingDisk(tmp_path)
@@ -162,14 +174,15 @@ def test_failing_disk_takes_no_intent_that_a_call_went_on_with(tmp_path: Path) -
         on: set[int] = set()
         with serving(tmp_path, audit) as gate:
             log = gate.log
-            on |= {log.append("call.intent", CALL, durable=True) for _ in range(3)}
+            on |= {log.append("call.intent", INTENT, durable=True) for _ in range(3)}
             disk.fail()
             with suppress(AuditError):
-                for _ in range(200):
-                    on.add(log.append("call.intent", {**CALL, "text": "x" * 3000}, durable=True))
+                for _ in range(200):  # this disk says of the first that it has it, and loses it
+                    log.append("call.intent", {**INTENT, "arguments": {"path": "x" * 3000}}, durable=True)
+                pytest.fail("a full disk takes everything")
             assert_calls_are_refused(gate)
             disk.work()
-            on.add(log.append("call.intent", CALL, durable=True))
+            on.add(log.append("call.intent", INTENT, durable=True))
             assert log.ready
         events = [record["event"] for record in records_of(log.path)]
         disk.mount_again()
