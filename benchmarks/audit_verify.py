@@ -106,12 +106,12 @@ def write_log(path: str, records: int, directory: str, signer: Signer | None) ->
         for number in range(1, records + 1):
             put(call_record(number, directory))
             if signer is not None and number % CHECKPOINT_RECORDS == 0:
-                put({"event": "log.checkpoint", **signed(signer, after)})
-        put({"event": "run.end", **({} if signer is None else signed(signer, after))})
+                put({"event": "log.checkpoint", **signed(signer, after, "log.checkpoint")})
+        put({"event": "run.end", **({} if signer is None else signed(signer, after, "run.end"))})
 
 
-def signed(signer: Signer, place: Position) -> dict[str, Any]:
-    signature = signer.sign(place.seq, place.head)
+def signed(signer: Signer, place: Position, event: str) -> dict[str, Any]:
+    signature = signer.sign(event, place.seq, place.head)
     return {"signed_seq": place.seq, "signed_head": place.head, "key": signer.public.id, "signature": signature}
 
 

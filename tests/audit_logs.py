@@ -87,9 +87,9 @@ def place_of(line: bytes) -> Position:
     return Position(record["seq"], record["hash"])
 
 
-def signature(signer: Signer, place: Position) -> dict[str, Json]:
+def signature(signer: Signer, place: Position, event: str = "log.checkpoint") -> dict[str, Json]:
     """What a record that signs the one at `place` carries."""
-    signed = signer.sign(place.seq, place.head)
+    signed = signer.sign(event, place.seq, place.head)
     return {"signed_seq": place.seq, "signed_head": place.head, "key": signer.public.id, "signature": signed}
 
 
@@ -104,5 +104,5 @@ def signed(signer: Signer, start: Mapping[str, Json] | None = None) -> list[byte
     for event in [*["call"] * 3, "log.checkpoint"] * 2 + ["call", "call", "run.end"]:
         after = place_of(lines[-1])
         fields = {**CALL, "event": "call.outcome", "call": len(lines)} if event == "call" else {"event": event}
-        lines.append(sealed([fields if event == "call" else {**fields, **signature(signer, after)}], after))
+        lines.append(sealed([fields if event == "call" else {**fields, **signature(signer, after, event)}], after))
     return lines

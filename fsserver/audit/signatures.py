@@ -55,7 +55,7 @@ class Signatures:
         key = self._key(record.get("key"))
         if key is None:
             return None
-        if not key.signed(seq, record["prev"], signature):
+        if not key.signed(str(record["event"]), seq, record["prev"], signature):
             raise ChainError("carries a signature that its key did not make: whoever wrote it had no such key")
         return key.id
 

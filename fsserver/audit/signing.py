@@ -19,14 +19,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from fsserver.errors import ConfigError
 
-_CONTEXT: Final = "fsserver audit checkpoint v1"
 _MAX_FILE: Final = 16 * 1024
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
-def message(seq: int, head: str) -> bytes:
-    """What is signed: that record number ``seq`` of a chain has the hash ``head``. Nothing else begins like it."""
-    return f"{_CONTEXT}\n{seq}\n{head}\n".encode("ascii")
+def message(event: str, seq: int, head: str) -> bytes:
+    """What is signed: that record number ``seq`` of a chain has the hash ``head``, and an ``event`` comes next.
+
+    So a checkpoint cannot be made the end of a run. Nothing else that is signed begins like it.
+    """
+    return f"fsserver audit {event} v1\n{seq}\n{head}\n".encode("ascii")
 
 
 class PublicKey:
@@ -57,10 +59,10 @@ class PublicKey:
             raise ConfigError(f"{path} holds no Ed25519 public key, as `fsserver audit keygen` makes it.")
         return cls(key)
 
-    def signed(self, seq: int, head: str, signature: str) -> bool:
-        """Whether the signature, in base64, is this key's for that place in a chain."""
+    def signed(self, event: str, seq: int, head: str, signature: str) -> bool:
+        """Whether the signature, in base64, is this key's for that event after that place in a chain."""
         try:
-            self._key.verify(base64.b64decode(signature, validate=True), message(seq, head))
+            self._key.verify(base64.b64decode(signature, validate=True), message(event, seq, head))
         except (InvalidSignature, binascii.Error, ValueError):
             return False
         return True
@@ -84,9 +86,9 @@ class Signer:
             raise ConfigError(f"{path} holds no Ed25519 private key, as `fsserver audit keygen` makes it.")
         return cls(key)
 
-    def sign(self, seq: int, head: str) -> str:
+    def sign(self, event: str, seq: int, head: str) -> str:
         """In base64."""
-        return base64.b64encode(self._key.sign(message(seq, head))).decode("ascii")
+        return base64.b64encode(self._key.sign(message(event, seq, head))).decode("ascii")
 
 
 def generate(private: str, public: str) -> Signer:

@@ -208,7 +208,7 @@ class ChainLog:
         signer = self._settings.signer
         if signer is not None and event in (LOG_CHECKPOINT, RUN_END):
             record |= {"signed_seq": after.seq, "signed_head": after.head, "key": signer.public.id}
-            record["signature"] = signer.sign(after.seq, after.head)
+            record["signature"] = signer.sign(event, after.seq, after.head)
         record["seq"], record["prev"] = after.seq + 1, after.head
         line, position = seal(record)
         if self._settings.redactor.suspects(line):

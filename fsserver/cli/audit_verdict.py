@@ -119,8 +119,8 @@ def _about_signatures(verdict: Verdict) -> list[str]:
     if verdict.keys:
         return [
             "Without the private key nobody can have changed, added or removed a record before the last signature, or "
-            "written it all anew. Records after it, and the record that carries it, are held by the chain alone; and a "
-            "log that was cut after any signature still looks like this."
+            "written it all anew. A log that ends with a signed run.end lost nothing. Of one that does not, records "
+            "after the last signature are held by the chain alone, and it may have been cut after any of them."
         ]
     if any(chain.signed for chain in verdict.chains):
         return [

@@ -36,7 +36,7 @@ def anew(lines: Lines, signer: Signer | None = None, changes: Changes | None = N
         after = place_of(done[-1]) if done else START
         fields = {**fields_of(line), **(changes or {}).get(place, {})}
         if signer is not None and "signature" in fields:
-            fields |= signature(signer, after)
+            fields |= signature(signer, after, str(fields["event"]))
         done.append(sealed([fields], after))
     return done
 
@@ -106,7 +106,7 @@ TAMPERING: dict[str, tuple[Callable[[Lines, Lines], Lines], Status, Status, Stat
     "and says that it is by the right one": (
         lambda log, _: [
             *log[:4],
-            *chained(log[3], [with_fields(log[4], signature=OTHER_KEY.sign(*place_of(log[3])))])],
+            *chained(log[3], [with_fields(log[4], signature=OTHER_KEY.sign("log.checkpoint", *place_of(log[3])))])],
         TAMPERED, TAMPERED, TAMPERED),
     "the run ends without a signature": (
         lambda log, _: cut_and_ended(log[:7], {}), TAMPERED, TAMPERED, TAMPERED),
@@ -162,12 +162,12 @@ def test_it_is_told_up_to_where_a_log_is_signed(tmp_path: Path, trusted: list[Si
     assert chain.promised
 
 
-def test_a_checkpoint_can_be_made_the_end_of_a_run(tmp_path: Path) -> None:
-    """The honest limit: a signature is for what came before its record, and does not say what its record is."""
+def test_a_checkpoint_cannot_be_made_the_end_of_a_run(tmp_path: Path) -> None:
     log = signed(KEY)
-    ended = cut_and_ended(log[:8], {"key": KEY.public.id, **signature(KEY, place_of(log[7]))})
+    ended = cut_and_ended(log[:8], signature(KEY, place_of(log[7])))
     assert fields_of(ended[-1])["signature"] == fields_of(log[LAST_CHECKPOINT])["signature"]
-    assert chain_of(tmp_path, ended, KEY).status is WHOLE
+    chain = chain_of(tmp_path, ended, KEY)
+    assert (chain.status, chain.last.seq) == (TAMPERED, 8)
 
 
 def test_a_run_without_a_key_after_one_with_a_key_is_not_signed(tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def test_a_run_is_signed_by_its_own_key_and_not_by_that_of_the_run_before(tmp_pa
     log = signed(KEY)
     start = sealed([start_of(OTHER_KEY)], place_of(log[-1]))
     for signer, alone in ((OTHER_KEY, WHOLE), (KEY, TAMPERED)):
-        end = sealed([{"event": "run.end", **signature(signer, place_of(start))}], place_of(start))
+        end = sealed([{"event": "run.end", **signature(signer, place_of(start), "run.end")}], place_of(start))
         assert chain_of(tmp_path, [*log, start, end]).status is alone
         assert chain_of(tmp_path, [*log, start, end], KEY, OTHER_KEY).status is WHOLE
     assert chain_of(tmp_path, [*log, start, end], OTHER_KEY).status is TAMPERED
@@ -225,7 +225,7 @@ def test_a_record_that_does_not_sign_as_it_should_is_named(
 ) -> None:
     fields, reason = SIGNING_FIELDS[case]
     log = signed(KEY)[:4]
-    bad = sealed([{"event": event, **signature(KEY, place_of(log[-1])), **fields}], place_of(log[-1]))
+    bad = sealed([{"event": event, **signature(KEY, place_of(log[-1]), event), **fields}], place_of(log[-1]))
     chain = chain_of(tmp_path, [*log, bad], *trusted)
     assert (chain.status, chain.last.seq, chain.signed) == (TAMPERED, 4, 0)
     assert chain.problem is not None
@@ -241,7 +241,9 @@ def two_files(directory: Path) -> list[Lines]:
     first = signed(KEY)[:5]
     first.append(sealed([{"event": "log.rotated", "next": "log.0002.jsonl"}], place_of(first[-1])))
     second = [sealed([{"event": "log.continued", "previous": "log.jsonl"}], place_of(first[-1]))]
-    second.append(sealed([{"event": "run.end", **signature(KEY, place_of(second[-1]))}], place_of(second[-1])))
+    second.append(
+        sealed([{"event": "run.end", **signature(KEY, place_of(second[-1]), "run.end")}], place_of(second[-1]))
+    )
     for name, lines in (("log.jsonl", first), ("log.0002.jsonl", second)):
         (directory / name).write_bytes(b"".join(lines))
     return [first, second]
@@ -268,7 +270,7 @@ def test_signatures_in_the_middle_are_checked_as_soon_as_there_is_a_key(tmp_path
     assert (alone.status, alone.unchecked, alone.signed) == (WHOLE, 1, 0)
     (checked,) = verify(str(path), keys=[KEY.public]).chains
     assert (checked.status, checked.unchecked, checked.signed) == (WHOLE, 0, 7)
-    path.write_bytes(second[0] + with_signature(second, OTHER_KEY.sign(*place_of(second[0]))))
+    path.write_bytes(second[0] + with_signature(second, OTHER_KEY.sign("log.checkpoint", *place_of(second[0]))))
     assert verify(str(path), keys=[KEY.public]).status is TAMPERED
 
 

@@ -51,7 +51,9 @@ def test_confined_server_writes_every_place_signs_rotates_and_removes(
         assert (chain.status, chain.ended, len(chain.files) > 2) == (Status.WHOLE, True, True)
         signed = [record for record in records_of(begun) if "signature" in record]
         assert len(signed) > 3
-        assert all(public.signed(each["signed_seq"], each["signed_head"], each["signature"]) for each in signed)
+        assert all(
+            public.signed(each["event"], each["signed_seq"], each["signed_head"], each["signature"]) for each in signed
+        )
     (removed,) = [each for each in records_of(tmp_path / f"first/{first}.jsonl") if each["event"] == "log.removed"]
     assert removed["files"] == [Path(old.path).name]
     assert not Path(old.path).exists()

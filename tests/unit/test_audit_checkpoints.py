@@ -31,7 +31,7 @@ def assert_signed(chain: list[dict[str, Any]], public: PublicKey) -> list[int]:
             before["hash"],
             public.id,
         )
-        assert public.signed(record["signed_seq"], record["signed_head"], record["signature"])
+        assert public.signed(record["event"], record["signed_seq"], record["signed_head"], record["signature"])
     assert all(record in signing or SIGNED.isdisjoint(record) for record in chain if record["event"] != "run.start")
     return [record["seq"] for record in signing if record["event"] == "log.checkpoint"]
 

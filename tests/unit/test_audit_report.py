@@ -330,7 +330,7 @@ def signed(directory: Path, *, by: str = "a") -> tuple[Path, str]:
     start = {**START, "key": public.id, "public_key": public.text}
     head = json.loads(sealed([start, CONFINED]).splitlines()[-1])["hash"]
     fields: dict[str, Json] = {"signed_seq": 2, "signed_head": head, "key": signers["a"].public.id}
-    checkpoint = {"event": "log.checkpoint", **fields, "signature": signers["a"].sign(2, head)}
+    checkpoint = {"event": "log.checkpoint", **fields, "signature": signers["a"].sign("log.checkpoint", 2, head)}
     return make(directory, [start, CONFINED, checkpoint, outcome(1, "read_file", 1)]), str(directory / f"{by}.pub")
 
 

@@ -27,26 +27,27 @@ def made(directory: Path) -> tuple[Signer, str, str]:
 def test_a_key_that_was_made_is_loaded_and_its_public_half_checks_what_it_signs(tmp_path: Path) -> None:
     signer, private, public = made(tmp_path)
     assert stat.S_IMODE(os.stat(private).st_mode) == 0o600
-    signature = Signer.load(private).sign(7, HEAD)
+    signature = Signer.load(private).sign("log.checkpoint", 7, HEAD)
     for key in (PublicKey.load(public), PublicKey.from_text(signer.public.text), signer.public):
-        assert key.signed(7, HEAD, signature)
+        assert key.signed("log.checkpoint", 7, HEAD, signature)
         assert (key.id, key.text) == (signer.public.id, signer.public.text)
         assert len(key.id) == 16
 
 
 def test_what_is_signed_is_the_place_and_nothing_else(tmp_path: Path) -> None:
     signer, *_ = made(tmp_path)
-    assert message(7, HEAD) == b"fsserver audit checkpoint v1\n7\n" + HEAD.encode() + b"\n"
-    signature = signer.sign(7, HEAD)
-    assert not signer.public.signed(8, HEAD, signature)
-    assert not signer.public.signed(7, "ac" * 32, signature)
-    assert not Signer(Ed25519PrivateKey.generate()).public.signed(7, HEAD, signature)
+    assert message("log.checkpoint", 7, HEAD) == b"fsserver audit log.checkpoint v1\n7\n" + HEAD.encode() + b"\n"
+    signature = signer.sign("log.checkpoint", 7, HEAD)
+    assert not signer.public.signed("log.checkpoint", 8, HEAD, signature)
+    assert not signer.public.signed("log.checkpoint", 7, "ac" * 32, signature)
+    assert not signer.public.signed("run.end", 7, HEAD, signature)
+    assert not Signer(Ed25519PrivateKey.generate()).public.signed("log.checkpoint", 7, HEAD, signature)
 
 
 @pytest.mark.parametrize("signature", ["", "AAAA", "?", "\u00e9", "A" * 88, "\ud800"], ids=ascii)
 def test_what_is_no_signature_is_none(tmp_path: Path, signature: str) -> None:
     signer, *_ = made(tmp_path)
-    assert not signer.public.signed(7, HEAD, signature)
+    assert not signer.public.signed("log.checkpoint", 7, HEAD, signature)
 
 
 @pytest.mark.parametrize("text", ["", "AAAA", "?", "\u00e9", "A" * 44, "\ud800"], ids=ascii)
