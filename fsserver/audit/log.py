@@ -16,7 +16,7 @@ from os.path import dirname
 from typing import TYPE_CHECKING, Final
 
 from fsserver.audit.checkpoints import CheckpointTimer
-from fsserver.audit.record import Json
+from fsserver.audit.record import RUN_START, Json
 from fsserver.audit.redaction import Redactor
 from fsserver.audit.retention import Keep
 from fsserver.audit.stamp import Stamp, UnfitRecordError, check_fields
@@ -84,13 +84,14 @@ class AuditLog:
         path: the first file of the first sink's chain, absolute: what `verify` is given.
     """
 
-    def __init__(self, sinks: Sequence[_Sink], rules: AuditRules, signer: Signer | None) -> None:
+    def __init__(self, sinks: Sequence[_Sink], rules: AuditRules, signer: Signer | None, redactor: Redactor) -> None:
         """For `open` only."""
         first = sinks[0].chain
         assert first is not None
         self.path: Final = first.path
         self._first = first
         self._sinks = sinks
+        self._redactor = redactor
         self._rules = rules
         self._waits = rules.durability is Durability.EFFECT
         self._mutex = threading.Lock()
@@ -124,14 +125,14 @@ class AuditLog:
 
             signer = Signer.load(rules.key)
             start |= {"key": signer.public.id, "public_key": signer.public.text}
-        check_fields(start)
+        redactor = Redactor(rules.redact)
+        start = dict(redactor.fields(RUN_START, start, check_fields(start)))
         settings = Settings(
             run_id=run_id,
             stamp=Stamp(clock_ns),
             max_size=rules.max_size,
             on_disk=rules.durability is Durability.EFFECT,
             keep=Keep(rules.keep_s, rules.keep_bytes),
-            redactor=Redactor(rules.redact),
             signer=signer,
         )
         sinks: list[_Sink] = []
@@ -144,7 +145,7 @@ class AuditLog:
                     with suppress(AuditError):
                         opened.chain.end({})
             raise
-        return cls(sinks, rules, signer)
+        return cls(sinks, rules, signer, redactor)
 
     @property
     def head(self) -> str:
@@ -175,7 +176,7 @@ class AuditLog:
                 record; or it is there, and may not be on the disk. Each `append` tries again, and a ``log.healed``
                 record tells that it had failed. Fields that cannot be a record (floats, more than 4 MiB) do no harm.
         """
-        check_fields(fields)
+        fields = self._redactor.fields(event, fields, check_fields(fields))
         with self._mutex:
             if self._closed:
                 raise AuditError("The audit log is closed, so the call was refused.")

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import islice
 from typing import Any, NoReturn, TypeAlias
 
@@ -135,27 +135,43 @@ def parse_at_sight(line: bytes) -> Record | None:
     return value if end == len(line) - 1 and type(value) is dict else None
 
 
-def check_plain(value: object, depth: int = MAX_DEPTH) -> None:
-    """Raise ValueError unless `value` is made of dict, list, tuple, str, 64-bit int, bool and None only."""
-    kind = type(value)
-    if kind is int:
-        if not -(2**63) <= value < 2**64:  # type: ignore[operator]
-            raise ValueError("an integer of more than 64 bits")
-    elif isinstance(value, (dict, list, tuple)):
-        if depth == 0:
-            raise ValueError("nested too deeply")
-        for item in _values(value) if isinstance(value, dict) else value:
-            if type(item) not in _SCALARS:
-                check_plain(item, depth - 1)
-    elif kind not in _SCALARS and not isinstance(value, str):  # a StrEnum is written as its text
-        raise ValueError(f"a value of type {kind.__name__}")
+def check_plain(fields: Mapping[Any, object]) -> list[str]:
+    """Raise ValueError unless `fields` is made of dict, list, tuple, str, 64-bit int, bool and None only.
+
+    Returns: every text in it, and every key that is not one of its own.
+    """
+    texts: list[str] = []
+    _gather(fields, MAX_DEPTH, texts)
+    return texts[len(fields) :]
 
 
-def _values(value: dict[Any, object]) -> Iterable[object]:
-    for key in value:
-        if type(key) is not str:  # another type would be written as text, and might then be there twice
-            raise ValueError("a key that is no string")
-    return value.values()
+def _gather(value: object, depth: int, texts: list[str]) -> None:
+    """Check a dict, list or tuple and what is in it, and add its texts."""
+    if depth == 0:
+        raise ValueError("nested too deeply")
+    if isinstance(value, dict):
+        for key in value:
+            if type(key) is not str:  # another type would be written as text, and might then be there twice
+                raise ValueError("a key that is no string")
+        texts.extend(value)
+        value = value.values()
+    for item in value:  # type: ignore[attr-defined]
+        kind = type(item)
+        if kind is str:
+            texts.append(item)
+        elif kind not in _SCALARS:
+            _gather_other(item, depth, texts)
+
+
+def _gather_other(item: object, depth: int, texts: list[str]) -> None:
+    if isinstance(item, (dict, list, tuple)):
+        _gather(item, depth - 1, texts)
+    elif isinstance(item, str):  # a StrEnum is written as its text
+        texts.append(str(item))
+    elif type(item) is not int:
+        raise ValueError(f"a value of type {type(item).__name__}")
+    elif not -(2**63) <= item < 2**64:
+        raise ValueError("an integer of more than 64 bits")
 
 
 def content(value: str | bytes) -> dict[str, Json]:

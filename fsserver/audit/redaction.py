@@ -21,7 +21,6 @@ CUT_NAME: Final = "cut-text"
 ARGUMENT_NAME: Final = "secret-argument"
 
 _LITERALS: Final = prefilter(tuple(literal for form in FORMS for literal in form.literals))
-_IN_LINE: Final = re.compile(_LITERALS.encode("ascii"))
 _IN_TEXT: Final = re.compile(_LITERALS)
 
 # Members of a record that this program makes and that others rest on. In a call's arguments nothing is ours.
@@ -49,9 +48,16 @@ class Redactor:
     def __init__(self, patterns: Sequence[str] = ()) -> None:
         self._own = tuple((f"policy-{number}", re.compile(each)) for number, each in enumerate(patterns, 1))
 
-    def suspects(self, line: bytes) -> bool:
-        """Whether a record, given as its canonical bytes, may hold something to hide. Usually false, in one pass."""
-        return bool(self._own) or _IN_LINE.search(line) is not None
+    def suspects(self, texts: Sequence[str]) -> bool:
+        """Whether a record with these texts may hold something to hide. Usually false, in one pass."""
+        return bool(self._own) or _IN_TEXT.search("\0".join(texts)) is not None
+
+    def fields(self, event: str, fields: Mapping[str, Any], texts: Sequence[str]) -> Mapping[str, Any]:
+        """The fields of a record of that event as the log shows them; ``texts``: all that are in them."""
+        if not self.suspects(texts):
+            return fields
+        record = self.record({**fields, "event": event})
+        return {key: value for key, value in record.items() if key != "event"}
 
     def record(self, record: Record) -> Record:
         """`record` with secrets hidden; the same object if there are none.

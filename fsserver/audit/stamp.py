@@ -16,12 +16,12 @@ class UnfitRecordError(AuditError):
     """What should be recorded cannot be a record: it is refused, and the log is as it was."""
 
 
-def check_fields(fields: Mapping[str, Json]) -> None:
-    """Raises UnfitRecordError unless a record may have these fields."""
+def check_fields(fields: Mapping[str, Json]) -> list[str]:
+    """Every text in them. Raises UnfitRecordError unless a record may have these fields."""
     if not RESERVED.isdisjoint(fields):
         raise UnfitRecordError("The audit record has a field with a reserved name, so the call was refused.")
     try:
-        check_plain(fields if type(fields) is dict else dict(fields))
+        return check_plain(fields if type(fields) is dict else dict(fields))
     except ValueError as error:
         raise UnfitRecordError("The audit record cannot be written, so the call was refused.") from error
 

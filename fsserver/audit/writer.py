@@ -28,7 +28,6 @@ from fsserver.audit.record import (
     RUN_START,
     Json,
 )
-from fsserver.audit.redaction import Redactor
 from fsserver.audit.retention import Keep, find_excess, remove
 from fsserver.audit.runs import newest, run_name
 from fsserver.audit.segment import Segment, hidden_name, open_directory
@@ -54,7 +53,6 @@ class Settings:
         max_size: bytes of a file after which the chain goes on in a new one.
         on_disk: what is promised to be on the disk outlives a power failure, so the names of files have to, too.
         keep: what is kept of ended runs, where the sink is a directory.
-        redactor: hides secrets in every record.
         signer: signs the head in every ``log.checkpoint`` and in ``run.end``.
     """
 
@@ -63,7 +61,6 @@ class Settings:
     max_size: int
     on_disk: bool
     keep: Keep
-    redactor: Redactor
     signer: Signer | None
 
 
@@ -211,9 +208,6 @@ class ChainLog:
             record["signature"] = signer.sign(event, after.seq, after.head)
         record["seq"], record["prev"] = after.seq + 1, after.head
         line, position = seal(record)
-        if self._settings.redactor.suspects(line):
-            redacted = self._settings.redactor.record(record)
-            line, position = (line, position) if redacted is record else seal(redacted)
         if len(line) > MAX_RECORD_BYTES:
             raise UnfitRecordError("The call is too large for an audit record, so it was refused.")
         return line, position
