@@ -1,4 +1,4 @@
-"""``python -m benchmarks.audit``: what the audit log costs; its section of docs/performance.md.
+"""``python -m benchmarks.audit``: what the audit log costs, and reading it; its section of docs/performance.md.
 
 Each row compares in the same run, sample beside sample. Where calls are timed, the other server is this one with a log
 that takes every record and does nothing: all that differs is what the log does.
@@ -15,10 +15,10 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from benchmarks import report
+from benchmarks import audit_reading, report
 from benchmarks.corpus import text
 from benchmarks.measure import Job, WrongAnswerError, expect, paired_p50, result_text
-from benchmarks.report import PerCall
+from benchmarks.report import Line, PerCall
 from fsserver.audit.signing import generate
 from tests.compat.run import REPOSITORY
 from tests.compat.wire import Connection, WireError
@@ -34,6 +34,8 @@ main()
 """The whole server, but for what its log does with a record."""
 
 SMALL_BYTES = 1024
+MOST_VERIFY = 2.0
+MOST_REPORT = 6.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +45,10 @@ class Bench:
     base: str
     rounds: int
     calls: int
+    records: int
 
 
-Row = Callable[[Bench], PerCall]
+Row = Callable[[Bench], Sequence[Line]]
 
 
 def _server(bench: Bench, name: str, audit: str, *, silent: bool = False) -> Connection:
@@ -83,7 +86,7 @@ def _write(bench: Bench) -> Job:
 def _beside_silence(what: str, job: Callable[[Bench], Job], audit: str, limit: float | None = None) -> Row:
     """The p50 of one call, beside that of a server whose log does nothing."""
 
-    def row(bench: Bench) -> PerCall:
+    def row(bench: Bench) -> Sequence[Line]:
         os.mkdir(f"{bench.base}/root")
         with open(f"{bench.base}/root/small.txt", "w", encoding="utf-8") as file:
             file.write(text(SMALL_BYTES))
@@ -96,7 +99,8 @@ def _beside_silence(what: str, job: Callable[[Bench], Job], audit: str, limit: f
                 server.handshake()
             each = job(bench)
             pairs = [paired_p50((silent, audited), (each, each), bench.calls) for _ in range(bench.rounds)]
-        return PerCall(what, "a log that does nothing", "s", [p[0] for p in pairs], [p[1] for p in pairs], limit)
+        silence, own = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+        return [PerCall(what, "a log that does nothing", "s", silence, own, limit).line()]
 
     return row
 
@@ -108,6 +112,13 @@ ROWS: dict[str, Row] = {
         "read 1 KB, two sinks, a key", _read, "{sinks: [SINK, {file: PLACE/second/log.jsonl}], key: PLACE/key}"
     ),
     "effect": _beside_silence("write 1 KB, `durability: effect`", _write, "{sinks: [SINK], durability: effect}"),
+    "verify": lambda bench: audit_reading.verified(
+        bench.base, bench.records, bench.rounds, signed=False, limit=MOST_VERIFY
+    ),
+    "keyed": lambda bench: audit_reading.verified(
+        bench.base, bench.records, bench.rounds, signed=True, limit=MOST_VERIFY
+    ),
+    "report": lambda bench: audit_reading.reported(bench.base, bench.records * 5, limit=MOST_REPORT),
 }
 
 
@@ -120,14 +131,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     gc.disable()  # the client's own pauses would be counted as the server's
     load = os.getloadavg()[0]
-    lines = []
+    lines: list[Line] = []
     try:
         for key, row in ROWS.items():
             if options.only in key:
                 with tempfile.TemporaryDirectory(prefix="fsserver-bench-") as base:
-                    bench = Bench(os.path.realpath(base), *((2, 100) if options.quick else (7, 400)))
-                    lines.append(row(bench).line())
-                print(" · ".join(lines[-1].cells()), flush=True)
+                    bench = Bench(os.path.realpath(base), *((2, 100, 20_000) if options.quick else (7, 400, 200_000)))
+                    new = row(bench)
+                lines += new
+                print("\n".join(" · ".join(line.cells()) for line in new), flush=True)
     except (WrongAnswerError, WireError) as error:
         print(f"make bench: {error}", file=sys.stderr)
         return 1
