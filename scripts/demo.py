@@ -101,7 +101,11 @@ async def write_on_top_of_a_change(session: Session, workspace: Workspace) -> No
 
 
 def verify(log: Path) -> tuple[int, str]:
-    command = [sys.executable, "-m", "fsserver", "audit", "verify", str(log)]
+    return audit("verify", str(log))
+
+
+def audit(*arguments: str) -> tuple[int, str]:
+    command = [sys.executable, "-m", "fsserver", "audit", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     return done.returncode, (done.stdout + done.stderr).strip()
 
@@ -112,6 +116,11 @@ def check_the_log(log: Path) -> None:
     status, verdict = verify(log)
     show(verdict)
     behaved(status == 0, f"{len(records)} records, each chained to the one before it")
+
+    title("And anybody can read it")
+    status, report = audit("report", str(log), "--format", "markdown")
+    show(report.split("\n### ")[0].partition("\n")[2].strip())
+    behaved(status == 0, "a report says what happened, in words")
 
     title("One byte of it is changed")
     at = next(index for index, record in enumerate(records) if b"denied.link_escape" in record)
