@@ -131,9 +131,13 @@ def _files(report: Report) -> str:
     if not count:
         return unlisted(report) if report.changes_unknown else "No file was changed."
     least = "At least " if report.changes_at_least else ""
-    text = f"{least}{_count(count, 'file', 'files')} changed"
-    if not report.changes_cut:
-        kinds = [net_change(change) for change in report.changes]
+    text = f"{least}{_count(count, 'file', 'files')}"
+    kinds = [] if report.changes_cut else [net_change(change) for change in report.changes]
+    if len(set(kinds)) == 1:
+        text += f" {_was(count)} {kinds[0]}"
+    else:
+        text += " changed"
+    if len(set(kinds)) > 1:
         named = [(kinds.count(kind), kind) for kind in ("created", "changed", "deleted", "created and deleted again")]
         text += ": " + _and([f"{number(many)} {_was(many)} {kind}" for many, kind in named if many])
     return f"{text}. {unlisted(report)}".rstrip()
@@ -145,7 +149,7 @@ def unlisted(report: Report) -> str:
     if not calls:
         return ""
     return (
-        f"{_count(calls, 'call', 'calls')} may have changed files without a word in the log of which; for commands, "
+        f"Of {_count(calls, 'call', 'calls')} the log does not say which files they changed, if any; for commands, "
         "`audit: {changes: true}` in the policy has that recorded."
     )
 
