@@ -136,6 +136,8 @@ def _read(path: str, *, private: bool = False) -> bytes:
                 raise ConfigError(
                     f"{path} must belong to this user, and nobody else may have any right to it: chmod 600."
                 )
+            if private and found.st_nlink != 1:
+                raise ConfigError(f"{path} has a second name (hard link) through which it can be read.")
             return os.read(descriptor, _MAX_FILE)
         finally:
             os.close(descriptor)

@@ -28,9 +28,9 @@ from fsserver.policy.compiled import (
 from fsserver.policy.decision import read_only_operations
 from fsserver.policy.examples import check_examples
 from fsserver.policy.overlap import share
-from fsserver.policy.placement import Located, check_exposure, check_overlaps, locate
+from fsserver.policy.placement import Located, check_exposure, check_key, check_overlaps, locate
 from fsserver.policy.problems import Code, Place, Problem, did_you_mean
-from fsserver.policy.programs import Grounds
+from fsserver.policy.programs import SYSTEM, Grounds
 from fsserver.policy.rules import Origin, PathRule
 from fsserver.policy.surroundings import Surroundings
 from fsserver.policy.tree import Entry, Node
@@ -57,6 +57,13 @@ def compile_policy(
     audit = compile_audit(tree, here, problems)
     logs = tuple(sink.place for sink in audit.sinks)
     check_exposure(located, here, files, logs, problems, key=audit.key, sink=file_sink(tree), policy=tree.place)
+    signing = tree.get("audit", "key")
+    if audit.key is not None and signing is not None:
+        written = [
+            *(("the directory of the audit log", log) for log in logs),
+            ("fsserver's state directory", here.state),
+        ]
+        check_key(audit.key, written, SYSTEM if tree.entries_at("commands") else (), signing.place, problems)
     roots = {root: _root(root, entry, tree, located.get(root), problems) for root, entry in entries.items()}
     for outer, inner, way in overlaps:
         roots[outer], roots[inner] = share(roots[outer], roots[inner], way)

@@ -246,6 +246,29 @@ def check_exposure(
                 break
 
 
+def check_key(
+    key: str, written: Sequence[tuple[str, str]], seen: Sequence[str], place: Place, problems: list[Problem]
+) -> None:
+    """Report a key that signs the log where the server may still read it, or where commands may.
+
+    Args:
+        written: the directories that the server may write once it has confined itself, and what they are.
+        seen: directories that every command sees; empty if there are no commands.
+        place: where the policy names the key.
+    """
+    above = all_above(key)
+    for what, directory in written:
+        if identity_of(directory) in above:
+            message = f"the key lies in {what}, which the server may read and write: {key}"
+            problems.append(Problem(Code.EXPOSED, place, message, "keep it apart: ~/.config/fsserver/audit.key"))
+            return
+    for directory in seen:
+        if identity_of(directory) in above:
+            message = f"the key lies in {directory}, which every command may read: {key}"
+            problems.append(Problem(Code.EXPOSED, place, message, "keep it apart: ~/.config/fsserver/audit.key"))
+            return
+
+
 def all_above(path: str) -> frozenset[Identity]:
     """``path`` itself and every directory above it: where it is written, where it really is, and where each link on the
     way lies. Whoever can write in one of them chooses what ``path`` leads to.

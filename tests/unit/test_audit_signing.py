@@ -127,6 +127,7 @@ ARRANGED: dict[str, tuple[Callable[[Path], object], str | None]] = {
     "readable by all": (lambda path: path.chmod(0o604), "chmod 600"),
     "writable by its group": (lambda path: path.chmod(0o620), "chmod 600"),
     "a link to it": (linked, None),
+    "under a second name too": (lambda path: os.link(path, path.parent / "another"), "second name"),
     "a link to one that others can read": (lambda path: linked(path, 0o640), "chmod 600"),
     "a link to nothing": (in_its_place(lambda path: path.symlink_to("nothing")), "cannot be read"),
     "a link to itself": (in_its_place(lambda path: path.symlink_to(path)), "cannot be read"),

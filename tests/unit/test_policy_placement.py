@@ -284,6 +284,29 @@ def test_a_file_for_the_audit_log_whose_next_file_could_not_be_found_is_refused(
     assert problem.startswith("E030 3:24 the audit log's file has a name that begins with a dot, or")
 
 
+@pytest.mark.parametrize(
+    ("key", "told"),
+    [
+        ("~/log/key", "the key lies in the directory of the audit log, which the server may read and write: "),
+        ("~/link/key", "the key lies in the directory of the audit log, which the server may read and write: "),
+        ("~/.local/state/fsserver/key", "the key lies in fsserver's state directory, which the server may read and "),
+        ("/usr/local/etc/key", "the key lies in /usr, which every command may read: /usr/local/etc/key"),
+        ("~/keys/key", None),
+    ],
+)
+def test_a_key_is_refused_where_the_server_or_a_command_reaches_it(desk: Desk, key: str, told: str | None) -> None:
+    for name in ("log", "keys", ".local/state/fsserver"):
+        desk.directory(name)
+    (desk.home / "link").symlink_to("log")
+    text = one_root("~/app", "rw") + f"audit: {{key: {key}, sinks: [{{dir: ~/log}}]}}\n"
+    commands = "commands: {cat: {exec: /bin/cat, args: any}}\n"
+    if told is not None:
+        (problem,) = desk.problems(text + commands)
+        assert problem.startswith(f"E032 3:14 {told}")
+    if told is None or "every command" in told:
+        assert desk.load(text).audit.key == key.replace("~", str(desk.home))
+
+
 def test_keep_is_refused_where_no_sink_is_a_directory(desk: Desk) -> None:
     sinks = "{file: ~/log/a.jsonl}, {file: ~/log/b.jsonl}"
     (problem,) = desk.problems(one_root("~/app") + f"audit:\n  sinks: [{sinks}]\n  keep: {{time: 30d}}\n")
