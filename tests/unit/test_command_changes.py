@@ -246,3 +246,13 @@ def test_what_a_process_in_the_background_changes_is_said_to_be_not_looked_at(ga
     outcomes = [record for record in gate.records() if record["event"] == "call.outcome"]
     assert [record["changes"] for record in outcomes] == [[]] * 3
     assert {record["changes_cut"] for record in outcomes} == {comparing.IN_BACKGROUND}
+
+
+def test_a_tree_with_paths_that_are_too_long_is_not_looked_at(gate: Commanded, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(comparing, "MAX_CHARACTERS", 2000)
+    name = "n" * 100
+    gate.run("shell", f"for each in 1 2 3 4; do mkdir {name}; cd {name}; done")
+    assert len(outcome(gate)["changes"]) == 4
+    gate.run("shell", f"cd {'/'.join([name] * 4)}; for each in 5 6 7 8; do mkdir {name}; cd {name}; done")
+    assert outcome(gate)["changes"] == []
+    assert outcome(gate)["changes_cut"] == "the paths in the root work are too long: not looked at"

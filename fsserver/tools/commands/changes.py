@@ -26,6 +26,9 @@ from fsserver.tools.commands.choice import Chosen
 
 MAX_ENTRIES: Final = 20_000  # names in a root; of one that holds more, nothing is listed
 
+MAX_CHARACTERS: Final = 16 * 1024**2
+"""In the paths of all of them: a name in a thousand directories, each in the one before, has a path of 256,000."""
+
 IN_BACKGROUND: Final = "what a process in the background changes is not looked at"
 
 
@@ -93,7 +96,7 @@ def _give_way(call: Call[Any]) -> None:
 
 def _look(call: Call[Any], root: Root, checkpoint: Callable[[], None]) -> Names | None:
     """All names in the root; None, and a note, if they are too many or cannot be listed."""
-    changes, names = call.changes, Names()
+    changes, names, left = call.changes, Names(), MAX_CHARACTERS
 
     def unreadable(entry: Entry, failure: FsserverError) -> None:  # noqa: ARG001 - a callback's form
         changes.incomplete(f"a directory in the root {root.rules.name} could not be listed")
@@ -103,6 +106,10 @@ def _look(call: Call[Any], root: Root, checkpoint: Callable[[], None]) -> Names 
             for number, entry in enumerate(walk(top, checkpoint=checkpoint, unreadable=unreadable)):
                 if number == MAX_ENTRIES:
                     changes.incomplete(f"the root {root.rules.name} holds more than {MAX_ENTRIES} names: not looked at")
+                    return None
+                left -= len(entry.path)
+                if left < 0:
+                    changes.incomplete(f"the paths in the root {root.rules.name} are too long: not looked at")
                     return None
                 if entry.protected:
                     continue
