@@ -80,10 +80,11 @@ def verify(
 
 
 class _Beginning(NamedTuple):
-    """What a file's first record says of other files."""
+    """What a file's first record says of other files, and its hash, by which a copy shows."""
 
     continues: bool
     before: Link | None
+    head: str | None
 
 
 def _beginning(directory: str, name: str) -> _Beginning:
@@ -92,9 +93,10 @@ def _beginning(directory: str, name: str) -> _Beginning:
         with open_log(os.path.join(directory, name)) as stream:
             record = unseal(stream.readline(MAX_RECORD_BYTES))
         event = record.get("event")
-        return _Beginning(event == LOG_CONTINUED, run_before(record) if event == RUN_START else None)
+        before = run_before(record) if event == RUN_START else None
+        return _Beginning(event == LOG_CONTINUED, before, record["hash"])
     except (OSError, ChainError):
-        return _Beginning(continues=False, before=None)
+        return _Beginning(continues=False, before=None, head=None)
 
 
 def _chains(directory: str, names: list[str], search: Search) -> list[Chain]:
@@ -120,6 +122,7 @@ def _chains(directory: str, names: list[str], search: Search) -> list[Chain]:
                 chain.status, chain.problem = Status.TAMPERED, Problem(name, 1, chain.first, reason)
             chains.append(chain)
     chains = [chain for chain in chains if not _removed_meanwhile(directory, chain)]
+    _tell_copies(chains, beginnings)
     _compare_links(chains, links)
     return chains
 
@@ -133,6 +136,17 @@ def _read(chain: Chain) -> list[str]:
 def _removed_meanwhile(directory: str, chain: Chain) -> bool:
     """Whether a server's retention removed the files of `chain` since they were listed: as if a moment before."""
     return chain.status is not Status.WHOLE and not os.path.lexists(os.path.join(directory, chain.files[0]))
+
+
+def _tell_copies(chains: Iterable[Chain], beginnings: Mapping[str, _Beginning]) -> None:
+    """No two runs begin with one record: who has no key can still put a copy of one run in the place of another."""
+    first: dict[str, str] = {}
+    for chain in chains:
+        name = chain.files[0]
+        head = beginnings[name].head
+        if head is not None and (other := first.setdefault(head, name)) != name and chain.status is Status.WHOLE:
+            reason = f"is the first of {other!a} too: one of the two files is a copy of the other"
+            chain.status, chain.problem = Status.TAMPERED, Problem(name, 1, chain.first, reason)
 
 
 def _compare_links(chains: Iterable[Chain], links: Mapping[str, Link]) -> None:

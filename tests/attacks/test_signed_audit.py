@@ -286,3 +286,15 @@ def test_values_of_another_kind_than_expected_do_no_harm(tmp_path: Path, value: 
     start = sealed([{"event": "run.start"}])
     for event in ({"event": value, "files": {}, "key": []}, {"event": "log.removed", "files": value}):
         assert chain_of(tmp_path, [start, sealed([event], place_of(start))]).status is WHOLE
+
+
+def test_a_copy_of_one_run_in_the_place_of_another_is_found(tmp_path: Path) -> None:
+    first, second = (b"".join(signed(KEY, start_of(KEY, run=run))) for run in ("r1", "r2"))
+    (tmp_path / "1.jsonl").write_bytes(first)
+    (tmp_path / "2.jsonl").write_bytes(second)
+    assert verify(str(tmp_path), keys=[KEY.public]).status is WHOLE
+    (tmp_path / "2.jsonl").write_bytes(first)
+    verdict = verify(str(tmp_path), keys=[KEY.public])
+    assert [chain.status for chain in verdict.chains] == [WHOLE, TAMPERED]
+    assert verdict.chains[1].problem is not None
+    assert "is the first of '1.jsonl' too" in verdict.chains[1].problem.reason
