@@ -186,6 +186,7 @@ class Walk:
         self._read = read
         self._chain = Chain()
         self._signatures = Signatures(search.keys)
+        self._signers: set[str] = set()  # as `Chain.signed_by`, which a hostile log can make long
         self._line = 0
 
     def chain(self, name: str) -> Chain:
@@ -314,7 +315,8 @@ class Walk:
             chain.unchecked += 1
             return
         chain.signed = record["seq"] - 1
-        if signer not in chain.signed_by:
+        if signer not in self._signers:
+            self._signers.add(signer)
             chain.signed_by.append(signer)
 
     def _first(self, record: Record, previous: str | None) -> Position:
@@ -334,15 +336,28 @@ def _never_was_a_log(descriptor: int) -> bool:
     """Whether no byte of the file says that it was a log: not its beginning, and nowhere a link of the chain.
 
     Whoever destroys the first line of a log leaves the links of the others, and who destroys them all leaves no log.
-    Reads up to the end that the file has now.
+    Reads up to the end that the file has now, without its holes: they can claim more than anybody could read.
     """
     if may_begin_a_log(os.pread(descriptor, _LONGEST_LINK, 0)):
         return False
-    size = os.fstat(descriptor).st_size
-    for offset in range(0, size, _BLOCK):
+    offset, size = _data(descriptor, 0), os.fstat(descriptor).st_size
+    while offset is not None and offset < size:
         if _LINK.search(os.pread(descriptor, _BLOCK + _LONGEST_LINK, offset)):
             return False
+        offset = _data(descriptor, offset + _BLOCK)
     return True
+
+
+def _data(descriptor: int, offset: int) -> int | None:
+    """Where the file holds something from `offset` on; None if nowhere. Raises OSError."""
+    try:
+        return os.lseek(descriptor, offset, os.SEEK_DATA)
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            return None
+        if error.errno in (errno.EINVAL, errno.ENOTSUP):  # a file system that does not tell
+            return offset
+        raise
 
 
 def is_live(descriptor: int) -> bool:

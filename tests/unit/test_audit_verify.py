@@ -203,6 +203,16 @@ def test_a_file_that_never_was_a_log_is_called_none(tmp_path: Path, data: bytes)
     assert verify(str(tmp_path)).status is Status.UNREADABLE
 
 
+def test_what_a_file_claims_to_hold_and_does_not_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "log.jsonl").open("wb") as file:
+        file.truncate(2 * 1024**4)  # its zeros would take an hour
+    assert verify(str(tmp_path)).status is Status.UNREADABLE
+    with (tmp_path / "log.jsonl").open("r+b") as file:
+        file.seek(1024**4)
+        file.write(CALLS[1])
+    assert verify(str(tmp_path)).status is Status.TAMPERED
+
+
 @pytest.mark.parametrize(
     ("data", "status"),
     [
