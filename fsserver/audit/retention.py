@@ -42,7 +42,8 @@ def find_excess(directory: int, current: str, keep: Keep, now_ns: int) -> Iterat
         old = [
             run for run in others if run.changed_ns < limit and _is_over(directory, run) and _is_ours(directory, run)
         ]
-        others = [run for run in others if run not in old]
+        going = frozenset(old)
+        others = [run for run in others if run not in going]
         yield from _in_parts("time", old)
     if keep.size is not None and sum(run.size for run in others) > keep.size:
         ended = [run for run in others if _is_over(directory, run)]

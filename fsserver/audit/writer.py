@@ -29,7 +29,7 @@ from fsserver.audit.record import (
     Json,
 )
 from fsserver.audit.retention import Keep, find_excess, remove
-from fsserver.audit.runs import newest, run_name
+from fsserver.audit.runs import Run, newest, run_name
 from fsserver.audit.segment import Segment, hidden_name, open_directory
 from fsserver.audit.stamp import Stamp, UnfitRecordError
 from fsserver.errors import AuditBroken, AuditError
@@ -273,9 +273,18 @@ class ChainLog:
                 files = [file for run in some for file in run.files]
                 self._put(LOG_REMOVED, {"files": files, "runs": len(some), "why": why})
                 for run in some:
-                    remove(self._directory, run)
+                    self._remove(run)
         except OSError as error:
             _LOG.warning("Ended runs of the audit log cannot be removed: %s", error.strerror)
+
+    def _remove(self, run: Run) -> None:
+        """One run. Where that cannot be done, the others go all the same, and the next time tries again."""
+        try:
+            remove(self._directory, run)
+        except FileNotFoundError:
+            pass  # another server was faster
+        except OSError as error:
+            _LOG.warning("The run %s of the audit log cannot be removed: %s", run.files[0], error.strerror)
 
     # --- Files.
 

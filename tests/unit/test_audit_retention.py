@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from fsserver.audit import retention
+from fsserver.audit.runs import Run
 from fsserver.audit.verify import Status, verify
 from fsserver.policy.compiled import AuditRules
 from tests.audit_logs import CALL, open_directory, open_file, open_log, private, records, records_of
@@ -198,3 +200,23 @@ def test_many_files_are_told_in_several_records(tmp_path: Path, monkeypatch: pyt
     assert [record["runs"] for record in told] == [2, 2, 1]
     assert sorted(name for record in told for name in record["files"]) == sorted(names)  # type: ignore[attr-defined]
     assert not set(os.listdir(audit)) & set(names)
+
+
+def test_a_run_that_cannot_be_removed_does_not_keep_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    audit = private(tmp_path / "audit")
+    seen, gone, other = (run(audit, 30)[0] for _ in range(3))
+    whole = retention.remove
+
+    def remove(directory: int, each: Run) -> None:
+        if each.files == (gone,):
+            (audit / gone).unlink()  # by another server, at this moment
+        with (audit / seen).open() as looking:  # as `verify` does, for an instant
+            fcntl.flock(looking, fcntl.LOCK_SH)
+            whole(directory, each)
+
+    monkeypatch.setattr("fsserver.audit.writer.remove", remove)
+    assert len(start(audit, keep_days=10)) == 1
+    assert {seen, gone, other} & set(os.listdir(audit)) == {seen}
+    monkeypatch.undo()
+    (told,) = start(audit, keep_days=10)
+    assert told["files"] == [seen]
