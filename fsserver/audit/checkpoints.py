@@ -22,8 +22,9 @@ class CheckpointTimer:
     def begin(self) -> None:
         """Does nothing when it was done before. Not called by two threads at once."""
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="audit checkpoints", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="audit checkpoints", daemon=True)
+            thread.start()
+            self._thread = thread  # not before: one that could not be started cannot be waited for
 
     def end(self) -> None:
         """Return when the function is not running and will not be called any more."""

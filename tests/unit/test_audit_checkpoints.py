@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from fsserver.audit.checkpoints import CheckpointTimer
 from fsserver.audit.signing import PublicKey
 from fsserver.audit.verify import Status, verify
 from fsserver.errors import ConfigError
@@ -189,3 +190,14 @@ def test_header_says_what_intents_wait_for(tmp_path: Path) -> None:
     log = open_directory(tmp_path / "audit")
     log.close()
     assert records(log.path)[0]["durability"] == "kernel"
+
+
+def test_a_timer_whose_thread_cannot_be_started_can_be_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(thread: threading.Thread) -> None:
+        raise RuntimeError(f"can't start {thread.name}")
+
+    timer = CheckpointTimer(lambda: 1.0, 1.0)
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(RuntimeError):
+        timer.begin()
+    timer.end()
