@@ -39,14 +39,13 @@ def find_excess(directory: int, current: str, keep: Keep, now_ns: int) -> Iterat
     others = [run for run in runs(directory) if run.files[0] != current]
     if keep.seconds is not None:
         limit = now_ns - int(keep.seconds * 10**9)
-        old = [
-            run for run in others if run.changed_ns < limit and _is_over(directory, run) and _is_ours(directory, run)
-        ]
+        past = _ended(directory, [run for run in others if run.changed_ns < limit])
+        old = [run for run in past if _is_ours(directory, run)]
         going = frozenset(old)
         others = [run for run in others if run not in going]
         yield from _in_parts("time", old)
     if keep.size is not None and sum(run.size for run in others) > keep.size:
-        ended = [run for run in others if _is_over(directory, run)]
+        ended = _ended(directory, others)
         left = sum(run.size for run in ended)
         large = []
         for run in ended:
@@ -79,6 +78,16 @@ def remove(directory: int, run: Run) -> None:
             os.unlink(name, dir_fd=directory)
     finally:
         os.close(descriptor)
+
+
+def _ended(directory: int, found: Sequence[Run]) -> list[Run]:
+    """Those that nobody writes, and that are as they were found: one that went on since has files that are not known.
+
+    A run that nobody writes does not go on any more, so what is listed after that was seen is all of it.
+    """
+    over = [run for run in found if _is_over(directory, run)]
+    now = frozenset(runs(directory)) if over else frozenset()
+    return [run for run in over if run in now]
 
 
 def _is_over(directory: int, run: Run) -> bool:

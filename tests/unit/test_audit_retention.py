@@ -220,3 +220,25 @@ def test_a_run_that_cannot_be_removed_does_not_keep_the_others(tmp_path: Path, m
     monkeypatch.undo()
     (told,) = start(audit, keep_days=10)
     assert told["files"] == [seen]
+
+
+def test_a_run_that_went_on_and_ended_meanwhile_stays_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    audit = private(tmp_path / "audit")
+    other = open_directory(audit, max_size=3000)
+    is_over = retention._is_over
+
+    def ended_just_before(directory: int, each: Run) -> bool:
+        for _ in range(RECORDS):
+            other.append("call.outcome", CALL)
+        other.close()
+        return is_over(directory, each)
+
+    monkeypatch.setattr(retention, "_is_over", ended_just_before)
+    assert start(audit, keep_bytes=1) == []
+    assert verify(str(audit)).status is Status.WHOLE
+    (chain,) = verify(other.path).chains
+    monkeypatch.undo()
+    (told,) = start(audit, keep_bytes=1)
+    assert len(chain.files) > 1
+    assert set(chain.files) < set(told["files"])  # type: ignore[call-overload]
+    assert verify(str(audit)).status is Status.WHOLE
