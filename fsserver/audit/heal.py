@@ -136,6 +136,9 @@ def _heal(directory: int, name: str, healed: Callable[[Mapping[str, Json], Posit
         record, torn = _look(segment, None, None)
         if record is not None and torn and record.get("event") != LOG_ROTATED:
             segment.write(*healed(_cut(segment, torn), segment.position))
+    except BaseException:
+        segment.leave_as_found()
+        raise
     finally:
         segment.close()
 
@@ -168,5 +171,5 @@ def _look(segment: Segment, after: Position | None, previous: str | None) -> tup
 def _cut(segment: Segment, torn: bytes) -> dict[str, Json]:
     if not torn:
         return {}
-    segment.cut(len(torn))
+    segment.cut(torn)
     return {"cut_bytes": len(torn), "cut_sha256": hashlib.sha256(torn).hexdigest()}

@@ -127,7 +127,7 @@ class Segment:
         except BaseException:
             os.close(self._fd)
             raise
-        self._attempt = b""
+        self._attempt = self._torn = b""
         self._commit = Commit(self._fd, lambda: self.end[1].seq)
         self.records = 2 if self.size else 0
 
@@ -202,10 +202,17 @@ class Segment:
         except ValueError as error:
             raise AuditBroken(f"The audit log {self.name} ends in something that is no record.") from error
 
-    def cut(self, torn: int) -> None:
-        """Remove the torn bytes at the end. Raises OSError."""
-        os.ftruncate(self._fd, self.size - torn)
-        self.end = (self.size - torn, self.position)
+    def cut(self, torn: bytes) -> None:
+        """Remove the torn bytes at the end, of which the next record tells. Raises OSError."""
+        os.ftruncate(self._fd, self.size - len(torn))
+        self.end = (self.size - len(torn), self.position)
+        self._torn = torn
+
+    def leave_as_found(self) -> None:
+        """That record could not be written: put back what was cut, for the next start. Only `close` may follow."""
+        with suppress(OSError, AuditBroken):  # there was room for it a moment ago
+            self.take_back()
+            os.write(self._fd, self._torn)
 
     def write(self, line: bytes, after: Position) -> None:
         """Append one whole line with one write(2).

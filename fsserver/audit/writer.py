@@ -299,17 +299,14 @@ class ChainLog:
         self._first = Segment(self._directory, name, os.O_CREAT)
         found = find_end(self._directory, self._first)
         self._segment, self._index = found.segment, found.index
-        line, after = self._line(RUN_START, start, self._current.position)
-        self._write_or_take_back(line, after)
-        if found.repaired:
-            line, after = self._healed_line(found.repaired, after)
-            self._write_or_take_back(line, after)
-
-    def _write_or_take_back(self, line: bytes, after: Position) -> None:
         try:
-            self._current.write(line, after)
-        except OSError:
-            self._current.take_back()
+            lines, after = self._line(RUN_START, start, self._current.position)
+            if found.repaired:
+                healed, after = self._healed_line(found.repaired, after)
+                lines += healed
+            self._current.write(lines, after)
+        except BaseException:
+            self._current.leave_as_found()
             raise
 
     def _healed_line(self, repaired: Mapping[str, Json], after: Position) -> tuple[bytes, Position]:

@@ -77,6 +77,29 @@ def test_log_that_was_torn_in_its_first_record_begins_anew(tmp_path: Path) -> No
     assert verify(str(path)).status is Status.WHOLE
 
 
+@pytest.mark.parametrize("kind", ["file", "dir"])
+def test_torn_end_stays_while_a_full_disk_takes_no_record_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    path = private(tmp_path / "audit") / "log.jsonl"
+    written(path)
+    torn = path.read_bytes() + b'{"event":"call.int'
+    path.write_bytes(torn)
+
+    def start() -> None:
+        (open_file(path) if kind == "file" else open_directory(path.parent)).close()
+
+    whole = os.write
+    with monkeypatch.context() as full:
+        full.setattr(os, "write", lambda fd, data: whole(fd, data if len(data) < 100 else data[:50]))
+        with pytest.raises(AuditError):
+            start()
+    assert path.read_bytes() == torn
+    start()
+    assert verify(str(path)).status is Status.WHOLE
+    assert [each["cut_bytes"] for each in records(path) if each["event"] == "log.healed"] == [18]
+
+
 def test_torn_end_of_a_killed_run_is_healed_by_the_next_in_the_directory(tmp_path: Path) -> None:
     log = open_directory(tmp_path / "audit")
     log.close()
