@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from fsserver.audit.chain import GENESIS, ChainError, unseal
 from fsserver.audit.fields import members, number, objects, quoted, shown, text, words
@@ -18,16 +18,17 @@ from fsserver.audit.phrases import (
     INTENT,
     OK,
     WAS_REFUSED,
+    State,
     client_words,
     command_line,
     confinement_words,
     decision,
     duration_words,
+    held,
     limit_words,
     line,
     size_words,
     stamp,
-    state,
 )
 from fsserver.audit.query import Open
 from fsserver.audit.reading import Entry, Reader
@@ -266,8 +267,8 @@ def _changes(call: Record) -> list[str]:
         path = f"{shown(change.get('root'), 64)}/{shown(change.get('name'))}"
         moved = f" from {shown(change['from'])}" if change.get("from") is not None else ""
         lines.append(f"{shown(change.get('change'), 20)} {path}{moved}")
-        lines.append(f"  before: {_state(change.get('before'))}")
-        lines.append(f"  after:  {_state(change.get('after'))}")
+        lines.append(f"  before: {_state(held(change, 'before'))}")
+        lines.append(f"  after:  {_state(held(change, 'after'))}")
     left = len(objects(call, "changes")) - MOST_ROWS
     if left > 0:
         lines.append(f"and {left} more in the record")
@@ -277,8 +278,8 @@ def _changes(call: Record) -> list[str]:
     return lines
 
 
-def _state(value: Any) -> str:
-    size, sha256 = state(value)
+def _state(content: State) -> str:
+    size, sha256 = content
     return size if sha256 is None else f"{size}, SHA-256 {sha256}"
 
 

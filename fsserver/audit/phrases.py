@@ -61,6 +61,7 @@ CODES: Final[Mapping[str, str]] = {
     "denied.outside_roots": "Outside the allowed directories",
     "denied.link_escape": "A link that leads out",
     "denied.protected": "A protected name",
+    "denied.redacted": "Text that stands for a hidden secret",
     "denied.read_only": "Read only",
     "denied.operation": "Not allowed there",
     "denied.hardlink": "A file with a second name",
@@ -95,6 +96,9 @@ CODES: Final[Mapping[str, str]] = {
     "internal": "A fault of the server",
 }
 """Errors in plain words, for those that are in the catalogue; see `fsserver.errors`."""
+
+
+KINDS: Final[Mapping[str, str]] = {"directory": "a directory", "link": "a link", "other": "no ordinary file"}
 
 
 class Line(NamedTuple):
@@ -135,7 +139,7 @@ def line(record: Record, intent: Record | None = None) -> Line:
 
 def about(call: Record, most: int = 200) -> str:
     """What a call is about: its command lines, or its paths, or else its arguments."""
-    stages = [command_line(stage, most) for stage in objects(call, "commands")[:8]]
+    stages = [command_line(stage, most) for stage in objects(call, "commands")[:8] or _asked_for(call)]
     if stages:
         return " | ".join(stages)
     one = text(call, "path")
@@ -151,6 +155,15 @@ def about(call: Record, most: int = 200) -> str:
         if key in arguments:
             return shown(arguments[key], most)
     return ", ".join(f"{shown(key, 40)}={shown(value, 80)}" for key, value in list(arguments.items())[:4])
+
+
+def _asked_for(call: Record) -> list[Record]:
+    """Of a call that was refused before there were argument vectors: its commands, as the client named them."""
+    arguments = members(call, "arguments")
+    stages = objects(arguments, "stages") if "stages" in arguments else [arguments]
+    return [
+        {"argv": [name, *words(stage, "args")]} for stage in stages[:8] if (name := text(stage, "command")) is not None
+    ]
 
 
 def command_line(stage: Record, most: int = 200) -> str:
@@ -213,7 +226,7 @@ def _told(event: str, record: Record) -> str:
         return f"policy {quoted(str(record.get('policy', '?')))}, {by}, run {shown(record.get('run'), 64)}"
     if event == CLIENT:
         return f"{client_words(record)}, for {shown(record.get('principal'), 64)}"
-    if event == CHECKPOINT:
+    if event == CHECKPOINT or (event == RUN_END and "signature" in record and "missed" not in record):
         return f"signed up to record {shown(record.get('signed_seq'), 20)} by key {shown(record.get('key'), 40)}"
     if event == REMOVED:
         why = {"time": "their time was over", "size": "the logs took too much room"}.get(str(record.get("why")), "")
@@ -265,8 +278,17 @@ def state(value: Any) -> State:
     size = number(value, "bytes")
     said = "of unknown size" if size is None else f"{size} bytes" if size < 10_000 else size_words(size)
     if value.get("sha256") is None:
-        return State(f"{said}, too large to be hashed" if value.get("cut") else said, None)
+        return State(f"{said}, not hashed" if value.get("cut") else said, None)
     return State(said, shown(value["sha256"], 64))
+
+
+def held(change: Record, key: str) -> State:
+    """``before`` or ``after`` of a change. A directory, or a link, has no contents and is there all the same."""
+    absent = "created" if key == "before" else "deleted"
+    kind = KINDS.get(text(change, "kind") or "")
+    if change.get(key) is None and kind is not None and change.get("change") != absent:
+        return State(kind, None)
+    return state(change.get(key))
 
 
 def duration_words(microseconds: int) -> str:

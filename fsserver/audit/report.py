@@ -31,20 +31,18 @@ from fsserver.audit.phrases import (
     limit_words,
     span_words,
     stamp,
-    state,
 )
 from fsserver.audit.query import Open
 from fsserver.audit.reading import Entry
 from fsserver.audit.record import LOG_HEALED, RUN_END, RUN_START, Record
-from fsserver.audit.report_data import Change, Command, Gap, Group, Question, Report, Run, Slow, Tool
+from fsserver.audit.report_changes import Files
+from fsserver.audit.report_data import Command, Gap, Group, Question, Report, Run, Slow, Tool
 from fsserver.audit.signing import PublicKey
-from fsserver.audit.tally import Distinct, Top
+from fsserver.audit.tally import Top
 from fsserver.audit.verify import Status, Verdict, verify
 
 MOST_RUNS: Final = 1000
 MOST_GROUPS: Final = 500  # of refusals, failures, limits; of tools and commands
-MOST_FILES: Final = 1000
-MOST_DISTINCT: Final = 200_000  # files that are told apart when they are counted
 MOST_SLOW: Final = 20
 MOST_QUESTIONS: Final = 100
 MOST_GAPS: Final = 200
@@ -88,8 +86,7 @@ class Gathering:
         self._most = 0
         self._tools: dict[str, Tool] = {}
         self._groups: dict[str, dict[tuple[str, str | None], Group]] = {"refusals": {}, "failures": {}, "limits": {}}
-        self._changes: dict[tuple[str, str], Change] = {}
-        self._files = Distinct(MOST_DISTINCT)
+        self._files = Files()
         self._asked: dict[str, Question] = {}  # without an answer so far, by the number of the call
         self._slowest: Top[Slow] = Top(MOST_SLOW)
         self._commands: dict[str, Command] = {}
@@ -297,28 +294,10 @@ class Gathering:
 
     def _changes_of(self, record: Record) -> None:
         for change in objects(record, "changes"):
-            self._changed(record, change)
+            self._files.see(record["seq"], change)
         if record.get("changes_cut") is not None:
             self._report.changes_cut += number(record, "changes_cut") or 0
             self._report.changes_at_least = True
-
-    def _changed(self, record: Record, change: Record) -> None:
-        root, name = shown(change.get("root"), 64), shown(change.get("name"), 600)
-        key = (root, name)
-        known = self._changes.get(key)
-        self._files.add((change.get("root"), change.get("name")) if _hashable(change) else key)
-        kind = shown(change.get("change"), 20)
-        if change.get("from") is not None:
-            kind = f"{kind} from {shown(change['from'], 200)}"
-        before, after = change.get("before"), change.get("after")
-        if known is None:
-            if len(self._changes) < MOST_FILES:
-                came, stays = before is None, after is not None
-                said = state(before), state(after)
-                self._changes[key] = Change(root, name, 1, kind, *said, record["seq"], came, stays)
-            return
-        known.changes += 1
-        known.last, known.after, known.seq, known.stays = kind, state(after), record["seq"], after is not None
 
     # --- Consent.
 
@@ -360,9 +339,9 @@ class Gathering:
             tool.max_us = tool.times.largest if tool.times.count else None
         report.tools = sorted(self._tools.values(), key=lambda tool: (-tool.calls, tool.tool))
         report.refusals, report.failures, report.limits = (_most_first(each) for each in self._groups.values())
-        report.changes = sorted(self._changes.values(), key=lambda change: (change.root, change.name))
-        report.changes_cut += len(self._files) - len(report.changes)
-        report.changes_at_least |= self._files.full
+        report.changes = self._files.all()
+        report.changes_cut += self._files.left_out
+        report.changes_at_least |= self._files.uncounted
         report.slowest = self._slowest.largest_first()
         report.commands = sorted(self._commands.values(), key=lambda command: (-command.runs, command.command))
         if self._least is not None:
@@ -416,10 +395,6 @@ def _how_it_ended(ending: Record) -> str:
 
 def _most_first(groups: dict[Any, Group]) -> list[Group]:
     return sorted(groups.values(), key=lambda group: (-group.count, group.seq))
-
-
-def _hashable(change: Record) -> bool:
-    return type(change.get("root")) is str and type(change.get("name")) is str
 
 
 def _utc(second: int) -> str:

@@ -69,7 +69,12 @@ class Group:
 
 @dataclass(slots=True)
 class Change:
-    """A file and what became of it: what it was before its first change and after its last."""
+    """A name and what became of it: what was there before its first change and after its last.
+
+    Attributes:
+        came: nothing was there before; ``moved_here``: what came was moved.
+        stays: something is there after.
+    """
 
     root: str
     name: str
@@ -80,6 +85,7 @@ class Change:
     seq: int
     came: bool
     stays: bool
+    moved_here: bool = False
 
 
 @dataclass(slots=True)

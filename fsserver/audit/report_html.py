@@ -13,7 +13,8 @@ from typing import Final
 
 from fsserver.audit.markup import Column, Markup, element, joined, literal, table, void
 from fsserver.audit.phrases import CODES, State, size_words
-from fsserver.audit.report import MOST_FILES, MOST_SLOW
+from fsserver.audit.report import MOST_SLOW
+from fsserver.audit.report_changes import MOST_FILES
 from fsserver.audit.report_charts import bar, timeline
 from fsserver.audit.report_data import Change, Group, Report
 from fsserver.audit.report_style import STYLE

@@ -138,9 +138,16 @@ def _files(report: Report) -> str:
     else:
         text += " changed"
     if len(set(kinds)) > 1:
-        named = [(kinds.count(kind), kind) for kind in ("created", "changed", "deleted", "created and deleted again")]
+        named = [(kinds.count(kind), kind) for kind in _NET]
         text += ": " + _and([f"{number(many)} {_was(many)} {kind}" for many, kind in named if many])
     return f"{text}. {unlisted(report)}".rstrip()
+
+
+_NET: Final = (
+    *("created", "changed", "moved here", "moved away", "deleted", "created and deleted again"),
+    *("created and moved away", "moved here and deleted again", "moved here and moved away"),
+)
+"""What `net_change` says."""
 
 
 def unlisted(report: Report) -> str:
@@ -155,10 +162,13 @@ def unlisted(report: Report) -> str:
 
 
 def net_change(change: Change) -> str:
-    """A file's first state against its last."""
-    if change.came:
-        return "created" if change.stays else "created and deleted again"
-    return "changed" if change.stays else "deleted"
+    """A name's first state against its last."""
+    away = change.last.startswith("moved ")
+    if not change.came:
+        return "changed" if change.stays else "moved away" if away else "deleted"
+    if change.stays:
+        return "moved here" if change.moved_here else "created"
+    return f"{'moved here' if change.moved_here else 'created'} and {'moved away' if away else 'deleted again'}"
 
 
 def _commands(commands: Sequence[Command]) -> str:

@@ -18,7 +18,8 @@ from click.testing import CliRunner, Result
 
 from fsserver.audit.chain import GENESIS
 from fsserver.audit.record import Json
-from fsserver.audit.report import MOST_FILES, make_report
+from fsserver.audit.report import make_report
+from fsserver.audit.report_changes import MOST_FILES
 from fsserver.audit.report_markdown import escaped
 from fsserver.audit.signing import generate
 from fsserver.audit.tally import MOST_BUCKETS, Distinct, Histogram, Timeline, Top
@@ -201,6 +202,44 @@ def test_each_file_is_told_once_from_its_first_state_to_its_last(tmp_path: Path)
     assert made["changesUnknown"] == 2
     sentence = "3 files changed: 1 was changed, 1 was deleted and 1 was created and deleted again."
     assert any(each.startswith(sentence) for each in made["summary"])
+
+
+def test_moves_and_directories_are_told_as_what_became_of_them(tmp_path: Path) -> None:
+    """The record of a move has the old name in `from`; that of a directory has no contents before or after."""
+    folder = {"kind": "directory"}
+    changes = [
+        change("new", None, STATE, "created"),
+        change("there", STATE, STATE, "moved") | {"from": "new"},
+        change("b", STATE, STATE, "moved") | {"from": "a", "from_root": "lib"},
+        change("there", STATE, None, "deleted"),
+        change("made", None, None, "created") | folder,
+        change("made/x", None, STATE, "created"),
+        change("kept", None, None, "moved") | folder | {"from": "made"},
+        change("old", None, None, "deleted") | folder,
+        change("touched", {"bytes": 3, "cut": True}, STATE),
+    ]
+    made = as_json(make(tmp_path, [START, intent(1, "x"), outcome(1, "x", 1, changes=changes), END]))
+    became = {
+        f"{each['root']}/{each['name']}": (each["before"]["size"], each["after"]["size"], each["last"])
+        for each in made["changes"]
+    }
+    size = f"{STATE['bytes']} bytes"
+    assert became == {
+        "app/b": ("not there", size, "moved from lib/a"),
+        "app/kept": ("not there", "a directory", "moved from made"),
+        "app/made": ("not there", "not there", "moved to kept"),
+        "app/made/x": ("not there", "not there", "moved with made/ to kept/"),
+        "app/new": ("not there", "not there", "moved to there"),
+        "app/old": ("a directory", "not there", "deleted"),
+        "app/there": ("not there", "not there", "deleted"),
+        "app/touched": ("3 bytes, not hashed", size, "changed"),
+        "lib/a": (size, "not there", "moved to app/b"),
+    }
+    sentence = (
+        "9 files changed: 1 was changed, 2 were moved here, 1 was moved away, 1 was deleted, 3 were created and moved "
+        "away and 1 was moved here and deleted again."
+    )
+    assert any(each.startswith(sentence) for each in made["summary"]), made["summary"]
 
 
 def test_the_summary_is_in_sentences(tmp_path: Path) -> None:
