@@ -80,7 +80,12 @@ _KEYWORD = (
 )
 _KEYWORD_LITERALS = "passw passphrase pwd token secret key x-amz-signature"
 _VALUE = r"[^\s\"'`&;,|<>(){}\[\]$\\]"
-_SEPARATOR = r"[\"']?\s{0,2}[=:]\s{0,2}[\"']?"
+# The quotes may be escaped, as in JSON within JSON; a value may be aligned with those of other lines.
+_QUOTE = r"(?:\\{0,3}[\"'])?"
+_SPACE = r"(?:[ \t]{0,16}|\s{0,2})"
+_SEPARATOR = rf"{_QUOTE}{_SPACE}[=:]{_SPACE}{_QUOTE}"
+# In quotes with its spaces.
+_ANY_VALUE = rf"(?P<secret>(?<=[\"'])(?!\[redacted:)[^\"'\n\\]{{1,512}}(?=\\{{0,3}}[\"'])|{_VALUE}+)"
 # In a text that somebody goes on to work with: no paths, small numbers, dotted names, calls, words before a bracket or
 # a comma unless they are long, nor anything else without a digit or a sign.
 _NO_CODE = (
@@ -129,7 +134,7 @@ FORMS: Final[tuple[Form, ...]] = (
     _form("digitalocean-token", "dop_v1_ doo_v1_ dor_v1_", r"do[opr]_v1_[a-f0-9]{64}"),
     _form("docker-token", "dckr_pat_", rf"dckr_pat_{_WORD}{{27,}}"),
     _form("sendgrid-key", "SG.", rf"{_apart('SG[.]', 3)}{_WORD}{{22}}\.{_WORD}{{43}}"),
-    _form("vault-token", "hvs.", rf"{_apart('hvs[.]', 4)}{_MIXED}{_WORD}{{24,}}"),
+    _form("vault-token", "hvs. hvb. hvr.", rf"{_apart('hv[sbr][.]', 4)}{_MIXED}{_WORD}{{24,}}"),
     _form("age-key", "AGE-SECRET-KEY-1", r"AGE-SECRET-KEY-1[0-9A-Z]{58}"),
     # Of any length only at the start of a run: tried at each place of one, it would take time with the square of that.
     _form("jwt", "eyJ", rf"{_apart('eyJ', 3, _WORD)}{_WORD}{{8,}}\.eyJ{_WORD}{{8,}}\.{_WORD}*"),
@@ -155,26 +160,23 @@ FORMS: Final[tuple[Form, ...]] = (
         "secret-value",
         _KEYWORD_LITERALS,
         rf"{_KEYWORD}{_SEPARATOR}{_NO_CODE}(?P<secret>{_VALUE}+)",
-        eager=rf"{_KEYWORD}{_SEPARATOR}(?P<secret>{_VALUE}+)",
+        eager=rf"{_KEYWORD}{_SEPARATOR}{_ANY_VALUE}",
     ),
     # The same in an address or as a flag, where a value of any kind is one.
     _form(
         "secret-value", _KEYWORD_LITERALS, rf"[?&](?:[A-Za-z0-9]{{1,20}}[-_]){{0,4}}{_KEYWORD}=(?P<secret>{_VALUE}+)"
     ),
     _form("secret-value", "sig=", rf"[?&]sig=(?P<secret>{_VALUE}{{16,}})"),
-    _form("secret-value", _KEYWORD_LITERALS, rf"{_FLAG}=[\"']?(?P<secret>{_VALUE}+)"),
+    _form("secret-value", _KEYWORD_LITERALS, rf"{_FLAG}={_QUOTE}{_ANY_VALUE}"),
     _form(
         "secret-value",
         _KEYWORD_LITERALS,
         rf"{_FLAG} {{1,4}}[\"']?{_NO_CODE}(?P<secret>{_VALUE}+)",
-        eager=rf"{_FLAG} {{1,4}}[\"']?(?P<secret>{_VALUE}+)",
+        eager=rf"{_FLAG} {{1,4}}{_QUOTE}{_ANY_VALUE}",
     ),
 )
 
-SECRET_FLAG: Final = re.compile(
-    r"--?(?:[A-Za-z0-9]{1,20}[-_]){0,4}(?i:passw(?:or)?d|pwd|passphrase|token|secret|(?:api|access|secret|auth)[_-]?key)",
-    re.ASCII,
-)
+SECRET_FLAG: Final = re.compile(rf"--?(?:[A-Za-z0-9]{{1,20}}[-_]){{0,4}}{_KEYWORD}", re.ASCII)
 """A whole argument after which the next one is a secret."""
 
 # Characters by how seldom they are in a record, the rarest first, after capitals; hexadecimal digits are all over it.

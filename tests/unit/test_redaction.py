@@ -71,13 +71,14 @@ REPEATED = [
     "-eyJ" * 128 + ".eyJ" + "a" * 500,
     "-----BEGIN PRIVATE KEY-----", "-----BEGIN PRIVATE KEY-----aaaaaaaaaaaaaaaa-", "-----BEGIN A ", "-----", "- ",
     "Authorization:   Bearer ", "bearer a", "://", "://a:", "://" + "a" * 255 + ":", "password=", "password=$",
+    'token="', 'token="a ', "token" + " " * 16, "token=" + " " * 16, "--token=\\\\\\",
     "token=a.", "token=" + "a." * 10, "token=aaaaaaa,", "--a-", "?a-", "-a-token ", "--token ", "&", "hvs.", "SG.",
     "dop_v1_", "hooks.slack.com/services/", "secret_access_key=", "AGE-SECRET-KEY-1", "[redacted:", "\\", "key",
 ]  # fmt: skip
 BEGINNINGS = [
     "ghp_", "github_pat_", "glpat-", "xoxb-", "AKIA", "secret_access_key=", "AIza", "ya29.", "sk-ant-a-", "sk-proj-",
     "pypi-AgE", "dop_v1_", "SG.", "eyJ", "eyJaaaaaaaaa.eyJ", "-----BEGIN PRIVATE KEY-----\n", "Authorization: Bearer ",
-    "://", "://a:", "password=", "--password ", "?token=", "--a-",
+    "://", "://a:", "password=", "--password ", "?token=", "--a-", 'token="', "--token '",
 ]  # fmt: skip
 SIZE = 1_000_000
 BOUND_S = 10.0  # a third of a second on a machine with nothing else to do; what grows with the square takes hours
@@ -153,6 +154,9 @@ LONG = {**content("x" * 5000), "start": "x" * 256}
         pytest.param(
             "argv", ["x", "--token", "abc"], ["x", "--token", "[redacted:secret-argument]"], id="flag and value"
         ),
+        pytest.param(
+            "argv", ["--account-key", "abc"], ["--account-key", "[redacted:secret-argument]"], id="flag of a key"
+        ),
         pytest.param("argv", ["-password", "--x"], ["-password", "--x"], id="flag without a value"),
         pytest.param("argv", ["--db-password", ""], ["--db-password", ""], id="flag with an empty value"),
         pytest.param("argv", ["--tokens", "abc"], ["--tokens", "abc"], id="another flag"),
@@ -183,6 +187,15 @@ def test_record_shows(key: str, value: Any, shown: Any) -> None:
 def test_flag_before_a_secret_is_suspected_by_the_bytes_of_its_record(flag: str) -> None:
     assert hidden(["x", flag, "abc"]) == ["x", flag, "[redacted:secret-argument]"]
     assert KNOWN.suspects(check_plain({"argv": ["x", flag, "abc"]}))
+
+
+def test_value_in_quotes_is_hidden_whole_in_a_record() -> None:
+    """In a result only its first word would tell a password from a label; see `test_what_is_no_secret...`."""
+    for text in ('password="correct horse 9"', '{\\"token\\": \\"correct horse 9\\"}', "x --token 'correct horse 9' y"):
+        shown, places = KNOWN.text(text, eager=True)
+        assert places == 1
+        assert "correct" not in shown
+        assert "horse" not in shown
 
 
 def test_record_without_a_secret_is_the_same_object() -> None:
