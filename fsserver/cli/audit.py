@@ -9,6 +9,7 @@ import sys
 import click
 
 from fsserver.cli import audit_options, audit_reading, audit_report
+from fsserver.cli.audit_ends import told
 from fsserver.cli.audit_keys import head, keygen
 from fsserver.errors import ConfigError
 
@@ -54,9 +55,11 @@ def verify(path: str, expect_head: str | None, key_files: tuple[str, ...], as_js
             keys = [PublicKey.load(file) for file in key_files]
         except ConfigError as error:
             raise click.BadParameter(error.message, param_hint="--public-key") from None
-    verdict = verify_log(path, expect_head, keys)
-    if as_json:
-        click.echo(json.dumps(plain(verdict), indent=2))
-    else:
-        click.echo(text(verdict), color=False if os.environ.get("NO_COLOR") else None)
-    sys.exit(int(verdict.status))
+    with told() as ending:
+        verdict = verify_log(path, expect_head, keys)
+        ending.code = int(verdict.status)
+        if as_json:
+            click.echo(json.dumps(plain(verdict), indent=2))
+        else:
+            click.echo(text(verdict), color=False if os.environ.get("NO_COLOR") else None)
+    sys.exit(ending.code)

@@ -6,10 +6,15 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from fsserver.cli.audit_ends import told
 from fsserver.errors import ConfigError
+
+if TYPE_CHECKING:
+    from fsserver.audit.head import Head
 
 
 @click.command(short_help="Make the key that signs a log.")
@@ -72,9 +77,17 @@ def head(path: str | None, as_json: bool) -> None:
     unreadable, empty or no audit log; 3 a file that the log names is not there; 4 the last line has no end.
     """
     from fsserver.audit.head import find_head  # noqa: PLC0415
+
+    with told() as ending:
+        found = find_head(path or _default_log())
+        ending.code = int(found.status)
+        _say(found, as_json=as_json)
+    sys.exit(ending.code)
+
+
+def _say(found: Head, *, as_json: bool) -> None:
     from fsserver.cli.audit_verdict import name  # noqa: PLC0415
 
-    found = find_head(path or _default_log())
     if as_json:
         shown = {
             "verdict": found.status.name.lower(),
@@ -87,7 +100,7 @@ def head(path: str | None, as_json: bool) -> None:
             "reason": found.reason,
         }
         click.echo(json.dumps(shown, indent=2))
-        sys.exit(int(found.status))
+        return
     if found.reason is not None:
         click.echo(f"{name(found.file)} {found.reason}.", err=True)
     if found.position is not None:
@@ -97,7 +110,6 @@ def head(path: str | None, as_json: bool) -> None:
             "Keep it where the log's writer cannot change it: `audit verify --expect-head` then finds what was cut or "
             "written anew. Only the ends of the files were read; `fsserver audit verify` checks the rest."
         )
-    sys.exit(int(found.status))
 
 
 def _default_log() -> str:

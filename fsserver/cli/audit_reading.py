@@ -6,17 +6,16 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from datetime import datetime
 from itertools import islice
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import click
 
 from fsserver.audit.phrases import DECISIONS, EVENTS
+from fsserver.cli.audit_ends import told
 from fsserver.cli.audit_options import Known, Moment
-from fsserver.errors import AuditError
 from fsserver.policy.toolnames import TOOL_NAMES
 
 if TYPE_CHECKING:
@@ -28,26 +27,6 @@ _NARROW = 80  # columns; below that the date is left out
 _UNBOUNDED = 1000  # columns of a line that goes into a file or a pipe
 _LEAST = 20  # columns left to the details, however narrow the terminal
 _COLOURS = {"refused": "yellow", "failed": "red", "begins": "cyan", "asked": "cyan"}
-
-
-@contextmanager
-def told() -> Iterator[None]:
-    """A log that cannot be read ends the command with a sentence and code 2; a reader that went away ends it."""
-    try:
-        yield
-    except AuditError as error:
-        click.echo(f"Error: {error.message}", err=True)
-        sys.exit(2)
-    except BrokenPipeError:
-        _leave(0)
-    except KeyboardInterrupt:
-        _leave(130)
-
-
-def _leave(code: int) -> NoReturn:
-    """End without a word. What is left in the buffer has nowhere to go, and Python would say so at its end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(code)
 
 
 @click.command(short_help="Find calls in a log.")

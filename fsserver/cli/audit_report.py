@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fsserver.cli.audit_ends import told
 from fsserver.cli.audit_options import Known, head
 from fsserver.errors import ConfigError
 
@@ -46,14 +47,16 @@ def report(
         public_key = None if key is None else PublicKey.load(key)
     except ConfigError as error:
         raise click.BadParameter(error.message, param_hint="--public-key") from None
-    with ExitStack() as stack:
-        made = make_report(path, expect_head=expect_head, public_key=public_key, on_bytes=_progress(path, stack))
-    if made.verdict.status.name == "UNREADABLE" and not made.records:
-        problem = made.verdict.message or "no audit log"
-        click.echo(f"Error: {path!a}: {problem}.", err=True)
-        sys.exit(2)
-    _write(_rendered(made, form, shown(title)), output)
-    sys.exit(int(made.verdict.status))
+    with told() as ending:
+        with ExitStack() as stack:
+            made = make_report(path, expect_head=expect_head, public_key=public_key, on_bytes=_progress(path, stack))
+        ending.code = int(made.verdict.status)
+        if made.verdict.status.name == "UNREADABLE" and not made.records:
+            problem = made.verdict.message or "no audit log"
+            click.echo(f"Error: {path!a}: {problem}.", err=True)
+        else:
+            _write(_rendered(made, form, shown(title)), output)
+    sys.exit(ending.code)
 
 
 def _rendered(made: Report, form: str, title: str) -> str:

@@ -317,6 +317,37 @@ def test_tail_follows_until_it_is_interrupted(tmp_path: Path) -> None:
     assert following.returncode == 130
 
 
+@pytest.mark.parametrize("verb", ["verify", "head", "report", "query", "tail"])
+def test_output_that_cannot_be_written_is_no_verdict(tmp_path: Path, verb: str) -> None:
+    """Code 1 would say that the log was tampered with: a reader that went away is silent, a full disk is an error."""
+    open_directory(tmp_path / "audit").close()
+    command = [sys.executable, "-m", "fsserver", "audit", verb, str(tmp_path / "audit")]
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "wb") as stream:
+        gone = subprocess.run(command, stdout=stream, stderr=subprocess.PIPE, timeout=30, check=False)
+    assert (gone.returncode, gone.stderr) == (0, b"")
+    with open("/dev/full", "wb") as stream:
+        full = subprocess.run(command, stdout=stream, stderr=subprocess.PIPE, timeout=30, check=False)
+    assert (full.returncode, full.stderr) == (
+        2,
+        b"Error: standard output cannot be written: No space left on device.\n",
+    )
+
+
+def test_refused_command_is_shown_as_it_was_asked_for(tmp_path: Path) -> None:
+    refused: dict[str, Json] = {"call": 1, "tool": "run_command", "ok": False, "error": "denied.command", "rule": "p:1"}
+    where: Json = [{"parameter": "cwd", "root": "app", "name": "", "action": "list", "file": None, "rule": None}]
+    one: Json = {"command": "git", "args": ["push", "a b"]}
+    log = open_directory(tmp_path / "audit")
+    log.append("call.refused", {**refused, "paths": where, "arguments": one})
+    log.append("call.refused", {**refused, "paths": where, "arguments": {"stages": [one, {"command": "wc"}]}})
+    log.close()
+    shown = run("query", tmp_path / "audit", "--decision", "refused").output
+    assert "refused  git push 'a b'; denied.command" in shown
+    assert "refused  git push 'a b' | wc; denied.command" in shown
+
+
 # --- explain
 
 
