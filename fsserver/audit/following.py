@@ -26,6 +26,11 @@ class Follower:
         self._known = set(reader.chains)
         self._cursors = [_Cursor(reader.directory, reader.chains[-1])]
 
+    @property
+    def strange(self) -> int:
+        """How many of the lines that were looked at were no records."""
+        return sum(cursor.strange for cursor in self._cursors)
+
     def newest(self, count: int) -> list[Entry]:
         """The last ``count`` records of the newest chain. Raises AuditError."""
         return list(deque(self._cursors[0].read(count), count))
@@ -52,10 +57,12 @@ class _Cursor:
 
     Attributes:
         ended: the last record read was ``run.end``.
+        strange: how many lines so far were no records.
     """
 
     def __init__(self, directory: str, first: str) -> None:
         self.ended = False
+        self.strange = 0
         self._directory = directory
         self._first = self._file = first
         self._next: str | None = None
@@ -101,7 +108,9 @@ class _Cursor:
             places = deque(places, max(1, last))  # only what is shown is parsed, and what says where the chain goes on
         for number, raw in places:
             record = parsed(raw)
-            if record is not None:
+            if record is None:
+                self.strange += 1
+            else:
                 self.ended = record["event"] == RUN_END
                 self._next = next_file(record)
                 yield Entry(self._first, self._file, number, record, raw)

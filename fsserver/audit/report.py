@@ -295,6 +295,8 @@ class Gathering:
     def _changes_of(self, record: Record) -> None:
         for change in objects(record, "changes"):
             self._files.see(record["seq"], change)
+        if type(record.get("changes_cut")) is str:  # not all was looked at, and nobody knows how many there are
+            self._report.changes_unknown += 1
         if record.get("changes_cut") is not None:
             self._report.changes_cut += number(record, "changes_cut") or 0
             self._report.changes_at_least = True

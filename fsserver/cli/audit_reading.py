@@ -97,8 +97,13 @@ def query(
                     click.echo(entry.raw.decode("ascii"), nl=False)
             else:
                 table.show(found)
-    if reader.strange:
-        click.echo(f"{reader.strange} lines are no records. `fsserver audit verify` says what is wrong.", err=True)
+    _tell_strange(reader.strange)
+
+
+def _tell_strange(lines: int) -> None:
+    if lines:
+        said = "One line is no record." if lines == 1 else f"{lines} lines are no records."
+        click.echo(f"{said} `fsserver audit verify` says what is wrong.", err=True)
 
 
 @click.command(short_help="The newest records, and what comes.")
@@ -130,6 +135,7 @@ def tail(path: str, count: int, follow: bool) -> None:
 
         for entry in follower.newest(count):
             show(entry)
+        _tell_strange(follower.strange)
         while follow:
             sys.stdout.flush()
             time.sleep(POLL_S)

@@ -43,6 +43,8 @@ def report(
     form = form or _form_of(output)
     if form == "html" and output is None:
         raise click.UsageError("HTML goes to a file: -o report.html. Markdown and JSON go to standard output too.")
+    if output is not None and _is_of_the_log(output, path):
+        raise click.UsageError(f"{output!a} is a file of the log; a report would take its place.")
     try:
         public_key = None if key is None else PublicKey.load(key)
     except ConfigError as error:
@@ -57,6 +59,11 @@ def report(
         else:
             _write(_rendered(made, form, shown(title)), output)
     sys.exit(ending.code)
+
+
+def _is_of_the_log(output: str, path: str) -> bool:
+    """The log itself, or what looks like a part of it: a report is never called .jsonl."""
+    return output.endswith(".jsonl") or (os.path.realpath(output) == os.path.realpath(path))
 
 
 def _rendered(made: Report, form: str, title: str) -> str:

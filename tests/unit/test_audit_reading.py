@@ -214,7 +214,7 @@ def test_half_a_line_is_not_there_yet_and_what_is_no_record_is_counted(log: Path
         stream.write(b'not json\n{"event":"call.outc')
     result = run("query", log, "--decision", "ok")
     assert result.exit_code == 0
-    assert "1 lines are no records" in result.stderr
+    assert "One line is no record" in result.stderr
     assert "call.outc" not in result.output
 
 
@@ -315,6 +315,15 @@ def test_tail_follows_until_it_is_interrupted(tmp_path: Path) -> None:
         following.wait()
     assert b"Traceback" not in output.read_bytes()
     assert following.returncode == 130
+
+
+def test_tail_of_what_is_no_log_says_so(tmp_path: Path) -> None:
+    (tmp_path / "notes").write_text("a\nb\n")
+    result = run("tail", tmp_path / "notes")
+    assert (result.exit_code, result.output) == (
+        0,
+        "2 lines are no records. `fsserver audit verify` says what is wrong.\n",
+    )
 
 
 @pytest.mark.parametrize("verb", ["verify", "head", "report", "query", "tail"])

@@ -242,6 +242,16 @@ def test_moves_and_directories_are_told_as_what_became_of_them(tmp_path: Path) -
     assert any(each.startswith(sentence) for each in made["summary"]), made["summary"]
 
 
+def test_what_was_not_looked_at_is_not_called_unchanged(tmp_path: Path) -> None:
+    """A root with too many names, or a command in the background: the list of changes is empty, and says why."""
+    ended = outcome(1, "start_process", 1, changes=[], changes_cut="what it changes later is not looked at")
+    log = make(tmp_path, [START, intent(1, "start_process"), ended, END])
+    assert as_json(log)["changesUnknown"] == 1
+    for text in (as_html(tmp_path, log), run(log).stdout):
+        assert "No file was changed" not in text
+        assert "1 call may have changed files without a word in the log of which" in text
+
+
 def test_the_summary_is_in_sentences(tmp_path: Path) -> None:
     first, *rest = as_json(make(tmp_path))["summary"]
     assert first == "In less than a second, Claude Code 2 made 15 calls: 8 succeeded, 5 were refused and 2 failed."
@@ -410,6 +420,17 @@ def test_what_cannot_be_done_is_refused(tmp_path: Path, options: list[str], said
     result = run(make(tmp_path), *options)
     assert result.exit_code == 2
     assert said in " ".join(result.output.split())
+
+
+def test_a_report_never_takes_the_place_of_the_log(tmp_path: Path) -> None:
+    log = make(tmp_path)
+    (tmp_path / "link.json").symlink_to(log)
+    before = log.read_bytes()
+    for output in (log, tmp_path / "link.json", tmp_path / "log.0002.jsonl"):
+        result = run(log, "-o", output, "--format", "json")
+        assert result.exit_code == 2
+        assert "is a file of the log" in result.output
+    assert log.read_bytes() == before
 
 
 @pytest.mark.parametrize(("name", "start"), [("r.html", "<!doctype html>"), ("r.md", "## "), ("r.json", "{")])
