@@ -16,6 +16,8 @@ from fsserver.audit.secret_forms import FORMS, has_capitals
 from fsserver.audit.verify import Status, verify
 from fsserver.policy.compiled import AuditRules
 from tests.audit_logs import CALL, private
+from tests.audit_sample import write_sample
+from tests.audit_schema import misfits
 from tests.secret_rows import GITHUB, HEX, JWT, NO_SECRETS, SECRETS, Row
 
 KNOWN = Redactor()
@@ -207,6 +209,16 @@ def test_record_without_a_secret_is_the_same_object() -> None:
 def test_what_the_chain_rests_on_stays(key: str) -> None:
     assert hidden(HEX, key, patterns=(".+",)) == HEX
     assert hidden([{key: HEX, "name": "x"}], "paths", patterns=(".+",)) == [{key: HEX, "name": "[redacted:policy-1]"}]
+
+
+def test_records_keep_the_form_of_the_schema_whatever_the_policy_hides(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    write_sample(log)
+    everything = Redactor((".",))
+    records = [json.loads(line) for line in log.read_text().splitlines()]
+    assert {"call.outcome", "call.consent", "run.confined", "session.client"} <= {each["event"] for each in records}
+    for record in records:
+        assert not misfits(everything.record(record))
 
 
 def test_hash_of_contents_stays_whatever_the_policy_hides() -> None:
