@@ -156,7 +156,8 @@ def unlisted(report: Report) -> str:
     if not calls:
         return ""
     return (
-        f"Of {_count(calls, 'call', 'calls')} the log does not say which files they changed, if any; for commands that "
+        f"Of {_count(calls, 'call', 'calls')} the log does not say which files {'it' if calls == 1 else 'they'} "
+        "changed, if any; for commands that "
         "are not left in the background, and in roots that are not too large, `audit: {changes: true}` in the policy "
         "has that recorded."
     )
