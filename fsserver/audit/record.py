@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, NoReturn, TypeAlias
 
@@ -45,6 +45,7 @@ _SHAPES = bytes(
 RESERVED = frozenset({"v", "seq", "time", "up_us", "event", "prev", "hash"})
 
 _SCALARS = frozenset({str, bool, type(None)})
+_LEAST, _MOST = -(2**63), 2**64
 
 
 def _no_json(value: object) -> NoReturn:
@@ -141,37 +142,42 @@ def check_plain(fields: Mapping[Any, object]) -> list[str]:
     Returns: every text in it, and every key that is not one of its own.
     """
     texts: list[str] = []
-    _gather(fields, MAX_DEPTH, texts)
+    pending: list[tuple[object, int]] = [(fields, MAX_DEPTH)]
+    while pending:
+        value, depth = pending.pop()
+        if depth == 0:
+            raise ValueError("nested too deeply")
+        for item in _items(value, texts):
+            kind = type(item)
+            if kind is str:
+                texts.append(item)  # type: ignore[arg-type]
+            elif kind is dict or kind is list:
+                pending.append((item, depth - 1))
+            elif kind is int:
+                if not _LEAST <= item < _MOST:  # type: ignore[operator]
+                    raise ValueError("an integer of more than 64 bits")
+            elif kind not in _SCALARS:
+                _add_other(item, depth, pending, texts)
     return texts[len(fields) :]
 
 
-def _gather(value: object, depth: int, texts: list[str]) -> None:
-    """Check a dict, list or tuple and what is in it, and add its texts."""
-    if depth == 0:
-        raise ValueError("nested too deeply")
-    if isinstance(value, dict):
-        for key in value:
-            if type(key) is not str:  # another type would be written as text, and might then be there twice
-                raise ValueError("a key that is no string")
-        texts.extend(value)
-        value = value.values()
-    for item in value:  # type: ignore[attr-defined]
-        kind = type(item)
-        if kind is str:
-            texts.append(item)
-        elif kind not in _SCALARS:
-            _gather_other(item, depth, texts)
+def _items(value: Any, texts: list[str]) -> Iterable[object]:
+    if not isinstance(value, dict):
+        return value  # type: ignore[no-any-return]
+    for key in value:
+        if type(key) is not str:  # another type would be written as text, and might then be there twice
+            raise ValueError("a key that is no string")
+    texts.extend(value)
+    return value.values()
 
 
-def _gather_other(item: object, depth: int, texts: list[str]) -> None:
-    if isinstance(item, (dict, list, tuple)):
-        _gather(item, depth - 1, texts)
-    elif isinstance(item, str):  # a StrEnum is written as its text
+def _add_other(item: object, depth: int, pending: list[tuple[object, int]], texts: list[str]) -> None:
+    if isinstance(item, str):  # a StrEnum is written as its text
         texts.append(str(item))
-    elif type(item) is not int:
-        raise ValueError(f"a value of type {type(item).__name__}")
-    elif not -(2**63) <= item < 2**64:
-        raise ValueError("an integer of more than 64 bits")
+    elif isinstance(item, (dict, list, tuple)):
+        pending.append((item, depth - 1))
+    else:
+        raise ValueError(f"a value of type {type(item).__name__}")  # noqa: TRY004 - as everything wrong here
 
 
 def content(value: str | bytes) -> dict[str, Json]:

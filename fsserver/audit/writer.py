@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
+_OF_WHAT_IS_DONE: Final = frozenset({"call.outcome", "call.refused"})
+
 _ROTATED_BYTES: Final = (
     1024  # room kept for the record that ends a file: its longest file name, escaped, and its numbers
 )
@@ -222,7 +224,7 @@ class ChainLog:
                 self._rotate()
                 segment = self._current
                 lines, after = self._lines(event, fields, segment.position)
-            segment.write(lines, after)
+            segment.write(lines, after, brief=event in _OF_WHAT_IS_DONE)
         except (OSError, AuditError) as error:
             self._note_failure(error)
             raise self._refusal(error) from error

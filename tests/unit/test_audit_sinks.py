@@ -108,7 +108,7 @@ def test_optional_sink_that_fails_is_counted_said_once_and_tried_again(
     second = tmp_path / "second/log.jsonl"
     second.rename(tmp_path / "second/elsewhere.jsonl")
     for _ in range(3):
-        log.append("call.outcome", CALL)
+        log.append("call.intent", CALL)
         assert log.ready
     (tmp_path / "second/elsewhere.jsonl").rename(second)
     log.append("call.outcome", CALL)
