@@ -66,7 +66,7 @@ def test_usual_record_is_not_suspected() -> None:
     assert not KNOWN.suspects(check_plain(fields))
 
 
-# What a pattern begins with and goes on with, again and again or once and then a million characters that nearly fit.
+# What a pattern begins with and goes on with, again and again or once and then many characters that nearly fit.
 REPEATED = [
     "ghp_", "ghp_" + "a" * 35 + "!", "glpat-", "xoxb-", "AKIA", "AIza", "ya29.", "-sk-", "sk-proj-", "sk-ant-api03-",
     "_sk_live_", "npm_", "hf_", "pypi-AgE", "-eyJ", "eyJaaaaaaaaa.", "eyJaaaaaaaaa.eyJaaaaaaaaaa", "\\neyJ", "[0meyJ",
@@ -82,13 +82,13 @@ BEGINNINGS = [
     "pypi-AgE", "dop_v1_", "SG.", "eyJ", "eyJaaaaaaaaa.eyJ", "-----BEGIN PRIVATE KEY-----\n", "Authorization: Bearer ",
     "://", "://a:", "password=", "--password ", "?token=", "--a-", 'token="', "--token '",
 ]  # fmt: skip
-SIZE = 1_000_000
-BOUND_S = 10.0  # a third of a second on a machine with nothing else to do; what grows with the square takes hours
+SIZE = 300_000
+BOUND_S = 3.0  # a tenth of a second on a machine with nothing else to do; what grows with the square takes hours
 
 
 @pytest.mark.parametrize("eager", [False, True], ids=["in a result", "in a record"])
 @pytest.mark.parametrize("piece", REPEATED, ids=lambda piece: ascii(piece)[:40])
-def test_million_repeated_characters_take_no_time(piece: str, eager: bool) -> None:
+def test_hundreds_of_thousands_of_repeated_characters_take_no_time(piece: str, eager: bool) -> None:
     text = (piece * (SIZE // len(piece) + 1))[:SIZE]
     begin = time.process_time()
     KNOWN.text(text, eager=eager)
@@ -96,7 +96,7 @@ def test_million_repeated_characters_take_no_time(piece: str, eager: bool) -> No
 
 
 @pytest.mark.parametrize("beginning", BEGINNINGS, ids=ascii)
-def test_million_characters_after_a_beginning_take_no_time(beginning: str) -> None:
+def test_hundreds_of_thousands_of_characters_after_a_beginning_take_no_time(beginning: str) -> None:
     for character in "aA1-_ =\n.:/@":
         begin = time.process_time()
         KNOWN.text(beginning + character * SIZE, eager=True)
