@@ -191,7 +191,8 @@ def test_failing_disk_takes_no_intent_that_a_call_went_on_with(tmp_path: Path) -
     on, there, events = in_child(attack)
     assert len(on) >= 4
     assert on <= there
-    assert (events.count("log.healed"), events[-1]) == (1, "run.end")
+    assert events.count("log.healed") >= 1
+    assert events[-1] == "run.end"
 
 
 def numbers_in(directory: Path) -> set[int]:
