@@ -10,12 +10,10 @@ from fsserver.audit.fields import members, number, objects, quoted, shown, text,
 from fsserver.audit.phrases import (
     ASKED,
     CALLS,
-    CHECKPOINT,
     CLIENT,
     COMMANDS,
     CONFINED,
     CONSENT,
-    INTENT,
     OK,
     WAS_REFUSED,
     State,
@@ -32,7 +30,13 @@ from fsserver.audit.phrases import (
 )
 from fsserver.audit.query import Open
 from fsserver.audit.reading import Entry, Reader
-from fsserver.audit.record import RUN_END, RUN_START, Record
+from fsserver.audit.record import (
+    CALL_INTENT,
+    LOG_CHECKPOINT,
+    RUN_END,
+    RUN_START,
+    Record,
+)
 from fsserver.errors import AuditError
 
 MOST_ROWS: Final = 50  # paths, changes and arguments that are listed
@@ -80,7 +84,7 @@ class _Around:
             self.run[event] = record
         elif event == CLIENT:
             _keep(self.clients, shown(record.get("session")), record)
-        elif event == INTENT:
+        elif event == CALL_INTENT:
             self.intents.begin(entry)
         elif event == ASKED:
             _keep(self.asked, number(record, "call"), record)
@@ -137,13 +141,13 @@ def _completes(story: Story, entry: Entry) -> bool:
     """Look at a later record; whether nothing after it can add to the story."""
     record, own = entry.record, story.entry.record
     signed = number(record, "signed_seq")
-    if signed is not None and signed >= own["seq"] and record["event"] in (CHECKPOINT, RUN_END):
+    if signed is not None and signed >= own["seq"] and record["event"] in (LOG_CHECKPOINT, RUN_END):
         story.signed = record
         return True
-    same = own["event"] == INTENT and story.outcome is None and record.get("call") == own.get("call")
+    same = own["event"] == CALL_INTENT and story.outcome is None and record.get("call") == own.get("call")
     if same and decision(record) is not None and "path" not in record:
         story.outcome = entry
-    return record["event"] == RUN_START and own["event"] == INTENT and story.outcome is None
+    return record["event"] == RUN_START and own["event"] == CALL_INTENT and story.outcome is None
 
 
 def explain(story: Story) -> list[Section]:

@@ -10,20 +10,27 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from fsserver.audit.fields import members, number, objects, quoted, shown, text, words
-from fsserver.audit.record import LOG_CONTINUED, LOG_HEALED, LOG_ROTATED, RUN_END, RUN_START, Record
+from fsserver.audit.record import (
+    CALL_INTENT,
+    CALL_OUTCOME,
+    CALL_REFUSED,
+    LOG_CHECKPOINT,
+    LOG_CONTINUED,
+    LOG_HEALED,
+    LOG_REMOVED,
+    LOG_ROTATED,
+    RUN_END,
+    RUN_START,
+    Record,
+)
 
-INTENT: Final = "call.intent"
-OUTCOME: Final = "call.outcome"
-REFUSED: Final = "call.refused"
 ASKED: Final = "call.asked"
 CONSENT: Final = "call.consent"
 CONFINED: Final = "run.confined"
 COMMANDS: Final = "run.commands"
 CLIENT: Final = "session.client"
-CHECKPOINT: Final = "log.checkpoint"
-REMOVED: Final = "log.removed"
 
-CALLS: Final = (INTENT, OUTCOME, REFUSED, ASKED, CONSENT)
+CALLS: Final = (CALL_INTENT, CALL_OUTCOME, CALL_REFUSED, ASKED, CONSENT)
 EVENTS: Final = (
     RUN_START,
     CONFINED,
@@ -33,8 +40,8 @@ EVENTS: Final = (
     LOG_HEALED,
     LOG_ROTATED,
     LOG_CONTINUED,
-    CHECKPOINT,
-    REMOVED,
+    LOG_CHECKPOINT,
+    LOG_REMOVED,
     RUN_END,
 )
 
@@ -112,9 +119,9 @@ class Line(NamedTuple):
 def decision(record: Record) -> str | None:
     """How a call ended, if this record says so. A command that a limit ended did not do what was asked."""
     event = record.get("event")
-    if event == REFUSED:
+    if event == CALL_REFUSED:
         return WAS_REFUSED
-    if event == OUTCOME:
+    if event == CALL_OUTCOME:
         return OK if record.get("ok") is True and record.get("ended_by") is None else FAILED
     return None
 
@@ -130,7 +137,7 @@ def line(record: Record, intent: Record | None = None) -> Line:
         result, why = "asked", ""
     elif event == CONSENT:
         result, why = shown(record.get("answer"), 20), f"for call {shown(record.get('asked'), 20)}"
-    elif event == INTENT:
+    elif event == CALL_INTENT:
         result, why = "begins", ""
     else:
         result, why = ended or "", came_of_it(record)
@@ -226,9 +233,9 @@ def _told(event: str, record: Record) -> str:
         return f"policy {quoted(str(record.get('policy', '?')))}, {by}, run {shown(record.get('run'), 64)}"
     if event == CLIENT:
         return f"{client_words(record)}, for {shown(record.get('principal'), 64)}"
-    if event == CHECKPOINT or (event == RUN_END and "signature" in record and "missed" not in record):
+    if event == LOG_CHECKPOINT or (event == RUN_END and "signature" in record and "missed" not in record):
         return f"signed up to record {shown(record.get('signed_seq'), 20)} by key {shown(record.get('key'), 40)}"
-    if event == REMOVED:
+    if event == LOG_REMOVED:
         why = {"time": "their time was over", "size": "the logs took too much room"}.get(str(record.get("why")), "")
         return f"{len(words(record, 'files'))} files of {shown(record.get('runs'), 20)} ended runs: {why}".rstrip(": ")
     known = ("v", "seq", "prev", "hash", "time", "up_us", "event")

@@ -9,9 +9,13 @@ from datetime import datetime
 from typing import Final, NamedTuple
 
 from fsserver.audit.fields import members, objects, text, words
-from fsserver.audit.phrases import INTENT, decision
+from fsserver.audit.phrases import decision
 from fsserver.audit.reading import Entry
-from fsserver.audit.record import RUN_START, Record
+from fsserver.audit.record import (
+    CALL_INTENT,
+    RUN_START,
+    Record,
+)
 from fsserver.policy.globs import refuse_traps, regex_source
 
 MOST_OPEN: Final = 4096
@@ -80,7 +84,7 @@ class Query:
     @property
     def wants_intents(self) -> bool:
         """Whether intents are rows of their own: only who asks for them by name wants that."""
-        return INTENT in self.events
+        return CALL_INTENT in self.events
 
 
 def moment(record: Record) -> datetime | None:
@@ -175,7 +179,7 @@ def paired(entries: Iterable[Entry], *, intents: bool = False) -> Iterator[Found
         if event == RUN_START or entry.chain != chain:
             yield from (Found(left, None) for left in unfinished.clear() if not intents)
             chain = entry.chain
-        if event == INTENT:
+        if event == CALL_INTENT:
             dropped = unfinished.begin(entry)
             yield from (Found(each, None) for each in ([entry] if intents else dropped))
         else:

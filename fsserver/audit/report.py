@@ -14,14 +14,11 @@ from fsserver.audit.fields import members, number, objects, shown, words
 from fsserver.audit.phrases import (
     ASKED,
     CALLS,
-    CHECKPOINT,
     CLIENT,
     COMMANDS,
     CONFINED,
     DECISIONS,
-    INTENT,
     OK,
-    REMOVED,
     WAS_REFUSED,
     about,
     client_words,
@@ -34,7 +31,15 @@ from fsserver.audit.phrases import (
 )
 from fsserver.audit.query import Open
 from fsserver.audit.reading import Entry
-from fsserver.audit.record import LOG_HEALED, RUN_END, RUN_START, Record
+from fsserver.audit.record import (
+    CALL_INTENT,
+    LOG_CHECKPOINT,
+    LOG_HEALED,
+    LOG_REMOVED,
+    RUN_END,
+    RUN_START,
+    Record,
+)
 from fsserver.audit.report_changes import Files
 from fsserver.audit.report_data import Command, Gap, Group, Question, Report, Run, Slow, Tool
 from fsserver.audit.signing import PublicKey
@@ -105,7 +110,7 @@ class Gathering:
         if event == RUN_START or seq != self._seq + 1:
             self._begin_run(record)
         self._take_time(record)
-        if event == INTENT:
+        if event == CALL_INTENT:
             self._open.begin(Entry("", "", 0, record, line))
         elif event in CALLS:
             self._call(record)
@@ -171,14 +176,14 @@ class Gathering:
             self._client(run, client_words(record))
         elif event == LOG_HEALED:
             self._gap(record, healing_words(record))
-        elif event == REMOVED:
+        elif event == LOG_REMOVED:
             names = ", ".join(shown(name, 80) for name in words(record, "files")[:3])
             self._gap(record, f"{shown(record.get('runs'), 20)} ended runs were removed, as the policy says: {names}")
         elif event == RUN_END:
             run.end = "ended"
             for place, missed in list(members(record, "missed").items())[:10]:
                 self._gap(record, f"the optional log {shown(place, 200)} missed {shown(missed, 20)} records")
-        if event == CHECKPOINT or (event == RUN_END and "signature" in record):
+        if event == LOG_CHECKPOINT or (event == RUN_END and "signature" in record):
             self._report.checkpoints += 1
 
     def _client(self, run: Run, client: str) -> None:

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from fsserver.audit.chain import START, Position, seal
 from fsserver.audit.heal import find_end, heal_others, next_name
 from fsserver.audit.record import (
+    CALL_OUTCOME,
+    CALL_REFUSED,
     LOG_CHECKPOINT,
     LOG_CONTINUED,
     LOG_HEALED,
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
-_OF_WHAT_IS_DONE: Final = frozenset({"call.outcome", "call.refused"})
+_OF_WHAT_IS_DONE: Final = frozenset({CALL_OUTCOME, CALL_REFUSED})
 
 _ROTATED_BYTES: Final = (
     1024  # room kept for the record that ends a file: its longest file name, escaped, and its numbers

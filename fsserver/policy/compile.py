@@ -59,19 +59,15 @@ def compile_policy(
     check_exposure(located, here, files, logs, problems, key=audit.key, sink=file_sink(tree), policy=tree.place)
     signing = tree.get("audit", "key")
     if audit.key is not None and signing is not None:
-        written = [
-            *(("the directory of the audit log", log) for log in logs),
-            ("fsserver's state directory", here.state),
-        ]
-        check_key(audit.key, written, SYSTEM if tree.entries_at("commands") else (), signing.place, problems)
+        seen = SYSTEM if tree.entries_at("commands") else ()
+        check_key(audit.key, here, logs, problems, seen=seen, place=signing.place)
     roots = {root: _root(root, entry, tree, located.get(root), problems) for root, entry in entries.items()}
     for outer, inner, way in overlaps:
         roots[outer], roots[inner] = share(roots[outer], roots[inner], way)
     for root, section in sections.items():
         check_examples(roots[root], section, problems)
     limits = _limits(tree)
-    secret = () if audit.key is None else (audit.key,)
-    grounds = Grounds(here, located, (*files, *secret), logs)
+    grounds = Grounds(here, located, tuple(files), logs, audit.key)
     commands = compile_commands(tree, roots, grounds, limits=limits, origin_of=origin_of, problems=problems)
     profiles = {
         profile: _profile(profile, entry, roots, tree, problems)

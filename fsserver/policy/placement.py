@@ -214,17 +214,16 @@ def check_exposure(
         sink: where the policy names the log's file, if it names one: to be changed when a root lies beside it.
         policy: where to tell what is no root's fault.
     """
-    written = [*(("the audit log", log) for log in logs), ("fsserver's state directory", here.state)]
-    apart = [*written, *here.own]
+    apart = [*(("the audit log", log) for log in logs), ("fsserver's state directory", here.state), *here.own]
     secret = [] if key is None else [("the key of the audit log", key)]
     outside = [*(("the policy file", file) for file in files), *secret, *apart]
     above = [(what, path, all_above(path)) for what, path in outside]
     above_imports = [("a directory that Python imports from", path, all_above(path)) for path in here.imports]
     inside = [(what, path, identity_of(path)) for what, path in apart]
     for path in files:
-        for what, directory in written:
+        for what, directory in _written(here, logs):
             if identity_of(directory) in all_above(path):
-                message = f"the policy file lies in the directory of {what}, where the server may write: {path}"
+                message = f"the policy file lies in {what}, where the server may write: {path}"
                 problems.append(Problem(Code.EXPOSED, sink or policy, message, "keep the policy and the log apart"))
                 break
     for name, root in located.items():
@@ -247,17 +246,17 @@ def check_exposure(
 
 
 def check_key(
-    key: str, written: Sequence[tuple[str, str]], seen: Sequence[str], place: Place, problems: list[Problem]
+    key: str, here: Surroundings, logs: Sequence[str], problems: list[Problem], *, seen: Sequence[str], place: Place
 ) -> None:
     """Report a key that signs the log where the server may still read it, or where commands may.
 
     Args:
-        written: the directories that the server may write once it has confined itself, and what they are.
+        logs: as in `check_exposure`.
         seen: directories that every command sees; empty if there are no commands.
         place: where the policy names the key.
     """
     above = all_above(key)
-    for what, directory in written:
+    for what, directory in _written(here, logs):
         if identity_of(directory) in above:
             message = f"the key lies in {what}, which the server may read and write: {key}"
             problems.append(Problem(Code.EXPOSED, place, message, "keep it apart: ~/.config/fsserver/audit.key"))
@@ -267,6 +266,11 @@ def check_key(
             message = f"the key lies in {directory}, which every command may read: {key}"
             problems.append(Problem(Code.EXPOSED, place, message, "keep it apart: ~/.config/fsserver/audit.key"))
             return
+
+
+def _written(here: Surroundings, logs: Sequence[str]) -> list[tuple[str, str]]:
+    """The directories that the server may write once it has confined itself, besides roots, and what they are."""
+    return [*(("the directory of the audit log", log) for log in logs), ("fsserver's state directory", here.state)]
 
 
 def all_above(path: str) -> frozenset[Identity]:

@@ -37,12 +37,14 @@ class Grounds:
         located: the roots.
         files: the policy files, absolute.
         audit: the directories that the audit log is in.
+        key: the file with the key that signs it.
     """
 
     here: Surroundings
     located: Mapping[str, Located]
     files: tuple[str, ...]
     audit: tuple[str, ...]
+    key: str | None = None
 
     def why_apart(self, directory: str) -> str | None:
         """What of ours, or which root, lies in ``directory`` or around it, completing "it lies …"; None if nothing."""
@@ -63,6 +65,8 @@ class Grounds:
     def _ours(self) -> Iterator[tuple[str, str]]:
         yield from (("the policy file", file) for file in self.files)
         yield from (("the audit log", directory) for directory in self.audit)
+        if self.key is not None:
+            yield ("the key of the audit log", self.key)
         yield ("fsserver's state directory", self.here.state)
         # Python's library and packages are no secret, and a Python may well be what a command needs.
         yield from ((what, path) for what, path in self.here.own if what.startswith("fsserver's"))
