@@ -32,10 +32,6 @@ class UnconfinedRunner:
         self.quarantined: tuple[str, ...] = ()
         self.not_moved: tuple[str, ...] = ()
 
-    def expect(self, command: str) -> str:
-        assert command in self._commands
-        return ""
-
     def start(self, request: Request, *, stdin: int | None = None, stdout: int | None = None) -> UnconfinedProcess:
         command = self._commands[request.command]
         argv = (self._path(command.program), *command.prepend, *request.arguments)

@@ -40,8 +40,6 @@ PATIENCE_S: Final = 5.0
 """How long after the last moment of its command a cell may take to say so."""
 LOOK_S: Final = 0.2
 """How often to ask the kernel whether it killed a part of a command."""
-EXPECTED_S: Final = 0.2
-"""How old the look at a root may be that was taken when a request was announced: it came after the client's call."""
 _END_S: Final = 5.0
 
 
@@ -84,7 +82,6 @@ class Launcher:
         self._cells: dict[int, Cell] = {}
         self._poller = select.poll()
         self._next_look = 0.0
-        self._expected: tuple[str, Pool | None, float] = ("", None, 0.0)
         self._aftermath = Aftermath(factory.indexes, None, factory.run_id)
 
     def run(self) -> None:
@@ -258,25 +255,11 @@ class Launcher:
                 except (OSError, ValueError) as error:
                     self._log(f"A request of the server's could not be served: {error}.")
                     self._fail(job, SandboxSetupError.code, "The command could not be started.")
-            case ["soon", number, command] if not pipes and command in self._pool_of:
-                self._expect(number, self._pool_of[command])
             case ["stop", number, why] if not pipes and why in set(EndedBy):
                 self._stop(number, EndedBy(why))
             case _:
                 messages.close(pipes)
                 raise PeerGoneError  # not the server that started this process
-
-    def _expect(self, number: str, pool: Pool) -> None:
-        """A request of that number may follow: look what is protected now, while the server still decides about it."""
-        began = time.monotonic()
-        try:
-            self._factory.refresh(pool.profile)
-        except FsserverError:
-            return  # the request is told
-        self._expected = (number, pool, began)
-        pool.drop_older(self._factory.generation(pool.profile))
-        if not pool.ready:
-            pool.refill_at = 0.0  # now: it is as if somebody waited
 
     def _accept(self, job: Job, root: str, directory: str, timeout: str, arguments: Sequence[str]) -> None:
         """Judge the request as the server's gate did, and hand it to a cell, now or when there is one."""
@@ -296,9 +279,7 @@ class Launcher:
             raise SandboxSetupError("Too many commands are running.", allowed_instead="again when one has ended")
         pool = self._pool_of[job.command]
         self._factory.require_protection(self._policy.commands[job.command], pool.profile)
-        expected, looked_at = self._expected[:2] == (job.number, pool), self._expected[2]
-        if not expected or time.monotonic() - looked_at > EXPECTED_S:
-            self._factory.refresh(pool.profile)
+        self._factory.refresh(pool.profile)
         job.before = self._factory.names(pool.profile)
         job.generation = self._factory.generation(pool.profile)
         pool.drop_older(job.generation)

@@ -125,18 +125,11 @@ class LauncherRunner:
                 return fields
             _LOG.warning("The launcher of commands says: %s", " ".join(fields[1:]))
 
-    def expect(self, command: str) -> str:
-        """As `Runner.expect`."""
-        number = str(next(self._numbers))
-        with suppress(PeerGoneError, OSError), self._mutex:
-            messages.send(self._socket, ["soon", number, command])
-        return number
-
     def start(self, request: Request, *, stdin: int | None = None, stdout: int | None = None) -> _Run:
         """As `Runner.start`."""
         if self._unavailable is not None:
             raise SandboxSetupError(self._unavailable)
-        run = _Run(self, request.expected or str(next(self._numbers)), request, self._layer)
+        run = _Run(self, str(next(self._numbers)), request, self._layer)
         theirs = run.open(stdin, stdout)
         try:
             timeout = "" if request.timeout_s is None else f"{request.timeout_s:.3f}"

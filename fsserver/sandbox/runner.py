@@ -31,7 +31,6 @@ class Request:
         root: the name of the root in which it runs.
         directory: where beneath the root, components joined by "/", "" for the root itself.
         timeout_s: None is none, for background processes.
-        expected: what `Runner.expect` said of it, "" if it was not announced. Each is for one run.
     """
 
     command: str
@@ -39,7 +38,6 @@ class Request:
     root: str
     directory: str
     timeout_s: float | None
-    expected: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +111,6 @@ class Runner(Protocol):
     @property
     def unavailable(self) -> str | None:
         """Why no command can be run, in one sentence for clients; None if they can."""
-
-    def expect(self, command: str) -> str:
-        """Say that a run of the command may follow at once, for its `Request`. What a run needs is made ready
-        meanwhile, and it is looked what is protected now. Costs little, and nothing comes of it if none follows.
-        """
 
     def start(self, request: Request, *, stdin: int | None = None, stdout: int | None = None) -> Running:
         """Begin a run. Returns before the program does anything.

@@ -16,9 +16,7 @@ import pytest
 from fsserver.errors import CommandUnconfined, FsserverError, NotFound, ProgramNotFound
 from fsserver.policy.compiled import AnyArguments, Command, Layer, Mode, PinnedProgram, SoughtProgram
 from fsserver.sandbox import launching
-from fsserver.sandbox.launcher import EXPECTED_S
 from fsserver.sandbox.launching import LauncherRunner
-from fsserver.sandbox.runner import Request
 from tests.attacks.surroundings import open_directory
 from tests.cells import (
     RULE,
@@ -33,7 +31,6 @@ from tests.cells import (
     python,
     starting_as,
 )
-from tests.support import wait_until
 from tests.trees import build, rules
 
 SHELL = "/bin/sh"
@@ -76,23 +73,6 @@ def read(cells: Launched, name: str) -> str:
     run = cells.run("read", name)
     assert run.ending.exit_code == 0, run
     return run.stdout.decode()
-
-
-@pytest.mark.parametrize("late", [False, True], ids=["for another", "too late"])
-def test_look_that_was_taken_for_a_request_serves_no_other_and_not_for_long(cells: Launched, late: bool) -> None:
-    name = f"d/{secrets.token_hex(4)}/.env"
-    expected = cells.runner.expect("read")
-    if late:
-        assert read(cells, "a.txt") == "harmless"  # by now the launcher has looked
-        until = time.monotonic() + EXPECTED_S
-        wait_until(lambda: time.monotonic() > until, "the look is old")
-    ours(cells, f"file {name} written since")
-    running = cells.runner.start(Request("read", (name,), "work", "", 20.0, expected if late else ""))
-    try:
-        running.close_stdin()
-        assert cells.finish(running).stdout.decode() == hidden(cells, "written since")
-    finally:
-        running.close()
 
 
 def hidden(cells: Launched, text: str) -> str:

@@ -70,7 +70,7 @@ class Background:
 
     def check_start(self, call: Call[StartProcess]) -> None:
         wanted = call.arguments
-        chosen = choose(call, self._host.commands, self._host.runner, wanted.command, wanted.args, cwd=wanted.cwd)
+        chosen = choose(call, self._host.commands, wanted.command, wanted.args, wanted.cwd)
         if not chosen.command.background:
             raise CommandDenied(
                 f"Access denied - {chosen.command.name} does not run in the background",

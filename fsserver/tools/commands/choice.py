@@ -16,7 +16,7 @@ from fsserver.paths.target import Target
 from fsserver.paths.workspace import Access, ClientPath
 from fsserver.policy.arguments import MAX_BYTES, Judgement, PathOperand, judge
 from fsserver.policy.compiled import Command, Effect, PathAccess, PinnedProgram, SoughtProgram
-from fsserver.sandbox.runner import Request, Runner
+from fsserver.sandbox.runner import Request
 from fsserver.tools.approval import Question
 from fsserver.tools.call import Call
 from fsserver.tools.text.hostile import neutralised
@@ -35,7 +35,6 @@ class Chosen:
         decision: what the rules say of the arguments: ALLOW or ASK.
         found: where a person is asked about a program that is content of a root, the file that is found now.
         versions: of every file that may be found as that program.
-        expected: see `Request.expected`.
     """
 
     command: Command
@@ -45,7 +44,6 @@ class Chosen:
     decision: Judgement
     found: str | None = None
     versions: tuple[str, ...] = ()
-    expected: str = ""
 
     @property
     def place(self) -> str:
@@ -60,7 +58,7 @@ class Chosen:
         return (name, *self.command.prepend, *self.arguments)
 
     def request(self, timeout_s: float | None) -> Request:
-        return Request(self.command.name, self.arguments, self.root, self.directory, timeout_s, self.expected)
+        return Request(self.command.name, self.arguments, self.root, self.directory, timeout_s)
 
     def record(self) -> dict[str, Any]:
         """For the audit log: everything that was decided about, whole."""
@@ -76,10 +74,8 @@ class Chosen:
 def choose(
     call: Call[Any],
     commands: Mapping[str, Command],
-    runner: Runner,
     name: str,
     arguments: Sequence[str],
-    *,
     cwd: str | None,
 ) -> Chosen:
     """Decide one run of the command ``name``, and name it for the intent record.
@@ -92,7 +88,6 @@ def choose(
     command = commands.get(name)
     if command is None:
         raise _unknown(name, commands)
-    expected = runner.expect(name)  # it prepares while this is decided
     _require_whole_roots(call, command)
     where = _directory(call, command, cwd)
     root = where.root.rules.name
@@ -109,7 +104,7 @@ def choose(
             rule=None if decision.rule is None else str(decision.rule),
             allowed_instead=decision.allowed_instead,
         )
-    chosen = Chosen(command, tuple(arguments), root, where.name, decision, expected=expected)
+    chosen = Chosen(command, tuple(arguments), root, where.name, decision)
     _require_recordable(call, chosen)
     call.commands.append(chosen.record())
     for operand in decision.paths:

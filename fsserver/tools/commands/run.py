@@ -10,9 +10,8 @@ from typing import Annotated, Any, Final
 from pydantic import Field
 
 from fsserver.paths.workspace import Access
-from fsserver.policy.compiled import Layer
 from fsserver.sandbox.pipeline import start_all
-from fsserver.sandbox.runner import Ending, Running
+from fsserver.sandbox.runner import Running
 from fsserver.sandbox.streams import Ends, Feed, Pump, Sink
 from fsserver.tools.arguments import MAX_NUMBER, Arguments
 from fsserver.tools.call import Call
@@ -50,9 +49,6 @@ class RunPipeline(Arguments):
     timeout: Seconds | None = Field(None, description="Seconds.")
 
 
-_NO_ENDING: Final = Ending(0, None, None, 0.0, 0.0, None, Layer.NONE)
-
-
 @dataclass(frozen=True, slots=True)
 class Plan:
     """Runs that are decided."""
@@ -67,14 +63,12 @@ def run_tools(host: CommandHost) -> tuple[Tool[Any], ...]:
 
     def check_command(call: Call[RunCommand]) -> None:
         wanted = call.arguments
-        stage = choose(call, host.commands, host.runner, wanted.command, wanted.args, cwd=wanted.cwd)
+        stage = choose(call, host.commands, wanted.command, wanted.args, wanted.cwd)
         call.plan = _planned(call, [stage], wanted.stdin, wanted.timeout)
 
     def check_pipeline(call: Call[RunPipeline]) -> None:
         wanted = call.arguments
-        stages = [
-            choose(call, host.commands, host.runner, each.command, each.args, cwd=wanted.cwd) for each in wanted.stages
-        ]
+        stages = [choose(call, host.commands, each.command, each.args, wanted.cwd) for each in wanted.stages]
         call.plan = _planned(call, stages, wanted.stdin, wanted.timeout)
 
     def body(call: Call[Any]) -> ToolResult:
@@ -133,10 +127,7 @@ def _run(call: Call[Any], host: CommandHost) -> ToolResult:
         sources: dict[int, Sink] = {run.stderr: live.watch(sink) for run, sink in zip(runs, stderr, strict=True)}
         assert runs[-1].stdout is not None, "the last stage's output is ours"
         sources[runs[-1].stdout] = live.watch(stdout)
-        pump = Pump(sources, _feed(runs[0], plan.stdin))
-        # While the programs start: what is done once is in the processor's caches when somebody waits for it.
-        run_result(plan.stages, [_NO_ENDING] * len(runs), stdout, stderr, call.limits.result_bytes)
-        endings = follow(runs, pump, call.control, plan.timeout_s, live)
+        endings = follow(runs, Pump(sources, _feed(runs[0], plan.stdin)), call.control, plan.timeout_s, live)
     call.facts |= run_facts(endings, stdout, stderr)
     return run_result(plan.stages, endings, stdout, stderr, call.limits.result_bytes)
 
