@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import math
 import os
 import stat
 import time
@@ -25,8 +24,6 @@ _FLAGS = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK 
 ANOTHER_PLACE = "XDG_STATE_HOME, or `audit: {sinks: [{dir: …}]}` in the policy, names another."
 NAME_MAX = 255  # bytes of one name (limits.h)
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
-LOOKED_S = 0.01
-"""How long a look at the file holds for records of what is done already."""
 
 
 def open_directory(path: str) -> int:
@@ -131,7 +128,6 @@ class Segment:
             os.close(self._fd)
             raise
         self._attempt = self._torn = b""
-        self._looked_s = -math.inf
         self._commit = Commit(self._fd, lambda: self.end[1].seq)
         self.records = 2 if self.size else 0
 
@@ -218,24 +214,16 @@ class Segment:
             self.take_back()
             os.write(self._fd, self._torn)
 
-    def write(self, line: bytes, after: Position, *, brief: bool = False) -> None:
+    def write(self, line: bytes, after: Position) -> None:
         """Append one whole line with one write(2).
-
-        Args:
-            brief: the file need not be looked at before if that was done in the last `LOOKED_S`: nothing that the line
-                tells of is still to be prevented, and calls that follow each other fast pay for one look together.
 
         Raises OSError, then the segment is `dirty`; or AuditBroken, with nothing written, if the file is not as it was
         left: somebody deleted it, moved it, cut it or wrote to it, and what is added now would be lost, never be found
         or never verify.
         """
         size, _ = self.end
-        now = time.monotonic()
-        if not brief or now - self._looked_s > LOOKED_S:
-            if self._size_in_place() != size:
-                message = "The audit log was changed, moved or deleted by something else, so the call was refused."
-                raise AuditBroken(message)
-            self._looked_s = now
+        if self._size_in_place() != size:
+            raise AuditBroken("The audit log was changed, moved or deleted by something else, so the call was refused.")
         self._attempt = line
         if os.write(self._fd, line) != len(line):
             raise OSError(errno.ENOSPC, "short write")

@@ -18,8 +18,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from fsserver.audit.chain import START, Position, seal
 from fsserver.audit.heal import find_end, heal_others, next_name
 from fsserver.audit.record import (
-    CALL_OUTCOME,
-    CALL_REFUSED,
     LOG_CHECKPOINT,
     LOG_CONTINUED,
     LOG_HEALED,
@@ -41,8 +39,6 @@ if TYPE_CHECKING:
     from fsserver.audit.signing import Signer
 
 _LOG = logging.getLogger(__name__)
-
-_OF_WHAT_IS_DONE: Final = frozenset({CALL_OUTCOME, CALL_REFUSED})
 
 _ROTATED_BYTES: Final = (
     1024  # room kept for the record that ends a file: its longest file name, escaped, and its numbers
@@ -226,7 +222,7 @@ class ChainLog:
                 self._rotate()
                 segment = self._current
                 lines, after = self._lines(event, fields, segment.position)
-            segment.write(lines, after, brief=event in _OF_WHAT_IS_DONE)
+            segment.write(lines, after)
         except (OSError, AuditError) as error:
             self._note_failure(error)
             raise self._refusal(error) from error

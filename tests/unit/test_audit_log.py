@@ -5,19 +5,16 @@ from __future__ import annotations
 import os
 import stat
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fsserver.audit.log import AuditLog
-from fsserver.audit.segment import LOOKED_S
 from fsserver.audit.verify import Status, verify
 from fsserver.errors import AuditBroken, AuditError, AuditLocked, ConfigError
 from fsserver.policy.compiled import AuditRules
 from tests.audit_logs import CALL, IMPOSSIBLE_NAMES, open_directory, open_file, private, records, sealed, written
-from tests.support import wait_until
 
 
 def test_directory_gets_a_private_file_of_this_run(tmp_path: Path) -> None:
@@ -399,17 +396,3 @@ def test_place_where_others_could_interfere_is_refused(tmp_path: Path, arrange: 
     arrange(private(tmp_path / "audit"))
     with pytest.raises(ConfigError):
         open_file(tmp_path / "audit/log.jsonl")
-
-
-@pytest.mark.parametrize("event", ["call.intent", "call.outcome"])
-def test_file_that_was_moved_is_missed_at_once_before_an_effect_and_soon_after_one(tmp_path: Path, event: str) -> None:
-    log = open_file(tmp_path / "audit/log.jsonl")
-    log.append("call.outcome", CALL)
-    (tmp_path / "audit/log.jsonl").rename(tmp_path / "audit/elsewhere.jsonl")
-    until = time.monotonic() + LOOKED_S
-    if event == "call.outcome":
-        wait_until(lambda: time.monotonic() > until, "the last look is old")
-    with pytest.raises(AuditBroken):
-        log.append(event, CALL)
-    (tmp_path / "audit/elsewhere.jsonl").rename(tmp_path / "audit/log.jsonl")
-    log.close()
