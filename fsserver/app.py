@@ -11,8 +11,10 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing, suppress
+from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from fsserver import __version__
@@ -20,7 +22,8 @@ from fsserver.audit.log import AuditLog
 from fsserver.errors import KernelUnsupported
 from fsserver.kernel import features as kernel
 from fsserver.paths.root import Root
-from fsserver.policy.compiled import Layer, Policy
+from fsserver.policy.compiled import Command, Layer, Policy
+from fsserver.policy.searching import find_ripgrep, search_commands
 from fsserver.sandbox.confinement import confine
 from fsserver.sandbox.plan import plan_server
 from fsserver.sandbox.profile import RootGrant, ServerProfile
@@ -59,7 +62,8 @@ def serve_stdio(policy: Policy, *, strict: bool, confined: Callable[[], None]) -
         streams = held.enter_context(StandardStreams.take())
         roots = [held.enter_context(closing(Root.open(rules))) for rules in policy.roots]
         run_id = secrets.token_hex(8)
-        runner = start_launcher(policy, roots, run_id)
+        ripgrep = find_ripgrep(policy.roots)
+        runner = start_launcher(policy, roots, run_id, search_commands(policy, ripgrep))
         if runner is not None:
             held.callback(runner.close)
         audit = AuditLog.open(policy.audit, run_id=run_id, header=_header(policy))
@@ -69,7 +73,10 @@ def serve_stdio(policy: Policy, *, strict: bool, confined: Callable[[], None]) -
         if enforcement.layer is Layer.NONE:
             _LOG.warning("The kernel does not confine this server: %s", enforcement)
         if runner is not None:
-            _hear_launcher(runner, audit, strict=strict)
+            if policy.commands or strict:
+                _hear_launcher(runner, audit, strict=strict)
+            else:  # nothing but a search may need it, and perhaps none will be made
+                runner.on_first_use = partial(_hear_launcher, runner, audit, strict=False)
         confined()
 
         # The SDK takes longer to load than everything above, so a mistake in the policy is told before.
@@ -82,6 +89,7 @@ def serve_stdio(policy: Policy, *, strict: bool, confined: Callable[[], None]) -
         from fsserver.tools.catalog import every_tool  # noqa: PLC0415
         from fsserver.tools.commands.host import CommandHost  # noqa: PLC0415
         from fsserver.tools.gate import Gate  # noqa: PLC0415
+        from fsserver.tools.search.engine import SearchEngine  # noqa: PLC0415
         from fsserver.tools.session import Session  # noqa: PLC0415
         from fsserver.transport import stdio  # noqa: PLC0415
         from fsserver.transport.workers import Workers  # noqa: PLC0415
@@ -91,7 +99,8 @@ def serve_stdio(policy: Policy, *, strict: bool, confined: Callable[[], None]) -
         held.callback(watch.stop)
         host = CommandHost(policy, runner, watch.seen)
         held.callback(host.close)
-        gate = Gate(registry=every_tool(host), policy=policy, audit=audit)
+        engine = SearchEngine(runner, ripgrep.why_not, policy.limits.time_s)
+        gate = Gate(registry=every_tool(host, engine), policy=policy, audit=audit)
         session = Session(run_id, LOCAL_PRINCIPAL, None, None, Workspace(roots))
         workers = Workers(policy.limits.concurrency)
         stdio.serve(FileServer(gate, session, policy=policy, run=workers.run), streams)
@@ -131,21 +140,26 @@ def _plan(policy: Policy, roots: list[Root], audit: AuditLog, *, strict: bool) -
         return plan(Layer.NONE)
 
 
-def start_launcher(policy: Policy, roots: list[Root], run_id: str) -> LauncherRunner | None:
-    """The process that runs commands, if the policy has any. It is told everything now, and nothing more later.
+def start_launcher(
+    policy: Policy, roots: list[Root], run_id: str, own: Mapping[str, Command] = MappingProxyType({})
+) -> LauncherRunner | None:
+    """The process that runs commands, the policy's and fsserver's ``own``, if there are any. It is told everything now,
+    and nothing more later. Where the policy has none it sleeps.
 
     Raises:
         SandboxSetupError: it cannot be started.
     """
-    if not policy.commands:
+    if not policy.commands and not own:
         return None
     if os.uname().sysname != "Linux":
-        _LOG.warning("Commands need Linux: here file tools are served, and no commands.")
+        if policy.commands:
+            _LOG.warning("Commands need Linux: here file tools are served, and no commands.")
         return None
     from fsserver.sandbox.bootstrap import Bootstrap, OpenedRoot  # noqa: PLC0415 - the kernel's words, and threads
     from fsserver.sandbox.launching import LauncherRunner  # noqa: PLC0415
 
     passed = {name for command in policy.commands.values() for name in command.passed}
+    asleep = not policy.commands
     opened = (OpenedRoot(root.rules.name, root.shown, root.spellings, root.identity, root.folds) for root in roots)
     return LauncherRunner(
         Bootstrap(
@@ -154,7 +168,9 @@ def start_launcher(policy: Policy, roots: list[Root], run_id: str) -> LauncherRu
             environment={name: os.environ[name] for name in passed if name in os.environ},
             home=os.path.expanduser("~"),
             run_id=run_id,
-        )
+            own=own,
+        ),
+        asleep=asleep,
     )
 
 

@@ -25,9 +25,11 @@ from fsserver.policy.compiled import (
     Policy,
     RootRules,
 )
+from fsserver.policy.searching import find_ripgrep, search_commands
 from fsserver.tools.catalog import every_tool
 from fsserver.tools.commands.host import CommandHost
 from fsserver.tools.gate import Gate
+from fsserver.tools.search.engine import SearchEngine
 from fsserver.tools.session import Session
 from tests.audit_schema import require_fit
 from tests.gates import Served, texts
@@ -110,12 +112,15 @@ def commanded(
     by_name = {each.name: each for each in commands}
     policy = Policy("test", None, "0" * 64, tuple(rules), audit, limits=limits or Limits(), commands=by_name)
     roots = [Root.open(each) for each in rules]
-    runner = UnconfinedRunner(by_name, {each.name: each.path for each in rules})
+    ripgrep = find_ripgrep(rules)
+    own = search_commands(policy, ripgrep)
+    runner = UnconfinedRunner({**by_name, **own}, {each.name: each.path for each in rules})
+    engine = SearchEngine(runner, ripgrep.why_not, policy.limits.time_s)
     host = CommandHost(policy, runner, notices)
     try:
         with closing(AuditLog.open(audit, run_id="test", header={})) as log:
             session = Session("s1", "tester", None, None, workspace(Workspace(roots)), can_ask=can_ask)
-            gate = Gate(registry=every_tool(host), policy=policy, audit=log)
+            gate = Gate(registry=every_tool(host, engine), policy=policy, audit=log)
             yield Commanded(gate, session, log, Path(rules[0].path), runner, host)
         require_fit(Path(log.path), beginning="call.")
     finally:

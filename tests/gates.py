@@ -18,6 +18,7 @@ from fsserver.tools.catalog import file_tools
 from fsserver.tools.control import Control
 from fsserver.tools.gate import Gate
 from fsserver.tools.result import Text, ToolResult
+from fsserver.tools.search.engine import SearchEngine
 from fsserver.tools.session import Session
 from tests.audit_schema import require_fit
 
@@ -82,11 +83,13 @@ def served(
     tools: frozenset[str] | None = None,
     can_ask: bool = False,
     audit: AuditRules | None = None,
+    engine: SearchEngine | None = None,
 ) -> Iterator[Served]:
     """A gate over the roots; its audit log is in ``base / "state"``.
 
     Args:
         audit: how calls are recorded instead, and where.
+        engine: runs searches; None leaves what a walk in this process can do.
         can_ask: a person can be asked through the client.
     """
     state = base / "state"
@@ -97,7 +100,8 @@ def served(
     try:
         with closing(AuditLog.open(audit, run_id="test", header={})) as log:
             session = Session("s1", "tester", None, None, Workspace(roots), can_ask)
-            yield Served(Gate(registry=file_tools(), policy=policy, audit=log), session, log, Path(rules[0].path))
+            registry = file_tools() if engine is None else file_tools(engine)
+            yield Served(Gate(registry=registry, policy=policy, audit=log), session, log, Path(rules[0].path))
         require_fit(Path(log.path), beginning="call.")
     finally:
         for root in roots:

@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
-from fsserver.errors import ProgramNotFound
-from fsserver.policy.compiled import Command, Layer, PinnedProgram, Program
+from fsserver.errors import ProgramNotFound, SandboxSetupError
+from fsserver.policy.compiled import Command, Layer, PinnedProgram, Program, SoughtProgram
 from fsserver.sandbox.runner import EndedBy, Ending, Request
 
 GRACE_S = 0.2
@@ -44,6 +44,8 @@ class UnconfinedRunner:
     def _path(self, program: Program) -> str:
         if isinstance(program, PinnedProgram):
             return program.path
+        if not isinstance(program, SoughtProgram):
+            raise SandboxSetupError("Only a cell has that in itself.")
         return os.path.join(self._roots[program.root], program.name)
 
 

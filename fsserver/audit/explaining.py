@@ -229,7 +229,12 @@ def _facts(record: Record) -> list[str]:
     for key, name in (("bytes", ""), ("stdout_bytes", " of output"), ("stderr_bytes", " of error output")):
         size = number(record, key)
         facts += [f"{size_words(size)}{name}"] if size is not None else []
-    for key, name in (("entries", "entries"), ("matches", "matches"), ("replacements", "replacements")):
+    for key, name in (
+        ("entries", "entries"),
+        ("matches", "matches"),
+        ("files", "files"),
+        ("replacements", "replacements"),
+    ):
         count = number(record, key)
         facts += [f"{count} {name}"] if count is not None else []
     if record.get("signal") is not None:

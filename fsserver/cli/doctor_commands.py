@@ -13,7 +13,7 @@ from fsserver.app import start_launcher
 from fsserver.cli.checks import EXIT_KERNEL, Check, Verdict
 from fsserver.errors import FsserverError, SandboxSetupError
 from fsserver.paths.root import Root
-from fsserver.policy.compiled import Command, Home, Layer, PinnedProgram, Policy
+from fsserver.policy.compiled import Command, Home, Layer, PinnedProgram, Policy, SoughtProgram
 from fsserver.sandbox.cgroup import Groups
 from fsserver.sandbox.host import Host, look_around
 from fsserver.sandbox.launching import LauncherRunner
@@ -173,6 +173,7 @@ def _program_check(command: Command, host: Host, roots: dict[str, str]) -> Check
     if isinstance(program, PinnedProgram):
         path, prefix = program.path, program.prefix
     else:
+        assert isinstance(program, SoughtProgram), "a policy's command has no other"
         path, prefix = f"{roots[program.root]}/{program.name}", None
         if not os.access(path, os.X_OK):
             text = f"{program.name} is not in {program.root} now; it is looked for at each call, from where it runs"

@@ -189,9 +189,11 @@ def _path(policy: Policy, root: str) -> str:
 
 
 def _program(command: Command, policy: Policy) -> str:
-    if isinstance(command.program, PinnedProgram):
-        return command.program.path
-    return f"{_path(policy, command.program.root)}/{command.program.name}"
+    program = command.program
+    if isinstance(program, SoughtProgram):
+        return f"{_path(policy, program.root)}/{program.name}"
+    assert isinstance(program, PinnedProgram), "a policy's command has no other"
+    return program.path
 
 
 def _runtime(command: Command) -> list[str]:

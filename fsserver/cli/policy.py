@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from fsserver.policy.compiled import AnyArguments, Command, PinnedProgram, Policy, Subcommands
+from fsserver.policy.compiled import AnyArguments, BuiltinProgram, Command, Policy, SoughtProgram, Subcommands
 
 EXIT_REFUSED = 1
 EXIT_CONFIG = 2
@@ -153,13 +153,14 @@ def _or_exit(load: Callable[[], T], as_json: bool) -> T:
 
 def _summary(command: Command) -> dict[str, Any]:
     program, rules = command.program, command.arguments
+    assert not isinstance(program, BuiltinProgram), "a policy's command has none"
     if isinstance(rules, Subcommands):
         arguments = f"{len(rules.by_name)} subcommands"
     else:
         arguments = "any arguments" if isinstance(rules, AnyArguments) else "listed arguments"
     return {
         "name": command.name,
-        "program": program.path if isinstance(program, PinnedProgram) else f"{program.name} in {program.root}",
+        "program": f"{program.name} in {program.root}" if isinstance(program, SoughtProgram) else program.path,
         "arguments": arguments,
         "decision": command.effect.value,
         "network": command.network.value,

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from fsserver.policy.rules import Matcher, Origin, PathRule
 
@@ -350,7 +350,19 @@ class SoughtProgram:
     name: str
 
 
-Program: TypeAlias = PinnedProgram | SoughtProgram
+@dataclass(frozen=True, slots=True)
+class BuiltinProgram:
+    """A part of fsserver that runs in a cell without another program; only fsserver's own commands have one.
+
+    Attributes:
+        beside: the program of other commands that are to run in the same cells.
+    """
+
+    name: str
+    beside: PinnedProgram | None
+
+
+Program: TypeAlias = PinnedProgram | SoughtProgram | BuiltinProgram
 
 
 class Network(StrEnum):
@@ -390,7 +402,7 @@ class CommandLimits:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One entry of ``commands``.
+    """One entry of ``commands``, or one of fsserver's own; see `fsserver.policy.searching`.
 
     Attributes:
         prepend: arguments that stand before the client's and are not judged.
@@ -402,6 +414,7 @@ class Command:
         unix_sockets: whether it may make sockets of the family AF_UNIX.
         background: whether `start_process` takes it.
         runtime: further directories that it may read and execute in, absolute and without links.
+        own: one of fsserver's own, which tools run. No client names it, and what it says is judged name by name.
     """
 
     name: str
@@ -420,6 +433,19 @@ class Command:
     home: Home = Home.PRIVATE
     runtime: tuple[str, ...] = ()
     limits: CommandLimits = field(default_factory=CommandLimits)
+    own: bool = False
+
+
+class Own(StrEnum):
+    """fsserver's own commands. No policy can call one so: there a name begins with a letter or a digit."""
+
+    CONTENT = ":content"
+    FILES = ":files"
+    NAMES = ":names"
+
+
+WALK: Final = "walk"
+"""The `BuiltinProgram` of `Own.NAMES`."""
 
 
 @dataclass(frozen=True, slots=True)

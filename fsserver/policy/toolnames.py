@@ -19,6 +19,7 @@ TOOL_NAMES: Final = (
     "copy_file",
     "delete_file",
     "search_files",
+    "search_content",
     "get_file_info",
     "list_allowed_directories",
     "run_command",

@@ -28,7 +28,6 @@ VALUES: Final[MappingProxyType[tuple[str, ...], frozenset[str]]] = MappingProxyT
     {
         ("audit", "content"): frozenset({"full"}),
         ("extends", "[]"): frozenset({"preset:service"}),
-        ("profiles", "*", "tools", "[]"): frozenset({"search_content"}),
         ("server", "transport"): frozenset({"http"}),
     }
 )

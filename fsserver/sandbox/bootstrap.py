@@ -13,12 +13,12 @@ import io
 import os
 import pickle
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
 
 from fsserver.errors import SandboxSetupError
-from fsserver.policy.compiled import Policy
+from fsserver.policy.compiled import Command, Policy
 
 SEALS: Final = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
@@ -39,6 +39,7 @@ class Bootstrap:
     """Everything that a launcher needs.
 
     Attributes:
+        own: the commands that fsserver runs for its own tools; see `fsserver.policy.searching`.
         environment: of the variables that commands may be passed, those that the server has.
         home: the user's, absolute.
         run_id: names this run's directories and groups.
@@ -49,6 +50,12 @@ class Bootstrap:
     environment: Mapping[str, str]
     home: str
     run_id: str
+    own: Mapping[str, Command] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def commands(self) -> dict[str, Command]:
+        """All that can be run, by name."""
+        return {**self.policy.commands, **self.own}
 
 
 def _frozen(items: dict[Any, Any]) -> MappingProxyType[Any, Any]:

@@ -23,8 +23,8 @@ from fsserver.kernel import constants as c
 from fsserver.kernel.landlock import AccessFs, AccessNet
 from fsserver.kernel.namespaces import Namespace
 from fsserver.kernel.syscalls import open_how, openat2
-from fsserver.policy.compiled import Command, Layer, PinnedProgram
-from fsserver.sandbox import cell_mounts, messages
+from fsserver.policy.compiled import WALK, BuiltinProgram, Command, Layer, PinnedProgram
+from fsserver.sandbox import cell_mounts, messages, names
 from fsserver.sandbox.cell_plan import CHANGE
 from fsserver.sandbox.cell_profile import HOME, TEMPORARY, CellProfile, Ids
 from fsserver.sandbox.cgroup import Leaf
@@ -35,7 +35,7 @@ from fsserver.sandbox.profile import NamedRule, Ruleset
 from fsserver.sandbox.protected import ProtectedIndex
 from fsserver.sandbox.scratch import Scratch
 from fsserver.sandbox.skeleton import Skeleton
-from fsserver.sandbox.supervisor import Start, Supervisor, bound_self
+from fsserver.sandbox.supervisor import Inside, Start, Supervisor, bound_self
 
 _DIRECTORY: Final = open_how(c.O_PATH | c.O_DIRECTORY, c.RESOLVE_BENEATH | c.RESOLVE_NO_MAGICLINKS)
 
@@ -43,6 +43,9 @@ _DIRECTORY: Final = open_how(c.O_PATH | c.O_DIRECTORY, c.RESOLVE_BENEATH | c.RES
 # Besides those of users and of processes, which the launcher made this process in.
 _OWN: Final = Namespace.MOUNT | Namespace.IPC | Namespace.UTS | Namespace.CGROUP
 _OWN_AND_NETWORK: Final = _OWN | Namespace.NET
+
+
+_BUILTIN: Final[Mapping[str, Inside]] = {WALK: names.main}
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +274,8 @@ class _Cell:
             self._fail("resource.not_found", _word(error))
             return
         try:
-            path = self._program(command, root.path, directory)
+            inside = _BUILTIN[command.program.name] if isinstance(command.program, BuiltinProgram) else None
+            path = self._program(command, root.path, directory) if inside is None else command.name
             bound_self(command.limits, count_processes=self._count_processes)
             start = Start(
                 path,
@@ -280,6 +284,7 @@ class _Cell:
                 pipes,
                 command.limits,
                 float(timeout) if timeout else None,
+                inside,
             )
             outcome = self._supervisor.run(start)
         except OSError as error:

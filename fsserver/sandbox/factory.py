@@ -45,6 +45,7 @@ class Factory:
     """Holds what all cells share. For the launcher's one thread.
 
     Attributes:
+        commands: all that can be run, by name.
         indexes: of the protected names of each root, by its name.
         spellings: the absolute paths of each root, as clients know them.
 
@@ -54,6 +55,7 @@ class Factory:
 
     def __init__(self, start: Bootstrap, features: Features) -> None:
         self.policy = start.policy
+        self.commands = start.commands
         self.run_id = start.run_id
         self._start = start
         self._features = features
@@ -63,10 +65,10 @@ class Factory:
         self._groups = Groups.open(start.run_id, {os.getppid()})
         self._missing: set[str] = set()
         self._emptied: list[Leaf] = []
-        self._environments = {name: self._environment(each) for name, each in self.policy.commands.items()}
+        self._environments = {name: self._environment(each) for name, each in self.commands.items()}
         self._profiles: list[CellProfile] = []
         self._scratch = ScratchSpace(self.policy.state, start.run_id, root=self._ids[0] == 0)
-        used = {root for command in self.policy.commands.values() for root in command.roots}
+        used = {root for command in self.commands.values() for root in command.roots}
         self.spellings = {root.name: root.spellings for root in start.roots}
         self.indexes: dict[str, ProtectedIndex] = {}
         self._roots: dict[str, RootFacts] = {}
@@ -101,7 +103,7 @@ class Factory:
             raise SandboxSetupError("the kernel has no Landlock of ABI 3, or no seccomp")
         pools: dict[CellProfile, Pool] = {}
         by_name: dict[str, Pool] = {}
-        for command in self.policy.commands.values():
+        for command in self.commands.values():
             profile = self._profile(command, layer)
             pool = pools.setdefault(profile, Pool(profile))
             pool.commands[command.name] = command
@@ -185,7 +187,7 @@ class Factory:
 
     def require_protection(self, command: Command, profile: CellProfile) -> None:
         """Refuse a command whose roots have protected names where nothing can hide them from it, and one that nothing
-        pins where nothing confines it.
+        pins where nothing confines it. What a search of fsserver's own finds is judged name by name by the server.
 
         Raises:
             CommandUnconfined: and the policy does not accept that.
@@ -196,7 +198,7 @@ class Factory:
                 rule=str(command.origin),
                 allowed_instead="a command whose `exec` is an absolute path",
             )
-        if profile.layer is Layer.FULL or self.policy.sandbox.accept_unprotected:
+        if profile.layer is Layer.FULL or self.policy.sandbox.accept_unprotected or command.own:
             return
         if profile.hidden:
             raise CommandUnconfined(

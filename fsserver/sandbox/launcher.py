@@ -26,7 +26,7 @@ from fsserver.errors import FsserverError, SandboxSetupError
 from fsserver.kernel import process
 from fsserver.kernel.features import probe
 from fsserver.policy.arguments import judge_call
-from fsserver.policy.compiled import Command, Effect, Layer
+from fsserver.policy.compiled import BuiltinProgram, Command, Effect, Layer
 from fsserver.sandbox import bootstrap, messages
 from fsserver.sandbox.aftermath import Aftermath, killed, masked, measured
 from fsserver.sandbox.factory import Factory
@@ -211,13 +211,15 @@ class Launcher:
         processes first writes to it: now, and not while somebody waits.
         """
         name = next(iter(pool.commands))
-        root = next(iter(self._policy.commands[name].roots))
+        root = next(iter(self._factory.commands[name].roots))
         pipes = [descriptor for _ in range(3) for descriptor in os.pipe2(os.O_CLOEXEC)]
         ours, theirs = messages.pair()
         try:
             messages.send(ours, ["run", "0", name, root, "", "1"], [pipes[0], pipes[3], pipes[5]])
             fields, received = messages.receive(theirs)
-            judge_call(self._policy.commands, name, fields[6:], directory=(root, ""), spellings=self._factory.spellings)
+            judge_call(
+                self._factory.commands, name, fields[6:], directory=(root, ""), spellings=self._factory.spellings
+            )
             _require_pipes(received)
             messages.close(received)
             job = Job("0", name, fields[2:], [])
@@ -255,6 +257,8 @@ class Launcher:
                 except (OSError, ValueError) as error:
                     self._log(f"A request of the server's could not be served: {error}.")
                     self._fail(job, SandboxSetupError.code, "The command could not be started.")
+            case ["wake"] if not pipes:
+                pass  # it was read late enough
             case ["stop", number, why] if not pipes and why in set(EndedBy):
                 self._stop(number, EndedBy(why))
             case _:
@@ -264,7 +268,7 @@ class Launcher:
     def _accept(self, job: Job, root: str, directory: str, timeout: str, arguments: Sequence[str]) -> None:
         """Judge the request as the server's gate did, and hand it to a cell, now or when there is one."""
         judgement = judge_call(
-            self._policy.commands,
+            self._factory.commands,
             job.command,
             arguments,
             directory=(root, directory),
@@ -272,14 +276,16 @@ class Launcher:
         )
         if judgement.effect is Effect.DENY:
             raise SandboxSetupError(f"The launcher refuses what the gate allowed: {judgement.reason}")
-        job.kill_after_s = _seconds(self._policy.commands[job.command], timeout)
+        command = self._factory.commands[job.command]
+        job.kill_after_s = _seconds(command, timeout)
         _require_pipes(job.pipes)
         waiting = sum(len(pool.waiting) for pool in self._pools)
         if waiting + sum(cell.job is not None for cell in set(self._cells.values())) >= MOST_RUNNING:
             raise SandboxSetupError("Too many commands are running.", allowed_instead="again when one has ended")
         pool = self._pool_of[job.command]
-        self._factory.require_protection(self._policy.commands[job.command], pool.profile)
-        self._factory.refresh(pool.profile)
+        self._factory.require_protection(command, pool.profile)
+        if not isinstance(command.program, BuiltinProgram):
+            self._factory.refresh(pool.profile)
         job.before = self._factory.names(pool.profile)
         job.generation = self._factory.generation(pool.profile)
         pool.drop_older(job.generation)

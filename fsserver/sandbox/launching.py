@@ -11,7 +11,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -25,7 +25,7 @@ from fsserver.errors import (
     ProgramNotFound,
     SandboxSetupError,
 )
-from fsserver.policy.compiled import Layer, PinnedProgram, SoughtProgram
+from fsserver.policy.compiled import Layer, PinnedProgram, Program, SoughtProgram
 from fsserver.sandbox import bootstrap, messages
 from fsserver.sandbox.bootstrap import Bootstrap
 from fsserver.sandbox.messages import PeerGoneError
@@ -43,7 +43,7 @@ _SERVER_FD: Final = 4
 # -I: nothing of the environment, the current directory or the user's site-packages decides what is imported; -S: no
 # installed package either; -B: nothing is written. What is ours comes last, so it hides no module of Python's.
 _PROGRAM: Final = (
-    "import sys; sys.path.append(sys.argv[1]); "
+    "import sys, select; sys.argv[2] and select.select([4], [], []); sys.path.append(sys.argv[1]); "
     "from fsserver.sandbox.spare import put_off; put_off('inspect', 'shutil'); "
     "from fsserver.sandbox.launcher import main; main(3, 4)"
 )
@@ -66,16 +66,25 @@ _PROGRAM_WORDS: Final = {
 class LauncherRunner:
     """A `Runner` over a launcher process. Make it before this process confines itself, `listen` afterwards.
 
+    Args:
+        asleep: the launcher is a bare interpreter until `listen` wakes it, and takes no processor and little memory.
+
+    Attributes:
+        on_first_use: called once, before the first command is started, instead of `listen` ahead of it; calls `listen`.
+
     Raises:
         SandboxSetupError: the launcher cannot be started.
     """
 
-    def __init__(self, start: Bootstrap) -> None:
-        self.programs = {name: _shown(each.program) for name, each in start.policy.commands.items()}
+    def __init__(self, start: Bootstrap, *, asleep: bool = False) -> None:
+        self.programs = {name: _shown(each.program) for name, each in start.commands.items()}
         self._mutex = threading.Lock()  # over the table and the sending side
         self._running: dict[str, _Run] = {}
         self._numbers = itertools.count(1)
-        self._unavailable: str | None = "The launcher of commands does not listen yet."
+        self._asleep = asleep
+        self._waking = threading.Lock()
+        self.on_first_use: Callable[[], None] | None = None
+        self._unavailable: str | None = None if asleep else "The launcher of commands does not listen yet."
         self._hearing: threading.Thread | None = None
         self._layer = Layer.NONE
         self._gaps: tuple[str, ...] = ()
@@ -84,7 +93,7 @@ class LauncherRunner:
             with theirs:
                 policy = bootstrap.write(start)
                 try:
-                    self._pid = _spawn(policy, theirs.fileno())
+                    self._pid = _spawn(policy, theirs.fileno(), asleep=asleep)
                 finally:
                     os.close(policy)
         except OSError as error:
@@ -104,6 +113,9 @@ class LauncherRunner:
 
     def listen(self) -> None:
         """Wait until the launcher knows what this machine offers, and hear it from then on. Starts a thread."""
+        if self._asleep:
+            with suppress(PeerGoneError, OSError):
+                messages.send(self._socket, ["wake"])
         match self._first_word():
             case ["hello", layer, why, *gaps]:
                 self._layer, self._unavailable, self._gaps = Layer(layer), why or None, tuple(gaps)
@@ -127,6 +139,10 @@ class LauncherRunner:
 
     def start(self, request: Request, *, stdin: int | None = None, stdout: int | None = None) -> _Run:
         """As `Runner.start`."""
+        with self._waking:
+            first_use, self.on_first_use = self.on_first_use, None
+            if first_use is not None:
+                first_use()
         if self._unavailable is not None:
             raise SandboxSetupError(self._unavailable)
         run = _Run(self, str(next(self._numbers)), request, self._layer)
@@ -276,8 +292,10 @@ class _Run:
         return message
 
 
-def _shown(program: PinnedProgram | SoughtProgram) -> str:
-    return program.path if isinstance(program, PinnedProgram) else f"{program.name} in {program.root}"
+def _shown(program: Program) -> str:
+    if isinstance(program, SoughtProgram):
+        return f"{program.name} in {program.root}"
+    return program.path if isinstance(program, PinnedProgram) else program.name
 
 
 def _signal_name(number: int) -> str:
@@ -287,7 +305,7 @@ def _signal_name(number: int) -> str:
         return f"SIG{number}"  # a real-time signal
 
 
-def _spawn(policy: int, server: int) -> int:
+def _spawn(policy: int, server: int, *, asleep: bool) -> int:
     """The launcher's process id. Python is this process's own: the installation that was checked with the policy."""
     home = str(Path(next(iter(fsserver.__path__))).parent)
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
@@ -300,7 +318,7 @@ def _spawn(policy: int, server: int) -> int:
         (os.POSIX_SPAWN_DUP2, high[1], _SERVER_FD),
     ]
     try:
-        arguments = [sys.executable, "-I", "-S", "-B", "-X", "utf8", "-c", _PROGRAM, home]
+        arguments = [sys.executable, "-I", "-S", "-B", "-X", "utf8", "-c", _PROGRAM, home, "asleep" if asleep else ""]
         return os.posix_spawn(sys.executable, arguments, {"LANG": "C.UTF-8"}, file_actions=actions, setsid=True)
     finally:
         messages.close([null, *high])

@@ -16,10 +16,11 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
+from fsserver.kernel import process
 from fsserver.policy.compiled import CommandLimits
 from fsserver.sandbox import messages
 from fsserver.sandbox.processes import Processes
@@ -35,9 +36,13 @@ SAMPLE_S: Final = 0.05
 _SIGNALS: Final = frozenset(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP}
 
 
+Inside: TypeAlias = Callable[[Sequence[str]], int]
+"""Takes arguments, uses the three standard descriptors, returns an exit status."""
+
+
 @dataclass(frozen=True, slots=True)
 class Start:
-    """A program about to run: what posix_spawn(3) is told."""
+    """A program about to run: what posix_spawn(3) is told. ``inside`` runs instead, in a copy of this process."""
 
     path: str
     arguments: Sequence[str]
@@ -45,6 +50,7 @@ class Start:
     pipes: Sequence[int]
     limits: CommandLimits
     timeout_s: float | None
+    inside: Inside | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,16 +98,7 @@ class Supervisor:
         Raises ``OSError``: it could not be started.
         """
         began = time.monotonic()
-        actions = [(os.POSIX_SPAWN_DUP2, pipe, number) for number, pipe in enumerate(start.pipes)]
-        main = os.posix_spawn(
-            start.path,
-            list(start.arguments),
-            start.environment,
-            file_actions=actions,
-            setsid=True,
-            setsigmask=(),
-            setsigdef=_SIGNALS,
-        )
+        main = _spawn(start) if start.inside is None else _fork(start, start.inside)
         messages.close(start.pipes)
         watch = _Watch(main, start, began, self._processes)
         try:
@@ -130,6 +127,38 @@ class Supervisor:
         fields, descriptors = messages.receive(self._control)
         messages.close(descriptors)
         return EndedBy(fields[1]) if fields[0] == "stop" else EndedBy.CANCELLED
+
+
+def _spawn(start: Start) -> int:
+    actions = [(os.POSIX_SPAWN_DUP2, pipe, number) for number, pipe in enumerate(start.pipes)]
+    return os.posix_spawn(
+        start.path,
+        list(start.arguments),
+        start.environment,
+        file_actions=actions,
+        setsid=True,
+        setsigmask=(),
+        setsigdef=_SIGNALS,
+    )
+
+
+def _fork(start: Start, inside: Inside) -> int:
+    """As `_spawn`, with a function for the program."""
+    pid = os.fork()
+    if pid:
+        return pid
+    status = 1
+    try:
+        os.setsid()
+        for each in _SIGNALS:
+            signal.signal(each, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        for number, pipe in enumerate(start.pipes):
+            os.dup2(pipe, number)
+        process.close_all_but((0, 1, 2))
+        status = inside(start.arguments[1:])
+    finally:
+        os._exit(status)
 
 
 class _Watch:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from fsserver.tools.commands.background import background_tools
 from fsserver.tools.commands.describe import describe_tool
 from fsserver.tools.commands.host import CommandHost
@@ -13,14 +15,18 @@ from fsserver.tools.files.listing import LIST_DIRECTORY, LIST_DIRECTORY_WITH_SIZ
 from fsserver.tools.files.media import READ_MEDIA_FILE
 from fsserver.tools.files.read import READ_FILE, READ_TEXT_FILE
 from fsserver.tools.files.read_many import READ_MULTIPLE_FILES
-from fsserver.tools.files.search import SEARCH_FILES
 from fsserver.tools.files.tree import DIRECTORY_TREE
 from fsserver.tools.files.write import WRITE_FILE
 from fsserver.tools.registry import Registry
+from fsserver.tools.search.content import content_tool
+from fsserver.tools.search.engine import SearchEngine
+from fsserver.tools.search.names import search_tool
+
+_NO_ENGINE: Final = SearchEngine(None, None, 0)
 
 
-def file_tools() -> Registry:
-    """A registry of the tools that need nothing but roots."""
+def file_tools(engine: SearchEngine = _NO_ENGINE) -> Registry:
+    """A registry of the tools that need nothing but roots; without an ``engine`` searches are what a walk can do."""
     return Registry(
         (
             READ_FILE,
@@ -36,13 +42,14 @@ def file_tools() -> Registry:
             MOVE_FILE,
             COPY_FILE,
             DELETE_FILE,
-            SEARCH_FILES,
+            search_tool(engine),
+            content_tool(engine),
             GET_FILE_INFO,
             LIST_ALLOWED_DIRECTORIES,
         )
     )
 
 
-def every_tool(host: CommandHost) -> Registry:
+def every_tool(host: CommandHost, engine: SearchEngine = _NO_ENGINE) -> Registry:
     """A registry of every tool."""
-    return Registry((*file_tools().tools, *run_tools(host), *background_tools(host), describe_tool(host)))
+    return Registry((*file_tools(engine).tools, *run_tools(host), *background_tools(host), describe_tool(host)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import resource
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,6 +22,7 @@ from fsserver.policy.compiled import Action, ArgumentForm, AuditRules, Effect, P
 from fsserver.policy.toolnames import TOOL_NAMES
 from fsserver.sandbox.profile import Enforcement
 from fsserver.tools.approval import Answer, Consent
+from fsserver.tools.control import Control
 from fsserver.tools.files import write
 from fsserver.tools.session import Client
 from tests.audit_schema import EVENTS, SCHEMA, misfits, require_fit
@@ -187,6 +189,7 @@ def test_a_record_does_not_fit(one: Mapping[str, Any]) -> None:
 
 # --- records as they are written
 
+SLOW = r"(?:\b\w{1,9}\b.?){5}\d|x"  # where a word ends, ripgrep takes its slow way
 SHELL = script("shell", 'eval "$1"')
 ASKING = script("asking", "true", effect=Effect.ASK)
 EXISTING = Positional(PathValue("work", PathAccess.READ, must_exist=True), 1, 1)
@@ -202,6 +205,10 @@ def every_kind_of_call(gate: Commanded, monkeypatch: pytest.MonkeyPatch) -> None
     for tool in ("list_directory", "list_directory_with_sizes", "directory_tree"):
         call(tool, path=".")
     call("search_files", path=".", pattern="*.txt")
+    call("search_content", path=".", pattern="one|two")
+    (gate.top / "slow").write_text(("ä" * 15 + "b\n") * (1 << 18))
+    gate.call("search_content", Control(deadline=time.monotonic() + 0.1), path="slow", pattern=SLOW)
+    (gate.top / "slow").unlink()
     call("list_allowed_directories")
     call("describe_policy")
     call("write_file", path="n", content="x")

@@ -34,7 +34,6 @@ from fsserver.policy.compiled import (
     TextValue,
 )
 from fsserver.policy.toolnames import TOOL_NAMES
-from fsserver.policy.unavailable import VALUES
 from fsserver.tools.approval import Answer, Consent
 from fsserver.tools.catalog import every_tool
 from fsserver.tools.control import Control
@@ -749,6 +748,4 @@ def test_tools_are_offered_only_where_commands_can_be_run(tmp_path: Path, work: 
 
 
 def test_policy_can_name_every_tool_that_there_is(gate: Commanded) -> None:
-    known = {*TOOL_NAMES, *VALUES["profiles", "*", "tools", "[]"]}
-    assert known - set(every_tool(gate.host).names()) == {"search_content"}
-    assert set(every_tool(gate.host).names()) <= known
+    assert set(every_tool(gate.host).names()) == set(TOOL_NAMES)

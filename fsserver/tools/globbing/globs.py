@@ -25,8 +25,27 @@ Matcher: TypeAlias = Callable[[str], bool]
 _EXTENDED: Final = re.compile(r"(?<!\\)[?*+@!]\(")
 
 
-def compile_glob(pattern: str) -> Matcher:
-    """The matcher of one pattern.
+class Glob(NamedTuple):
+    """A pattern as a regular expression for `re.Pattern.match` with ``re.DOTALL``.
+
+    Attributes:
+        holding: texts that the last name of every path that matches holds. None is no less true.
+    """
+
+    expression: str
+    holding: tuple[str, ...] = ()
+
+    def matcher(self) -> Matcher:
+        match = re.compile(self.expression, re.DOTALL).match
+        return lambda path: match(path) is not None
+
+
+_NEVER: Final = Glob("(?!)")
+_ALWAYS: Final = Glob("")
+
+
+def parse_glob(pattern: str) -> Glob:
+    """One pattern.
 
     Raises:
         BadArguments: too long, braces that stand for too much, or ``+(…)`` and its kin, which we do not offer.
@@ -34,11 +53,11 @@ def compile_glob(pattern: str) -> Matcher:
     if len(pattern) > MAX_PATTERN:
         raise BadArguments(f"a pattern may have {MAX_PATTERN} characters, this one has {len(pattern)}")
     if not pattern or pattern.startswith("#"):
-        return _never  # an empty pattern matches the empty path only; "#" begins a comment
+        return _NEVER  # an empty pattern matches the empty path only; "#" begins a comment
     bare = pattern.lstrip("!")
     negated = (len(pattern) - len(bare)) % 2 == 1
     if not bare:
-        return _always if negated else _never
+        return _ALWAYS if negated else _NEVER
     for part in re.split("/+", bare):
         extended = _EXTENDED.search(part)
         if extended is not None and ")" in part[extended.end() :]:
@@ -46,35 +65,35 @@ def compile_glob(pattern: str) -> Matcher:
                 f"the pattern uses {extended[0]}…), which is not available",
                 allowed_instead="alternatives in braces, {a,b}, or a second pattern",
             )
-    expressions = [_path(re.split("/+", each)) for each in expand(bare)]
-    match = re.compile("|".join(f"(?:{expression})" for expression in expressions), re.DOTALL).match
+    alternatives = [_without_parents(re.split("/+", each)) for each in expand(bare)]
+    expression = "|".join(f"(?:{_path(each)})" for each in alternatives)
     if negated:
-        return lambda path: match(path) is None
-    return lambda path: match(path) is not None
+        return Glob(f"(?!{expression})")
+    return Glob(expression, _literals(alternatives[0][-1]) if len(alternatives) == 1 else ())
+
+
+def parse_any(patterns: Sequence[str]) -> Glob | None:
+    """What any of the patterns matches; None if there are none. Raises `BadArguments`."""
+    if not patterns:
+        return None
+    return Glob("|".join(f"(?:{parse_glob(pattern).expression})" for pattern in patterns))
+
+
+def compile_glob(pattern: str) -> Matcher:
+    """The matcher of one pattern. Raises `BadArguments`, as `parse_glob`."""
+    return parse_glob(pattern).matcher()
 
 
 def compile_any(patterns: Sequence[str]) -> Matcher | None:
-    """A matcher of what any of the patterns matches; None if there are none."""
-    matchers = [compile_glob(pattern) for pattern in patterns]
-    if not matchers:
-        return None
-    if len(matchers) == 1:
-        return matchers[0]
-    return lambda path: any(match(path) for match in matchers)
-
-
-def _never(path: str) -> bool:  # noqa: ARG001 - a matcher
-    return False
-
-
-def _always(path: str) -> bool:  # noqa: ARG001 - a matcher
-    return True
+    """A matcher of what any of the patterns matches; None if there are none. Raises `BadArguments`."""
+    glob = parse_any(patterns)
+    return None if glob is None else glob.matcher()
 
 
 def _path(segments: Sequence[str]) -> str:
     """The expression of a whole path. Sections are the segments between two ``**``."""
     sections: list[list[str]] = [[]]
-    for segment in _without_parents(segments):
+    for segment in segments:
         if segment == "**":
             if sections[-1] or len(sections) == 1:
                 sections.append([])
@@ -103,9 +122,23 @@ def _without_parents(segments: Sequence[str]) -> list[str]:
 
 
 class _Token(NamedTuple):
-    """One character of a segment's pattern as an expression; None is a star."""
+    """One character of a segment's pattern as an expression; None is a star. ``text`` is what alone matches it."""
 
     expression: str | None
+    text: str | None = None
+
+
+def _literals(segment: str) -> tuple[str, ...]:
+    """Texts that every name which the segment matches holds."""
+    if segment == "**":
+        return ()
+    runs = [""]
+    for token in _tokens(segment):
+        if token.text is None:
+            runs.append("")
+        else:
+            runs[-1] += token.text
+    return tuple(run for run in runs if run)
 
 
 def _segment(pattern: str) -> str:
@@ -141,8 +174,8 @@ def _tokens(pattern: str) -> list[_Token]:
             expression, position = character_class(pattern, position - 1)
             tokens.append(_Token(expression))
         elif character == "\\" and position < len(pattern):
-            tokens.append(_Token(re.escape(pattern[position])))
+            tokens.append(_Token(re.escape(pattern[position]), pattern[position]))
             position += 1
         else:
-            tokens.append(_Token(re.escape(character)))
+            tokens.append(_Token(re.escape(character), character))
     return tokens

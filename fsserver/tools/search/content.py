@@ -1,0 +1,125 @@
+"""search_content: lines that match, in all files below a directory, by ripgrep in a cell."""
+
+from __future__ import annotations
+
+import re
+import stat
+from typing import Final
+
+from pydantic import Field
+
+from fsserver.errors import BadArguments
+from fsserver.paths.names import display, split
+from fsserver.paths.workspace import Access, ClientPath
+from fsserver.policy.compiled import Action
+from fsserver.tools.arguments import WholeNumber
+from fsserver.tools.call import Call
+from fsserver.tools.files.paging import Paged, long_note, paged
+from fsserver.tools.registry import READS, Tool
+from fsserver.tools.result import ToolResult
+from fsserver.tools.search.engine import SearchEngine
+from fsserver.tools.search.page import Page
+from fsserver.tools.search.ripgrep import Grep, Place
+
+MAX_GLOBS: Final = 64
+MAX_PATTERN: Final = 4_096
+MAX_CONTEXT: Final = 100
+
+_CURSOR: Final = re.compile(r"([0-9]{1,18}):(.*)", re.DOTALL)
+
+# What has a meaning in a regular expression of Rust's crate regex; a backslash before each takes it away.
+_SPECIAL: Final = re.compile(r"[\\.+*?()|\[\]{}^$#&\-~]")
+
+
+class SearchContent(Paged):
+    path: str = Field(description="A directory, or one file.")
+    pattern: str = Field(min_length=1, max_length=MAX_PATTERN, description="A regular expression (Rust's, so linear).")
+    literal: bool = Field(False, description="The pattern is plain text.")
+    ignore_case: bool = False
+    whole_word: bool = False
+    multiline: bool = Field(False, description="A match may span lines; write \\n.")
+    glob: list[str] = Field(
+        default_factory=list, max_length=MAX_GLOBS, description="Only such files: *.py, src/**; !*.min.js leaves out."
+    )
+    type: str | None = Field(None, pattern="^[A-Za-z0-9]{1,64}$", description="ripgrep's file type: py, js, rust.")
+    context_lines: int = Field(0, ge=0, le=MAX_CONTEXT, description="Lines to show around each match.")
+    include_hidden: bool = False
+    respect_gitignore: bool = True
+    max_results: WholeNumber | None = Field(None, description="At most so many matching lines.")
+
+
+def content_tool(engine: SearchEngine) -> Tool[SearchContent]:
+    """The tool, for one server."""
+    return Tool(
+        name="search_content",
+        title="Search Content",
+        description="Finds lines in files: path:line:column:text, sorted by path. Skips binary files.",
+        arguments=SearchContent,
+        annotations=READS,
+        needs=frozenset({Action.READ}),
+        paths={"path": Access.LIST},
+        unavailable=engine.no_ripgrep,
+        check=_check,
+        body=lambda call: _search_content(call, engine),
+    )
+
+
+def _check(call: Call[SearchContent]) -> None:
+    """One file is read, so whoever may not read it is refused now."""
+    target = call.targets["path"]
+    assert target.stat is not None
+    if not stat.S_ISDIR(target.stat.st_mode):
+        call.decide("path", ClientPath(display(target.resolved)), Access.READ).close()
+    cursor = call.arguments.cursor
+    if cursor is not None and _CURSOR.fullmatch(cursor) is None:
+        raise BadArguments("The cursor is none of search_content's.", allowed_instead="nextCursor of a cut result")
+
+
+def _search_content(call: Call[SearchContent], engine: SearchEngine) -> ToolResult:
+    wanted, target = call.arguments, call.targets["path"]
+    assert target.stat is not None
+    directory, name = (target.name, "") if stat.S_ISDIR(target.stat.st_mode) else split(target.name)
+    grep = Grep(engine, call, Place(target, directory, name), _arguments(wanted), _parsed(wanted.cursor))
+    page = Page(call, target.root, directory, wanted.max_results, separated=wanted.context_lines > 0)
+    for file, lines in grep.files():
+        if not page.add(file, lines):
+            break
+    call.facts |= {"matches": page.matches, "files": page.files}
+    notes = long_note(page.long, "line")
+    if page.cut:
+        notes.append(f"Cut after {page.matches} matches; there are more.")
+    if grep.stopped is not None:
+        call.facts["stopped"] = grep.stopped
+        notes.append(f"Not all was searched: {grep.stopped}. Try a smaller part: a deeper path, a glob, a type.")
+    if grep.unreadable:
+        what = "file or directory" if grep.unreadable == 1 else "files or directories"
+        notes.append(f"{grep.unreadable} {what} could not be read.")
+    goes_on = page.cut or (grep.stopped is not None and grep.in_order)
+    nothing = "" if page.long or grep.stopped else "No matches found"
+    return paged(page.text() or nothing, page.cursor if goes_on and page.matches else None, notes)
+
+
+def _parsed(cursor: str | None) -> tuple[str, int] | None:
+    """The path and the number of the last line of the page before."""
+    found = None if cursor is None else _CURSOR.fullmatch(cursor)
+    return None if found is None else (found[2], int(found[1]))
+
+
+def _arguments(wanted: SearchContent) -> list[str]:
+    """For ripgrep. No value begins with a dash, which is how flags are told from values; see `policy.arguments`."""
+    pattern = _SPECIAL.sub(r"\\\g<0>", wanted.pattern) if wanted.literal else wanted.pattern
+    arguments = [f"--regexp={f'(?:){pattern}' if pattern.startswith('-') else pattern}"]
+    arguments += [f"--glob={f'[-]{glob[1:]}' if glob.startswith('-') else glob}" for glob in wanted.glob]
+    if wanted.type is not None:
+        arguments.append(f"--type={wanted.type}")
+    if wanted.context_lines:
+        arguments.append(f"--context={wanted.context_lines}")
+    flags = {
+        "--ignore-case": wanted.ignore_case,
+        "--word-regexp": wanted.whole_word,
+        "--multiline": wanted.multiline or (wanted.literal and "\n" in pattern),
+        "--hidden": wanted.include_hidden,
+        "--no-ignore": not wanted.respect_gitignore,
+        "--glob=!.git": wanted.include_hidden and wanted.respect_gitignore,
+    }
+    return arguments + [flag for flag, needed in flags.items() if needed]

@@ -1,0 +1,191 @@
+"""One search by ripgrep: what is run, and in which order what it finds is told.
+
+ripgrep is fastest with several threads, which tell of files in any order; a client wants pages that follow each other.
+So the first run is as fast as can be, and what it finds is sorted. If that is much, it is stopped, and a second run
+goes through the files in order: there is so much to find that it soon fills a page.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
+from typing import Any, Final
+
+from fsserver.errors import BadArguments, SandboxSetupError
+from fsserver.paths.names import join
+from fsserver.paths.target import Target
+from fsserver.policy.compiled import Own
+from fsserver.sandbox.runner import EndedBy
+from fsserver.tools.call import Call
+from fsserver.tools.files.paging import Key, key_of
+from fsserver.tools.search.engine import EndedRecords, SearchEngine
+from fsserver.tools.search.jsonlines import JsonLines
+from fsserver.tools.search.lines import Line, lines_of, parse, path_of
+
+MOST_HELD: Final = 4_000
+"""Lines that the first run may find. A page holds fewer."""
+
+MOST_HELD_BYTES: Final = 8 * 1024**2
+
+MOST_WORDS: Final = 12
+
+_COMPLAINT: Final = re.compile(rb"rg: (\./.*): .* \(os error [0-9]+\)", re.DOTALL)
+_TROUBLE: Final = 2  # ripgrep's exit status when anything went wrong
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where to search: in ``directory`` beneath the target's root, in all of it or in the file ``name``."""
+
+    target: Target
+    directory: str
+    name: str
+
+
+class Grep:
+    """One search. Iterate over `files` once.
+
+    Attributes:
+        in_order: everything before what was told last was searched.
+        unreadable: files and directories that this user may not read.
+        stopped: why it ended before its end, ending a sentence; None if it did not.
+    """
+
+    def __init__(
+        self,
+        engine: SearchEngine,
+        call: Call[Any],
+        place: Place,
+        arguments: Sequence[str],
+        after: tuple[str, int] | None,
+    ) -> None:
+        """Args:
+        after: the path and the number of the last line that was told before.
+        """
+        self._engine = engine
+        self._call = call
+        self._place = place
+        self._arguments = list(arguments)
+        self._after = None if after is None else (key_of(after[0]), after[1])
+        self._out_of_memory = False
+        self._capped = False  # a file holds more than the first run tells of
+        self._in_file = 0  # matches so far
+        self._denied = False
+        self._key: Key = ()
+        self.in_order = False
+        self.unreadable = 0
+        self.stopped: str | None = None
+
+    def files(self) -> Iterator[tuple[str, Iterable[Line]]]:
+        """Each file in which something was found, sorted as a walk meets them, with its lines.
+
+        Raises:
+            BadArguments: ripgrep does not understand the pattern, or another argument.
+            Cancelled, SandboxSetupError.
+        """
+        held = self._some()
+        if held is None:
+            self.in_order = True
+            with closing(self._found("--sort=path")) as lines:
+                yield from groupby(lines, attrgetter("path"))
+        else:
+            yield from sorted(held.items(), key=lambda each: key_of(each[0]))
+
+    def _some(self) -> dict[str, list[Line]] | None:
+        """Everything by file; None if that is too much to hold, here or for ripgrep, which holds what one file has."""
+        held: dict[str, list[Line]] = {}
+        count = size = 0
+        with closing(self._found(f"--max-count={MOST_HELD}")) as lines:
+            for line in lines:
+                held.setdefault(line.path, []).append(line)
+                count += 1
+                size += len(line.text) + len(line.path)
+                if count >= MOST_HELD or size >= MOST_HELD_BYTES or self._capped:
+                    return None
+        return None if self._capped or self._out_of_memory else held
+
+    def _found(self, way: str) -> Generator[Line, None, None]:
+        """Every line that may be told and was not told before."""
+        complaints = _Complaints(self._is_denied)
+        where = (self._place.target, self._place.directory)
+        arguments = [*self._arguments, way, f"./{self._place.name}"]
+        whole = False
+        with self._engine.search(
+            Own.CONTENT, where, arguments, self._call.control, records=JsonLines(), complaints=complaints
+        ) as search:
+            for record in search.records():
+                message = _parsed(record)
+                match message["type"]:
+                    case "begin":
+                        self._begin(path_of(message) or "")
+                    case "match" | "context":
+                        yield from self._told(message)
+                    case "summary":
+                        whole = True
+        self.stopped = search.stopped()
+        self._out_of_memory = search.ended_by is EndedBy.MEMORY
+        self.unreadable = complaints.unreadable
+        if self.stopped is None and not whole and search.exit_code() == _TROUBLE:
+            raise complaints.error()
+
+    def _begin(self, path: str) -> None:
+        self._in_file = 0
+        self._denied = self._is_denied(path)
+        self._key = key_of(path)
+
+    def _told(self, message: Mapping[str, Any]) -> Iterator[Line]:
+        self._in_file += message["type"] == "match"
+        if self._in_file >= MOST_HELD:
+            self._capped = True
+        if self._denied:
+            return
+        for line in lines_of(message):
+            if self._after is None or (self._key, line.number) > self._after:
+                yield line
+
+    def _is_denied(self, path: str) -> bool:
+        """In most layers a denied file is masked where ripgrep runs; what it says of one is not listened to."""
+        return self._place.target.ruling.protected(join(self._place.directory, path))
+
+
+class _Complaints:
+    """What ripgrep writes to standard error. A sink of a `Pump`.
+
+    Attributes:
+        unreadable: files and directories that it could not read, without those that are denied.
+    """
+
+    def __init__(self, is_denied: Callable[[str], bool]) -> None:
+        self._is_denied = is_denied
+        self._lines = EndedRecords(b"\n")
+        self._words: list[str] = []
+        self.unreadable = 0
+
+    def add(self, data: memoryview) -> None:
+        self._lines.add(data)
+        for line in self._lines.taken():
+            found = _COMPLAINT.fullmatch(line)
+            if found is not None:
+                self.unreadable += not self._is_denied(os.fsdecode(found[1]).removeprefix("./"))
+            elif len(self._words) < MOST_WORDS:
+                self._words.append(line.decode("utf-8", "replace")[:200])
+
+    def error(self) -> BadArguments:
+        """What is wrong with the search, in ripgrep's words but for the flags that only it has."""
+        said, _, hint = "\n".join(self._words).removeprefix("rg: ").partition("\n\n")
+        return BadArguments(
+            f"The search cannot be made: {said or 'ripgrep does not say why'}",
+            allowed_instead="multiline: true" if "--multiline" in hint else None,
+        )
+
+
+def _parsed(record: bytes) -> Mapping[str, Any]:
+    try:
+        return parse(record)
+    except ValueError:
+        raise SandboxSetupError("The search said something else than it should.") from None

@@ -1,0 +1,56 @@
+"""A gate whose searches run in real cells."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sysconfig
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from fsserver.errors import SandboxSetupError
+from fsserver.policy.compiled import Layer, Limits, RootRules
+from fsserver.policy.searching import find_ripgrep, search_commands
+from fsserver.tools.search.engine import Search, SearchEngine
+from tests.cells import Setting, bootstrap, started
+from tests.gates import Served, served
+
+
+class CellsOnly(SearchEngine):
+    """A search that no cell can make fails here; search_files would walk in its place."""
+
+    @contextmanager
+    def search(self, *arguments: Any, **more: Any) -> Iterator[Search]:
+        try:
+            with super().search(*arguments, **more) as search:
+                yield search
+        except SandboxSetupError as error:
+            raise AssertionError("no cell") from error
+
+
+FULL = Setting(Layer.FULL, root=os.geteuid() == 0)
+
+
+@contextmanager
+def searched(
+    base: Path, rules: Sequence[RootRules], setting: Setting = FULL, *, limits: Limits | None = None, **more: Any
+) -> Iterator[Served]:
+    """A gate over the roots; what it searches, it searches in cells of the setting. ``base`` can be reached by every
+    user; the state is in it.
+    """
+    limits = limits or Limits()
+    scripts = base / "scripts"
+    scripts.mkdir()
+    shutil.copy(Path(sysconfig.get_path("scripts")) / "rg", scripts)  # where every user may execute it
+    start = bootstrap(base, [], rules, setting)
+    policy = replace(start.policy, limits=limits)
+    ripgrep = find_ripgrep(rules, scripts=str(scripts))
+    assert ripgrep.program is not None, ripgrep.why_not
+    start = replace(start, policy=policy, own=search_commands(policy, ripgrep))
+    with started(start, setting, base) as launched:
+        engine = CellsOnly(launched.runner, ripgrep.why_not, limits.time_s)
+        with served(base, rules, limits=limits, engine=engine, **more) as gate:
+            yield gate
