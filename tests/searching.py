@@ -52,5 +52,6 @@ def searched(
     start = replace(start, policy=policy, own=search_commands(policy, ripgrep))
     with started(start, setting, base) as launched:
         engine = CellsOnly(launched.runner, ripgrep.why_not, limits.time_s)
-        with served(base, rules, limits=limits, engine=engine, **more) as gate:
+        (base / "log").mkdir()  # the other state is the setting's user's
+        with served(base / "log", rules, limits=limits, engine=engine, **more) as gate:
             yield gate

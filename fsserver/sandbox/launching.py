@@ -43,7 +43,7 @@ _SERVER_FD: Final = 4
 # -I: nothing of the environment, the current directory or the user's site-packages decides what is imported; -S: no
 # installed package either; -B: nothing is written. What is ours comes last, so it hides no module of Python's.
 _PROGRAM: Final = (
-    "import sys, select; sys.argv[2] and select.select([4], [], []); sys.path.append(sys.argv[1]); "
+    "import sys, select; sys.argv[1] and select.select([4], [], []); sys.path.append(sys.argv[2]); "
     "from fsserver.sandbox.spare import put_off; put_off('inspect', 'shutil'); "
     "from fsserver.sandbox.launcher import main; main(3, 4)"
 )
@@ -318,7 +318,7 @@ def _spawn(policy: int, server: int, *, asleep: bool) -> int:
         (os.POSIX_SPAWN_DUP2, high[1], _SERVER_FD),
     ]
     try:
-        arguments = [sys.executable, "-I", "-S", "-B", "-X", "utf8", "-c", _PROGRAM, home, "asleep" if asleep else ""]
+        arguments = [sys.executable, "-I", "-S", "-B", "-X", "utf8", "-c", _PROGRAM, "asleep" if asleep else "", home]
         return os.posix_spawn(sys.executable, arguments, {"LANG": "C.UTF-8"}, file_actions=actions, setsid=True)
     finally:
         messages.close([null, *high])

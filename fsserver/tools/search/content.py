@@ -70,6 +70,8 @@ def _check(call: Call[SearchContent]) -> None:
     assert target.stat is not None
     if not stat.S_ISDIR(target.stat.st_mode):
         call.decide("path", ClientPath(display(target.resolved)), Access.READ).close()
+    if any("\0" in text for text in (call.arguments.pattern, *call.arguments.glob)):
+        raise BadArguments("No program takes a NUL character in an argument.", allowed_instead="\\x00 in a pattern")
     cursor = call.arguments.cursor
     if cursor is not None and _CURSOR.fullmatch(cursor) is None:
         raise BadArguments("The cursor is none of search_content's.", allowed_instead="nextCursor of a cut result")

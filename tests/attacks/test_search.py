@@ -1,0 +1,192 @@
+"""Searches must tell no more than reading does: in every layer, as root and not, whatever the pattern or the tree.
+
+Claims: C1, C2, C3.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fsserver.errors import SandboxSetupError
+from fsserver.policy.compiled import Effect, Layer, Own
+from fsserver.sandbox.runner import Request
+from tests.cells import Setting, every_setting
+from tests.gates import Served, texts
+from tests.searching import searched
+from tests.trees import build, rules
+
+DENY = ["**/.env", "**/.env.*", "secret"]
+
+TREE = [
+    "file plain CANARY open",
+    "file .env CANARY denied",
+    "file deep/.env CANARY denied",
+    "file deep/.env.local CANARY denied",
+    "file secret/inner/key CANARY denied",
+    "file secret/.gitignore CANARY denied",
+    "hard innocent = .env",
+    "link out -> {base}/../outside",
+    "link file_out -> {base}/../outside/file",
+    "link env -> .env",
+    "file .gitignore plain2",
+    "file .rgignore CANARY",
+    "file .ripgreprc --pre=/bin/cat",
+    "fifo pipe",
+]
+
+
+@pytest.fixture
+def base() -> Iterator[Path]:
+    """A directory that every user can reach."""
+    made = Path(tempfile.mkdtemp(prefix="fsserver-search-", dir="/tmp"))
+    made.chmod(0o755)
+    yield made
+    shutil.rmtree(made)
+
+
+@pytest.fixture(params=every_setting(Layer.FULL, Layer.LANDLOCK))
+def gate(request: pytest.FixtureRequest, base: Path) -> Iterator[Served]:
+    setting: Setting = request.param
+    build(base, ["dir work", "dir other", "file outside/file CANARY outside"])
+    build(base / "work", TREE)
+    build(base / "other", ["file plain CANARY other"])
+    roots = [rules(base / "work", deny=DENY), rules(base / "other", name="other", hardlinks=Effect.DENY)]
+    with searched(base, roots, setting) as running:
+        yield running
+
+
+SEARCHES: list[dict[str, Any]] = [
+    {"pattern": "CANARY"},
+    {"pattern": "CANARY", "includeHidden": True},
+    {"pattern": "CANARY", "includeHidden": True, "respectGitignore": False},
+    {"pattern": "CANARY", "glob": [".env", ".env.*", "key", "**/*"], "includeHidden": True},
+    {"pattern": "CANARY", "glob": ["secret/**"]},
+    {"pattern": "canary", "ignoreCase": True, "respectGitignore": False, "includeHidden": True},
+    {"pattern": "(?s)CANARY.*", "multiline": True, "includeHidden": True, "contextLines": 50},
+    {"pattern": "", "glob": [".env"], "includeHidden": True},
+]
+
+
+def test_no_search_shows_a_line_of_what_may_not_be_read(gate: Served) -> None:
+    for arguments in SEARCHES:
+        result = gate.call("search_content", path=str(gate.top), **arguments)
+        shown = "\n".join(texts(result))
+        assert "denied" not in shown, arguments
+        assert "outside" not in shown, arguments
+    (line,) = gate.text("search_content", path=str(gate.top), pattern="CANARY open").split("\n")
+    assert line == f"{gate.top}/plain:1:1:CANARY open"
+
+
+@pytest.mark.parametrize("name", [".env", "deep/.env", "secret", "secret/inner", "secret/inner/key", "env", "innocent"])
+def test_denied_name_cannot_be_searched_in(gate: Served, name: str) -> None:
+    result = gate.call("search_content", path=f"{gate.top}/{name}", pattern="CANARY", includeHidden=True)
+    assert "denied\n" not in "\n".join(texts(result)) + "\n"
+    if not result.is_error:
+        assert texts(result)[0] == "No matches found"
+
+
+@pytest.mark.parametrize(
+    "path", ["/etc", "{top}/out", "{top}/file_out", "{top}/../outside", "{top}-evil", "/proc/self"]
+)
+@pytest.mark.parametrize("tool", ["search_content", "search_files"])
+def test_search_outside_is_refused(gate: Served, path: str, tool: str) -> None:
+    error = gate.error(tool, path=path.format(top=gate.top), pattern="root")
+    assert error["code"].startswith(("denied.", "resource.")), error
+
+
+def test_names_in_a_denied_directory_are_not_found(gate: Served) -> None:
+    for arguments in ({}, {"respectGitignore": True}, {"sortBy": "modified"}):
+        found = gate.text("search_files", path=str(gate.top), pattern="**", **arguments).split("\n")
+        assert not [path for path in found if path.startswith(f"{gate.top}/secret/")], arguments
+        assert f"{gate.top}/plain" in found
+    found = gate.text("search_files", path=str(gate.top), pattern="**").split("\n")
+    assert {os.path.relpath(path, gate.top) for path in found} >= {".env", "deep/.env", "secret", "pipe"}
+    assert not {os.path.relpath(path, gate.top) for path in found} & {"out", "file_out", "env"}
+
+
+def test_name_that_is_denied_after_the_cell_was_made_is_not_shown(gate: Served) -> None:
+    gate.text("search_content", path=str(gate.top), pattern="CANARY open")  # and the next cell is made
+    build(gate.top, ["file new/.env CANARY denied", "file new/plain CANARY open"])
+    shown = gate.text("search_content", path=f"{gate.top}/new", pattern="CANARY", includeHidden=True)
+    assert shown == f"{gate.top}/new/plain:1:1:CANARY open"
+
+
+def test_file_of_several_names_is_not_shown_where_its_root_does_not_want_such_files(gate: Served, base: Path) -> None:
+    os.link(base / "other/plain", base / "other/again")
+    assert gate.text("search_content", path=str(base / "other"), pattern="CANARY") == "No matches found"
+
+
+ODD: list[dict[str, Any]] = [
+    {"pattern": "--pre=/bin/cat"},
+    {"pattern": "-f/etc/passwd"},
+    {"pattern": "-"},
+    {"pattern": "--"},
+    {"pattern": "CANARY", "glob": ["--pre=/bin/cat"]},
+    {"pattern": "CANARY", "glob": ["-x", "--", "!--no-ignore"]},
+    {"pattern": "$(touch planted)`touch planted`;touch planted"},
+    {"pattern": "a\x00b"},
+    {"pattern": "CANARY", "glob": ["a\x00b"]},
+    {"pattern": "x" * 4096},
+    {"pattern": "((((((((((" * 100},
+    {"pattern": "[" * 4000},
+    {"pattern": "(?:" * 900 + "x" + "){1,9}" * 900},
+    {"pattern": "\\p{L}{1000}{1000}"},
+]
+
+
+def test_odd_arguments_stay_arguments(gate: Served) -> None:
+    for arguments in ODD:
+        result = gate.call("search_content", path=str(gate.top), **arguments)
+        if result.is_error:
+            assert result.structured is not None
+            assert result.structured["error"]["code"] == "request.arguments", arguments
+        shown = "\n".join(texts(result))
+        assert "root:" not in shown, arguments
+        assert "denied" not in shown.replace("denied.", ""), arguments
+    assert not (gate.top / "planted").exists()
+
+
+FORGED = [
+    (Own.CONTENT, ("--pre=/bin/cat", "--regexp=x", "./")),
+    (Own.CONTENT, ("--regexp=x", "--follow", "./")),
+    (Own.CONTENT, ("--regexp=x", "--search-zip", "./")),
+    (Own.CONTENT, ("--regexp=x", "/etc/passwd")),
+    (Own.CONTENT, ("--regexp=x", "../../etc")),
+    (Own.CONTENT, ("--regexp=x", "-f/etc/passwd", "./")),
+    (Own.FILES, ("--follow", "./")),
+    (Own.FILES, ("--ignore-file=/etc/passwd", "./")),
+    (Own.NAMES, ("--match=x", "--top=/etc")),
+    (Own.NAMES, ("--match=x", "/etc")),
+    (":other", ()),
+]
+
+
+@pytest.mark.parametrize(("command", "arguments"), FORGED)
+def test_launcher_runs_no_search_that_the_server_would_not_ask_for(
+    base: Path, command: str, arguments: tuple[str, ...]
+) -> None:
+    build(base, ["dir work", "file work/x x"])
+    with searched(base, [rules(base / "work")]) as gate:
+        runner = gate.gate._registry.get("search_content").unavailable.__self__._runner  # type: ignore[union-attr]
+        running = runner.start(Request(command, arguments, "work", "", 5.0))
+        try:
+            with pytest.raises(SandboxSetupError, match="refuses what the gate allowed"):
+                running.wait(10)
+        finally:
+            running.close()
+
+
+def test_search_in_a_directory_that_goes_away_ends(gate: Served) -> None:
+    for number in range(300):
+        build(gate.top, [f"file going/d{number}/f x"])
+    shutil.rmtree(gate.top / "going")
+    for tool in ("search_content", "search_files"):
+        error = gate.error(tool, path=f"{gate.top}/going", pattern="x")
+        assert error["code"] == "resource.not_found"
