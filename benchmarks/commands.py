@@ -11,7 +11,6 @@ import contextlib
 import gc
 import json
 import os
-import random
 import statistics
 import sys
 import tempfile
@@ -23,7 +22,7 @@ from typing import Any
 
 from benchmarks import peers, protected_names, report
 from benchmarks.corpus import text
-from benchmarks.measure import WrongAnswerError, exchanged, expect
+from benchmarks.measure import Timed, WrongAnswerError, exchanged, expect, in_turn
 from benchmarks.processes import children, descriptors, peak_bytes, proportional_bytes
 from benchmarks.report import Line, PerCall
 from benchmarks.servers import Command
@@ -37,7 +36,6 @@ HUGE_BYTES = 1_000_000_000
 SHOWN_BYTES = 64 * 1024
 SETTLED_S = 0.5
 BURSTS = 3
-SEED = 20261129
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +50,6 @@ class Scale:
 
 FULL = Scale(5, 20, 200, HUGE_BYTES)
 QUICK = Scale(2, 5, 40, HUGE_BYTES // 10)
-
-Timed = Callable[[], float]
-"""Do it once; the seconds that it took."""
 
 
 class Served:
@@ -131,25 +126,6 @@ def called(peer: peers.Peer, connection: Connection) -> Timed:
     return measure
 
 
-def in_turn(subjects: Sequence[Timed], scale: Scale, period_s: float = PERIOD_S) -> list[list[float]]:
-    """The p50 of each subject in each round. Each is called once in a period, evenly apart, in changing order."""
-    order = list(range(len(subjects)))
-    shuffle = random.Random(SEED).shuffle
-    rounds: list[list[float]] = [[] for _ in subjects]
-    for number in range(scale.rounds + 1):  # the first one warms up
-        times: list[list[float]] = [[] for _ in subjects]
-        for _ in range(scale.calls):
-            shuffle(order)
-            for place in order:
-                begin = time.perf_counter()
-                times[place].append(subjects[place]())
-                time.sleep(max(0.0, period_s / len(subjects) - (time.perf_counter() - begin)))
-        if number:
-            for place, each in enumerate(times):
-                rounds[place].append(statistics.median(each))
-    return rounds
-
-
 # --- what is measured
 
 
@@ -158,7 +134,7 @@ def one_call(
 ) -> list[Line]:
     """``true`` beside a bare start of the same program, bubblewrap, and the other servers."""
     subjects = [served.true, spawned("/bin/true"), bwrap, *(called(*each) for each in running)]
-    own, bare, boxed, *others = in_turn(subjects, scale)
+    own, bare, boxed, *others = in_turn(subjects, scale.rounds, scale.calls, PERIOD_S)
     return [
         PerCall("`true`, one call in 100 ms", "posix_spawn", "s", bare, own, limit=0.0015, difference=True).line(),
         PerCall("`true`, one call in 100 ms", "bwrap alone", "s", boxed, own, limit=0.5).line(),
@@ -210,7 +186,7 @@ def at_once(served: Served, bwrap: list[str], scale: Scale, number: int = 16) ->
         expect(not any(statuses), "bwrap failed")
         return elapsed
 
-    own, boxed = in_turn([ours, theirs], Scale(scale.rounds, max(1, scale.calls // 10), 0, 0), period_s=0.5)
+    own, boxed = in_turn([ours, theirs], scale.rounds, max(1, scale.calls // 10), 0.5)
     return [PerCall(f"`true`, {number} at once, until all have ended", "bwrap alone", "s", boxed, own).line()]
 
 
@@ -242,7 +218,7 @@ def output(served: Served, scale: Scale) -> list[Line]:
         expect(total == OUTPUT_BYTES, f"{total} bytes")
         return elapsed
 
-    own, piped = in_turn([ours, bare], Scale(scale.rounds, max(1, scale.calls // 4), 0, 0))
+    own, piped = in_turn([ours, bare], scale.rounds, max(1, scale.calls // 4), PERIOD_S)
     watched = {"server": served.connection.pid, "launcher": served.launcher}
     before = {name: peak_bytes(pid) for name, pid in watched.items()}
     seconds, fields = served.run("zeros", str(scale.huge_bytes), "/dev/zero")
@@ -345,7 +321,7 @@ def many_files(base: str, held: contextlib.ExitStack, scale: Scale) -> list[Line
             return measure
 
         own, unruled = in_turn(
-            [after(ruled.true), after(plain.true)], Scale(min(scale.rounds, BURSTS), scale.calls // 2, 0, 0)
+            [after(ruled.true), after(plain.true)], min(scale.rounds, BURSTS), scale.calls // 2, PERIOD_S
         )
         named = f"`true` in a root of 100,000 files, {name}"
         lines.append(PerCall(named, "a root without rules", "s", unruled, own, limit=limit, difference=True).line())

@@ -40,7 +40,7 @@ class Corpus:
 
     def line(self, number: int) -> str:
         """Line ``number``, from 1, of ``huge.log``."""
-        return f"{number:09d} {_FILLERS[number % FILLERS]}"
+        return line(number)
 
 
 def _fillers() -> list[str]:
@@ -63,6 +63,11 @@ def text(size: int) -> str:
     return ("\n".join(lines) + "\n")[: size - 1] + "\n"
 
 
+def line(number: int) -> str:
+    """Line ``number``, from 1, of every file that `write_lines` writes."""
+    return f"{number:09d} {_FILLERS[number % FILLERS]}"
+
+
 def build(root: str, scale: Scale) -> Corpus:
     """Make ``root`` and everything below it."""
     os.mkdir(root)
@@ -72,7 +77,7 @@ def build(root: str, scale: Scale) -> Corpus:
     _flat(corpus.path("flat"), scale.list_entries)
     _nested(corpus.path("tree"), scale.tree_entries, per_directory=20, suffix=".txt")
     _nested(corpus.path("many"), scale.search_files, per_directory=100, suffix=".dat")
-    _huge(corpus)
+    write_lines(corpus.path("huge.log"), scale.huge_lines)
     return corpus
 
 
@@ -101,10 +106,10 @@ def _nested(directory: str, entries: int, *, per_directory: int, suffix: str) ->
         _write(f"{parent}/file-{number:06d}{'.needle' if number % 1000 == 500 else suffix}", "")
 
 
-def _huge(corpus: Corpus) -> None:
+def write_lines(path: str, lines: int) -> None:
     """Real lines on real blocks: a sparse file would be read without a disk or a cache behind it."""
     step = 100_000
-    with open(corpus.path("huge.log"), "w", encoding="ascii") as file:
-        for start in range(1, corpus.scale.huge_lines + 1, step):
-            stop = min(start + step, corpus.scale.huge_lines + 1)
-            file.write("\n".join([corpus.line(number) for number in range(start, stop)]) + "\n")
+    with open(path, "w", encoding="ascii") as file:
+        for start in range(1, lines + 1, step):
+            stop = min(start + step, lines + 1)
+            file.write("\n".join([line(number) for number in range(start, stop)]) + "\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +13,10 @@ from typing import Any
 from tests.compat.wire import Connection, call, encode
 
 Check = Callable[[dict[str, Any]], None]
+Timed = Callable[[], float]
+"""Do it once; the seconds that it took."""
+
+SEED = 20261129
 
 
 class WrongAnswerError(Exception):
@@ -95,19 +100,46 @@ def pipelined_rate(server: Connection, job: Job, calls: int) -> float:
     return calls / elapsed
 
 
-def p50_during(server: Connection, fast: Job, slow: Job, calls: int) -> float:
-    """The p50 of ``fast`` over at least ``calls`` calls that began and ended while ``slow`` was running.
+def in_turn(subjects: Sequence[Timed], rounds: int, calls: int, period_s: float) -> list[list[float]]:
+    """The p50 of each subject in each round. Each is called once in a period, evenly apart, in changing order."""
+    order = list(range(len(subjects)))
+    shuffle = random.Random(SEED).shuffle
+    found: list[list[float]] = [[] for _ in subjects]
+    for number in range(rounds + 1):  # the first one warms up
+        times: list[list[float]] = [[] for _ in subjects]
+        for _ in range(calls):
+            shuffle(order)
+            for place in order:
+                begin = time.perf_counter()
+                times[place].append(subjects[place]())
+                time.sleep(max(0.0, period_s / len(subjects) - (time.perf_counter() - begin)))
+        if number:
+            for place, each in enumerate(times):
+                found[place].append(statistics.median(each))
+    return found
 
-    The slow call is started anew until there are enough. Fast calls go one after the other, as a client's do.
+
+def p50_during(server: Connection, fast: Job, slow: Job, calls: int) -> float:
+    """The p50 of ``fast`` over at least ``calls`` calls that began and ended while ``slow`` was running."""
+    times, slow_times = beside(server, fast, slow, calls)
+    expect(len(times) >= calls, f"only {len(times)} fast calls ended while {len(slow_times)} slow ones ran")
+    return statistics.median(times)
+
+
+def beside(server: Connection, fast: Job, slow: Job, calls: int) -> tuple[list[float], list[float]]:
+    """Seconds of each ``fast`` call that began and ended while ``slow`` was running, and of each ``slow`` one.
+
+    The slow call is started anew until there are ``calls`` fast ones, at most ``calls`` times. Fast calls go one after
+    the other, as a client's do.
     """
     times: list[float] = []
-    attempts = 0
-    while len(times) < calls:
-        attempts += 1
-        expect(attempts <= calls, f"only {len(times)} fast calls ended while {attempts} slow ones ran")
+    slow_times: list[float] = []
+    while len(times) < calls and len(slow_times) < calls:
         slow_id = server.new_id()
+        slow_started = time.perf_counter()
         server.send(call(slow_id, slow.tool, slow.arguments))
         early: dict[int, dict[str, Any]] = {}
+        slow_arrived = slow_started
         while slow_id not in early and len(times) < calls * 4:
             fast_id = server.new_id()
             line = call(fast_id, fast.tool, fast.arguments)
@@ -115,10 +147,14 @@ def p50_during(server: Connection, fast: Job, slow: Job, calls: int) -> float:
             server.send(line)
             result, arrived = _answer(server, fast_id, early)
             fast.check(result)
+            slow_arrived = arrived
             if slow_id not in early:
                 times.append(arrived - started)
-        slow.check(_answer(server, slow_id, early)[0])
-    return statistics.median(times)
+        if slow_id not in early:
+            slow_arrived = _answer(server, slow_id, early)[1]
+        slow.check(early[slow_id])
+        slow_times.append(slow_arrived - slow_started)
+    return times, slow_times
 
 
 def _answer(server: Connection, wanted: int, early: dict[int, dict[str, Any]]) -> tuple[dict[str, Any], float]:

@@ -34,8 +34,8 @@ def reference(root: str) -> Command:
     return Command("reference", ("node", entry, root), _environment(root), os.path.dirname(root))
 
 
-def fsserver(root: str) -> Command:
-    """This package, with a policy that lets one result hold everything that the reference would send."""
+def fsserver(root: str, limits: str = "{result: 64MiB, time: 10m}") -> Command:
+    """This package on a root, its policy and log beside it. One result may hold everything that the reference sends."""
     base = os.path.dirname(root)
     policy = os.path.join(base, "bench.yaml")
     with open(policy, "w", encoding="utf-8") as file:
@@ -43,7 +43,7 @@ def fsserver(root: str) -> Command:
             "version: 1\n"
             f"roots:\n  bench: {{path: {root}, mode: rw}}\n"
             "extends: [preset:secrets]\n"
-            "limits: {result: 64MiB, time: 10m}\n"
+            f"limits: {limits}\n"
             f"audit: {{sinks: [{{dir: {base}/audit}}]}}\n"
         )
     os.chmod(policy, 0o600)
