@@ -31,10 +31,11 @@ test: setup  ## every test
 test-fast: setup  ## the tests that take less than two seconds each
 	@$(BIN)/python -m pytest -n $(JOBS) -m "not slow" $(PYTEST_ARGS)
 
-bench: setup  ## fsserver against the reference server, its commands against others, its log; needs node and bwrap
+bench: setup  ## fsserver against the reference server, its commands and searches against others, its log; needs node, bwrap
 	@$(BIN)/python -m benchmarks
 	@$(BIN)/python -m benchmarks.commands
 	@$(BIN)/python -m benchmarks.audit
+	@$(BIN)/python -m benchmarks.search
 
 compat: setup  ## ask the reference server again and compare; COMPAT_ARGS=--record keeps its answers; needs node
 	@$(BIN)/python -m tests.compat.live $(COMPAT_ARGS)

@@ -16,10 +16,14 @@ from tests.compat.install import REFERENCE
 from tests.compat.run import REPOSITORY
 
 DOCUMENT = os.path.join(REPOSITORY, "docs", "performance.md")
+SEARCH = "\n## Search\n"
+"""Where the section begins that `benchmarks.search` writes."""
 COMMANDS = "\n## Commands\n"
 """Where the section begins that `benchmarks.commands` writes."""
 AUDIT = "\n## Audit log\n"
-"""Where the section begins that `benchmarks.audit` writes; it is the last one."""
+"""Where the section begins that `benchmarks.audit` writes."""
+SECTIONS = (SEARCH, COMMANDS, AUDIT)
+"""In the order of the document."""
 
 DURABILITY = (
     "Neither server calls fsync: after a power failure a write of the last seconds can be missing. "
@@ -60,7 +64,7 @@ class Outcome:
         reference = statistics.median(each for each, _ in self.rounds)
         target = "-" if self.row.target is None else f"{'≥' if self.row.at_least else '≤'} {self.row.target:g}"
         verdict = {None: "-", True: "yes", False: "no"}[self.reached]
-        spread = f"{self.ratio:.2f} ({self.ratios[0]:.2f} … {self.ratios[-1]:.2f})"
+        spread = f"{ratio_text(self.ratio)} ({ratio_text(self.ratios[0])} … {ratio_text(self.ratios[-1])})"
         return [self.row.name, shown(reference, self.row.unit), shown(self.own, self.row.unit), spread, target, verdict]
 
 
@@ -76,15 +80,21 @@ def shown(value: float, unit: str) -> str:
     return f"{value:.3g}" if unit == "ratio" else f"{value:.0f} {unit}"
 
 
+def ratio_text(value: float) -> str:
+    """With two digits behind the point, or two that say something."""
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
+
+
 HEADER = ["what", "reference p50", "fsserver p50", "ratio (min … max)", "target", "reached"]
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
     """A Markdown table whose columns also line up on a terminal."""
-    return _aligned([HEADER, *(outcome.cells() for outcome in outcomes)])
+    return aligned([HEADER, *(outcome.cells() for outcome in outcomes)])
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; the first row is its header."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
@@ -216,7 +226,7 @@ class PerCall:
 
     def _written(self, value: float) -> str:
         if not self.difference:
-            return f"{value:.2f}"
+            return ratio_text(value)
         return f"{'+' if value >= 0 else '-'} {shown(abs(value), self.unit)}"
 
 
@@ -224,7 +234,7 @@ COMMAND_HEADER = ["what", "beside", "its value", "fsserver", "ratio, or differen
 
 
 def command_table(lines: Sequence[Line]) -> str:
-    return _aligned([COMMAND_HEADER, *(line.cells() for line in lines)])
+    return aligned([COMMAND_HEADER, *(line.cells() for line in lines)])
 
 
 def commands_section(lines: Sequence[Line], load: float) -> str:
@@ -280,13 +290,13 @@ def _sections() -> list[tuple[str, str]]:
     with open(DOCUMENT, encoding="utf-8") as file:
         rest = file.read()
     found = []
-    for mark in (AUDIT, COMMANDS):
+    for mark in reversed(SECTIONS):
         rest, begun, told = rest.partition(mark)
         found += [(begun, told)] if begun else []
     return [("", rest), *reversed(found)]
 
 
 def _write(first: str, others: Mapping[str, str]) -> None:
-    parts = [mark + others[mark] for mark in (COMMANDS, AUDIT) if mark in others]
+    parts = [mark + others[mark] for mark in SECTIONS if mark in others]
     with open(DOCUMENT, "w", encoding="utf-8") as file:
         file.write(first + "".join(parts))
