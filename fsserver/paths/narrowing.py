@@ -7,18 +7,17 @@ root is refused too.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import NamedTuple
-from urllib.parse import unquote_to_bytes, urlsplit
 
-from fsserver.errors import Denied, FsserverError, OutsideRoots
+from fsserver.errors import BadPath, Denied, FsserverError, OutsideRoots
 from fsserver.paths.client import ClientPath, parse
-from fsserver.paths.names import collapse, components, display, remainder
+from fsserver.paths.names import collapse, components, display, join, remainder
 from fsserver.paths.root import Root
 from fsserver.paths.ruling import shown_path
 from fsserver.paths.target import Access, Target
-from fsserver.paths.workspace import Workspace, without_dots
+from fsserver.paths.uri import path_of
+from fsserver.paths.workspace import Place, Workspace, without_dots
 
 _CHANGES_THE_PARENT = frozenset({Access.MOVE_FROM, Access.MOVE_TO, Access.DELETE})
 
@@ -55,6 +54,14 @@ class NarrowedWorkspace(Workspace):
     def directories(self) -> tuple[str, ...]:
         """The absolute paths that are left; may hold surrogates."""
         return tuple(shown_path(kept.root, "/".join(kept.parts)) for kept in self._kept)
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        return tuple(
+            Place(join(kept.root.rules.name, beneath), shown_path(kept.root, beneath), kept.root.rules.mode)
+            for kept in self._kept
+            for beneath in ("/".join(kept.parts),)
+        )
 
     def holds_whole(self, name: str) -> bool:
         return any(kept.root.rules.name == name and not kept.parts for kept in self._kept)
@@ -108,6 +115,11 @@ class ClosedWorkspace(Workspace):
         """None."""
         return ()
 
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """None."""
+        return ()
+
     def holds_whole(self, name: str) -> bool:  # noqa: ARG002
         return False
 
@@ -126,8 +138,9 @@ def narrowed(granted: Workspace, uris: Sequence[str]) -> Workspace:
     """
     directories: list[Kept] = []
     for uri in uris[:MAX_CLIENT_ROOTS]:
-        path = _path(uri)
-        if path is None:
+        try:
+            path = path_of(uri)
+        except BadPath:
             continue
         above = [Kept(root, (), ()) for root in granted.roots if _contains(path, root)]
         directories += above or _beneath(granted, path)
@@ -145,20 +158,6 @@ def _reaches(prefix: tuple[str, ...], target: Target) -> bool:
     """Whether ``target`` lies in the directory ``prefix``. The directory itself is no more to be moved than a root."""
     beneath = remainder(components(target.name), prefix)
     return beneath is not None and (beneath != () or target.access not in _CHANGES_THE_PARENT)
-
-
-def _path(uri: str) -> str | None:
-    """The absolute path of a local ``file://`` URI without ``..`` (RFC 8089); None for any other text."""
-    try:
-        split = urlsplit(uri)
-        path = os.fsdecode(unquote_to_bytes(split.path))
-    except ValueError:
-        return None
-    if split.scheme != "file" or split.netloc not in ("", "localhost") or split.query or split.fragment:
-        return None
-    if not path.startswith("/") or "\0" in path or ".." in components(path):
-        return None
-    return path
 
 
 def _contains(path: str, root: Root) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from fsserver.errors import Denied, FsserverError, NotADirectory, NotFound, OutsideRoots
 from fsserver.paths.client import ClientPath, Request, parse
@@ -14,11 +14,25 @@ from fsserver.paths.resolver import OpenAt2Resolver, Resolver
 from fsserver.paths.root import Root
 from fsserver.paths.ruling import INSIDE, Ruling, directories
 from fsserver.paths.target import Access, Target
+from fsserver.policy.compiled import Mode
 
-__all__ = ["Access", "ClientPath", "Workspace"]
+__all__ = ["Access", "ClientPath", "Place", "Workspace"]
 
 Base: TypeAlias = tuple[Ruling, tuple[str, ...]]
 """A root and components beneath it."""
+
+
+class Place(NamedTuple):
+    """A directory that is allowed with all that is beneath it.
+
+    Attributes:
+        name: the root's in the policy, with the names beneath it.
+        path: absolute, the kernel's own spelling. Like ``name`` it may hold surrogates.
+    """
+
+    name: str
+    path: str
+    mode: Mode
 
 
 class Workspace:
@@ -53,6 +67,11 @@ class Workspace:
         differs: the reference's order. May hold surrogates.
         """
         return tuple(spelling for root in self.roots for spelling in reversed(root.spellings))
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """The directories that are allowed, each once, in the policy's order."""
+        return tuple(Place(root.rules.name, root.shown, root.rules.mode) for root in self.roots)
 
     def holds_whole(self, name: str) -> bool:
         """Whether all of the root called ``name`` may be reached, as far as the policy's rules allow."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import binascii
-import os
+import hashlib
 import posixpath
 from typing import Final
-from urllib.parse import quote
 
 from pydantic import Field
 
 from fsserver.paths.reading import read_all
+from fsserver.paths.uri import file_uri
 from fsserver.paths.workspace import Access
 from fsserver.policy.compiled import Action
 from fsserver.tools.arguments import Arguments
@@ -33,8 +33,6 @@ _TYPES: Final = {
     ".ogg": "audio/ogg",
     ".flac": "audio/flac",
 }
-# What node's pathToFileURL leaves as it is, besides letters and digits.
-_PLAIN: Final = "!$&'()*+,-./:;=@_"
 
 
 class ReadMediaFile(Arguments):
@@ -45,6 +43,7 @@ def read_media_file(call: Call[ReadMediaFile]) -> ToolResult:
     target = call.targets["path"]
     data, _ = read_all(target, MAX_MEDIA_BYTES)
     call.facts["bytes"] = len(data)
+    call.facts["sha256"] = hashlib.sha256(data).hexdigest()
     encoded = binascii.b2a_base64(data, newline=False).decode("ascii")
     kind = _TYPES.get(posixpath.splitext(target.name)[1].lower(), "application/octet-stream")
     block: Content
@@ -53,7 +52,7 @@ def read_media_file(call: Call[ReadMediaFile]) -> ToolResult:
     elif kind.startswith("audio/"):
         block = Audio(encoded, kind)
     else:
-        block = Blob("file://" + quote(os.fsencode(target.resolved), safe=_PLAIN), kind, encoded)
+        block = Blob(file_uri(target.resolved), kind, encoded)
     return ToolResult((block,))
 
 
