@@ -16,7 +16,10 @@ from fsserver.policy.compiled import AuditRules, Limits, Policy, RootRules
 from fsserver.tools.approval import Consent, ConsentNeeded
 from fsserver.tools.catalog import file_tools
 from fsserver.tools.control import Control
+from fsserver.tools.files.completion import COMPLETION
+from fsserver.tools.files.resource import RESOURCE
 from fsserver.tools.gate import Gate
+from fsserver.tools.guise import Guise
 from fsserver.tools.result import Text, ToolResult
 from fsserver.tools.search.engine import SearchEngine
 from fsserver.tools.session import Session
@@ -34,6 +37,20 @@ class Served:
 
     def call(self, name: str, control: Control | None = None, /, **arguments: Any) -> ToolResult:
         result = self.gate.call(self.session, name, arguments, control or Control())
+        assert isinstance(result, ToolResult), result
+        return result
+
+    def read(self, uri: str) -> ToolResult:
+        """What ``resources/read`` comes to."""
+        return self._as(RESOURCE, {"uri": uri})
+
+    def complete(self, typed: str) -> Mapping[str, Any] | None:
+        """The completion of a path; None where it is refused or fails."""
+        result = self._as(COMPLETION, {"path": typed})
+        return None if result.is_error else result.structured
+
+    def _as(self, guise: Guise, parameters: Mapping[str, Any]) -> ToolResult:
+        result = self.gate.call(self.session, guise.usual, parameters, Control(), guise=guise)
         assert isinstance(result, ToolResult), result
         return result
 

@@ -197,7 +197,10 @@ def _what(story: Story, call: Record) -> list[str]:
     session = f"session {shown(call.get('session'), 64)}"
     if call.get("principal") is not None:
         session += f", for {quoted(str(call['principal']))}"
-    lines = [f"{who} ({session}) called {shown(call.get('tool'), 100)}; it is call {shown(call.get('call'), 20)}."]
+    called = shown(call.get("tool"), 100)
+    if call.get("via") is not None:
+        called += f" by a request {shown(call['via'], 40)}"
+    lines = [f"{who} ({session}) called {called}; it is call {shown(call.get('call'), 20)}."]
     for stage in objects(call, "commands")[:MOST_ROWS]:
         where = f"{shown(stage.get('root'), 64)}/{shown(stage.get('directory'))}".rstrip("/")
         lines.append(f"Command {quoted(str(stage.get('command')))} in {where}: {command_line(stage, 1000)}")

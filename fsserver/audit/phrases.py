@@ -158,7 +158,7 @@ def about(call: Record, most: int = 200) -> str:
         joined = " → ".join(paths) if call.get("tool") in ("move_file", "copy_file") else ", ".join(paths)
         return f"{joined} and {more} more" if more > 0 else joined
     arguments = members(call, "arguments")
-    for key in ("path", "command", "source"):
+    for key in ("path", "command", "source", "uri"):
         if key in arguments:
             return shown(arguments[key], most)
     return ", ".join(f"{shown(key, 40)}={shown(value, 80)}" for key, value in list(arguments.items())[:4])

@@ -114,6 +114,7 @@ def names_of(call: Record) -> Iterator[str]:
     if not objects(call, "paths"):
         arguments = members(call, "arguments")
         yield from _texts(arguments, *_PATH_ARGUMENTS)
+        yield from (uri.removeprefix("file://") for uri in _texts(arguments, "uri"))
         yield from words(arguments, "paths")
 
 

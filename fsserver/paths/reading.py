@@ -14,7 +14,7 @@ from typing import Self
 from fsserver.errors import FileTooLarge, SpecialFile
 from fsserver.kernel import constants as c
 from fsserver.kernel.syscalls import birth_time_ns
-from fsserver.paths.entry import Entry, entries_of
+from fsserver.paths.entry import Checkpoint, Entry, entries_of, go_on
 from fsserver.paths.names import display, sorts_as_bytes
 from fsserver.paths.outcomes import is_a_directory, outcome
 from fsserver.paths.target import Target
@@ -209,16 +209,16 @@ def list_names(target: Target) -> tuple[list[str], set[str]]:
     return names, directories
 
 
-def list_entries(target: Target) -> Iterator[Entry]:
+def list_entries(target: Target, checkpoint: Checkpoint = go_on) -> Iterator[Entry]:
     """What the directory holds, sorted by bytes. Denied names are there, marked ``protected``.
 
-    Asking an entry more is cheapest while the target is open.
+    Asking an entry more is cheapest while the target is open. ``checkpoint`` is called every few entries.
 
     Raises:
         NotADirectory, PermissionDenied, InputOutputError.
     """
     with _listable(target) as descriptor:
-        return iter(entries_of(descriptor, target.as_directory(), depth=1))
+        return iter(entries_of(descriptor, target.as_directory(), depth=1, checkpoint=checkpoint))
 
 
 @contextmanager

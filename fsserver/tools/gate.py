@@ -1,4 +1,5 @@
-"""The choke point: every tool call goes through `Gate.call`, and no tool body is reached another way.
+"""The choke point: every tool call goes through `Gate.call`, and no tool body is reached another way. Requests of other
+kinds that reach files go through it as calls too; see `fsserver.tools.guise`.
 
 *Trust.* Hostile: the tool's name, every argument, the contents of every file and directory, and the moment at which
 the client cancels. Ours: the registry, the policy, the workspace that the session was given, and the audit log.
@@ -36,6 +37,7 @@ from fsserver.tools.approval import CANNOT_ASK, MAX_SHOWN, Answer, Consent, Cons
 from fsserver.tools.arguments import parse
 from fsserver.tools.call import Call, Decide, Each
 from fsserver.tools.control import Control
+from fsserver.tools.guise import Guise
 from fsserver.tools.redacting import Outputs
 from fsserver.tools.registry import Registry, Tool
 from fsserver.tools.render import bounded, error_result
@@ -61,6 +63,7 @@ class _Wanted(NamedTuple):
     control: Control
     consent: Consent | None
     asks: bool
+    guise: Guise | None
 
 
 class _Introduction(NamedTuple):
@@ -126,6 +129,7 @@ class Gate:
         *,
         consent: Consent | None = None,
         asks: bool = True,
+        guise: Guise | None = None,
     ) -> ToolResult | ConsentNeeded:
         """Runs one call to its end, or to where a person has to be asked. Every failure is a result with ``is_error``;
         nothing is raised.
@@ -134,11 +138,14 @@ class Gate:
             consent: what came of asking about this call; with it the result is never `ConsentNeeded`.
             asks: False if the caller does not ask what is needed but makes the call again, where that can be done: the
                 log says nothing of a question then.
+            guise: the request is no tool call, and ``arguments`` are its parameters. Which tool it is a call of is
+                found out here; ``name`` is `Guise.usual`.
         """
-        trail = Trail(next(self._numbers), name[:MAX_NAME], session.id, session.principal)
+        method = None if guise is None else guise.method
+        trail = Trail(next(self._numbers), name[:MAX_NAME], session.id, session.principal, via=method)
         if self._outputs is not None:
             control = self._outputs.control(control)
-        wanted = _Wanted(name, arguments or {}, control, consent, asks)
+        wanted = _Wanted(name, arguments or {}, control, consent, asks, guise)
         try:
             return self._shown(self._answered(session, wanted, trail))
         except Exception:
@@ -186,8 +193,11 @@ class Gate:
     ) -> tuple[Tool[Any], Call[Any]]:
         """Validate, decide, check: the tool and a call whose targets ``opened`` closes. Nothing is changed."""
         workspace = session.workspace
-        tool, parsed = self._understood(session, wanted.name, wanted.arguments, trail)
-        trail.arguments = summarise(wanted.arguments, self._registry.contents)
+        if wanted.guise is None:
+            tool, parsed = self._understood(session, wanted.name, wanted.arguments, trail)
+            trail.arguments = summarise(wanted.arguments, self._registry.contents)
+        else:
+            tool, parsed = self._disguised(session, wanted.guise, wanted.arguments, trail)
         if wanted.consent is not None:
             self._take_answer(wanted.consent, trail)
         each = self._each(workspace, trail)
@@ -271,6 +281,17 @@ class Gate:
             }
             trail.arguments = summarise(shown, ())
             raise
+
+    def _disguised(
+        self, session: Session, guise: Guise, parameters: Mapping[str, Any], trail: Trail
+    ) -> tuple[Tool[Any], Any]:
+        """The tool that the request is a call of, and what it is called with. The record has what the client sent."""
+        trail.arguments = summarise(parameters, ())
+        granted = session.granted()
+        names = frozenset(tool.name for tool in self._registry.tools if self._offers(tool, granted))
+        tool, arguments = guise.choose(session.workspace, self._policy.limits, names, parameters)
+        trail.tool = self._tool(session, tool.name).name
+        return tool, parse(tool.name, tool.arguments, arguments)
 
     def _tool(self, session: Session, name: str) -> Tool[Any]:
         """The tool, if there is one and the policy grants it."""

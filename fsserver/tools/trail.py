@@ -26,6 +26,7 @@ class Trail:
 
     Attributes:
         commands, changes: see `fsserver.tools.call.Call`.
+        via: the method of a request that is no tool call; ``tool`` is what serves it.
         intended: its intent is in the log, so what follows is an outcome and repeats nothing.
     """
 
@@ -38,6 +39,7 @@ class Trail:
     commands: list[dict[str, Any]] = field(default_factory=list)
     changes: Changes = field(default_factory=Changes)
     intended: bool = False
+    via: str | None = None
     _names_left: int = MAX_NAMES
     started_ns: int = field(default_factory=time.perf_counter_ns)
 
@@ -92,7 +94,13 @@ class Trail:
         return event, self._end(fields)
 
     def _who(self) -> dict[str, Any]:
-        return {"call": self.call, "tool": self.tool, "session": self.session, "principal": self.principal}
+        who: dict[str, Any] = {
+            "call": self.call,
+            "tool": self.tool,
+            "session": self.session,
+            "principal": self.principal,
+        }
+        return who if self.via is None else {**who, "via": self.via}
 
     def _end(self, fields: dict[str, Any]) -> dict[str, Any]:
         fields["duration_us"] = (time.perf_counter_ns() - self.started_ns) // 1000

@@ -169,6 +169,7 @@ BAD = {
     "nothing removed": record("log.removed", files=[], runs=1, why="time"),
     "a failure without its error": record("call.outcome", **WHO, ok=False),
     "a success with an error": record("call.outcome", **WHO, ok=True, error="internal", rule=None),
+    "a call by an unknown method": record("call.outcome", **WHO, ok=True, via="prompts/get"),
     "a refusal that succeeded": record("call.refused", **WHO, ok=True, error="denied.rule", rule=None),
     "a change of an unknown kind": changed(change="touched"),
     "contents with neither hash nor cut": changed(after={"bytes": 1}),
@@ -222,6 +223,8 @@ def every_kind_of_call(gate: Commanded, monkeypatch: pytest.MonkeyPatch) -> None
     call("write_file", contents="SECRET")
     call("no_such_tool", path="a.txt")
     append_again(gate, monkeypatch)
+    gate.read(f"file://{gate.top}/a.txt")
+    gate.read("file:///etc/passwd")
 
     deleting = {"path": "e", "recursive": True}
     for answer in (Answer.DECLINED, Answer.ACCEPTED):
