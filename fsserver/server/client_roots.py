@@ -94,6 +94,11 @@ class RootsOfCall:
         return None
 
 
+def roots_required() -> types.InputRequiredResult:
+    """The result that asks a modern client for its roots."""
+    return types.InputRequiredResult(input_requests={QUESTION: types.ListRootsRequest()})
+
+
 def offered(capabilities: types.ClientCapabilities | None) -> bool:
     return capabilities is not None and capabilities.roots is not None
 

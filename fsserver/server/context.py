@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import anyio
@@ -43,6 +43,17 @@ class Serving:
         serving = context.request
         assert isinstance(serving, cls)
         return serving
+
+    async def narrowed(self, params: Mapping[str, Any] | None) -> Session | None:
+        """The session with what is left of its workspace; None when the client has to be asked through the result.
+
+        Args:
+            params: the request's, as they came.
+        """
+        if self.roots is None:
+            return self.session
+        workspace = await self.roots.workspace(params or {})
+        return None if workspace is None else replace(self.session, workspace=workspace)
 
 
 class Outbound:

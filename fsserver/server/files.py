@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from typing import Any, Final, TypeAlias
 
 import mcp_types as types
-from mcp.server.caching import CacheHint
 from mcp.server.context import HandlerResult, ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp.shared.jsonrpc_dispatcher import progress_token_from_params
@@ -20,13 +18,16 @@ from fsserver.errors import AuditError
 from fsserver.policy.compiled import Policy
 from fsserver.server import wire
 from fsserver.server.boundary import Call, Peer, PersonNeeded
-from fsserver.server.client_roots import QUESTION
+from fsserver.server.client_roots import roots_required
 from fsserver.server.connection import Connection
 from fsserver.server.context import Serving
+from fsserver.server.resources import CACHE, CACHED, Resources, RunBlocking
 from fsserver.server.sealing import Seal
 from fsserver.tools.approval import Consent, ConsentNeeded
 from fsserver.tools.control import BRIEF_S, Control, Precedence, Turn
 from fsserver.tools.gate import Gate
+from fsserver.tools.guise import Guise
+from fsserver.tools.result import ToolResult
 from fsserver.tools.session import Session
 
 INSTRUCTIONS: Final = (
@@ -38,13 +39,8 @@ INSTRUCTIONS: Final = (
 
 PROGRESS_INTERVAL_S: Final = 0.1
 
-CACHE: Final = CacheHint(ttl_ms=300_000, scope="private")
-"""Nothing that is listed changes while a server runs."""
-
 Attempt: TypeAlias = dict[str, Any] | ConsentNeeded
 """A result as the client gets it, or what a person has to be asked before there is one."""
-
-RunBlocking: TypeAlias = Callable[[Callable[[], Attempt]], Awaitable[Attempt]]
 
 
 class FileServer:
@@ -68,10 +64,11 @@ class FileServer:
             version=__version__,
             title="fsserver",
             instructions=INSTRUCTIONS,
-            cache_hints={"tools/list": CACHE, "server/discover": CACHE},
+            cache_hints={"tools/list": CACHE, "server/discover": CACHE, **CACHED},
         )
         self._sdk.add_request_handler("tools/list", types.PaginatedRequestParams, self._list_tools)
         self._sdk.add_request_handler("tools/call", types.CallToolRequestParams, self._call_tool)
+        Resources(self.answer, run).offer(self._sdk, frozenset(tool.name for tool in gate.tools(session)))
         self._sdk.middleware.clear()  # OpenTelemetry's, which costs a call 7 µs and reports to nobody here
 
     @property
@@ -101,12 +98,9 @@ class FileServer:
         self, context: ServerRequestContext[None, Any], params: types.CallToolRequestParams
     ) -> HandlerResult:
         serving = Serving.of(context)
-        session = serving.session
-        if serving.roots is not None:
-            workspace = await serving.roots.workspace(context.params or {})
-            if workspace is None:
-                return types.InputRequiredResult(input_requests={QUESTION: types.ListRootsRequest()})
-            session = replace(session, workspace=workspace)
+        session = await serving.narrowed(context.params)
+        if session is None:
+            return roots_required()
         token = progress_token_from_params(context.params)
         attempt = partial(self._attempt, serving.call, session, params.name, params.arguments, token)
         outcome = await self._run(partial(attempt, consent=serving.approvals.given()))
@@ -151,18 +145,32 @@ class FileServer:
         asks: bool = True,
     ) -> Attempt:
         with Turn(self._precedence) as turn:
-            control = Control(
-                cancelled=call.cancelled,
-                deadline=turn.began + self._policy.limits.time_s,
-                progress=None if token is None else _Progress(call, token),
-                turn=turn,
+            result = self._gate.call(
+                session, name, arguments, self._control(call, turn, token), consent=consent, asks=asks
             )
-            result = self._gate.call(session, name, arguments, control, consent=consent, asks=asks)
         if time.monotonic() - turn.began > BRIEF_S:
             self._slow.add(name)
         else:
             self._slow.discard(name)
         return result if isinstance(result, ConsentNeeded) else wire.call_result(result, session.protocol)
+
+    def answer(
+        self, call: Call, session: Session, guise: Guise, parameters: Mapping[str, Any], token: str | int | None
+    ) -> ToolResult:
+        """What comes of a request that is no tool call, made as one in this thread."""
+        with Turn(self._precedence) as turn:
+            control = self._control(call, turn, token)
+            result = self._gate.call(session, guise.usual, parameters, control, guise=guise)
+        assert not isinstance(result, ConsentNeeded), "reading needs nobody's consent"
+        return result
+
+    def _control(self, call: Call, turn: Turn, token: str | int | None) -> Control:
+        return Control(
+            cancelled=call.cancelled,
+            deadline=turn.began + self._policy.limits.time_s,
+            progress=None if token is None else _Progress(call, token),
+            turn=turn,
+        )
 
     def expect_brief(self, name: str) -> bool:
         """Whether the next call of this tool is worth no thread of its own: the last one was short, or it is one that

@@ -2,7 +2,7 @@
 
 Bounds, all on what one client can make the server hold:
 
-- at most ``concurrency`` tool calls run at once; further ones wait and are never refused;
+- at most ``concurrency`` tool calls and `WORKING_METHODS` run at once; further ones wait and are never refused;
 - requests without an answer hold at most `UNANSWERED_BYTES` and are at most `UNANSWERED_REQUESTS`, else nothing more is
   read until one is answered. Until then cancellations are read, and so reach calls that run and calls that wait;
 - at most `BRIEF_AT_ONCE` other messages are worked on at once;
@@ -32,8 +32,12 @@ BACKLOG_BYTES: Final = 4 * 1024 * 1024
 
 BRIEF_AT_ONCE: Final = 64
 
-WORKING_METHOD: Final = "tools/call"
-"""The only requests that take a thread, and time. Other messages are brief: they are over in a round of the loop."""
+CALL: Final = "tools/call"
+
+WORKING_METHODS: Final = frozenset({CALL, "resources/read", "resources/list", "completion/complete"})
+"""The requests that take a thread, or wait for the client. Other messages are brief: they are over in a round of the
+loop.
+"""
 
 
 class InFlight:
@@ -134,7 +138,7 @@ class Dispatcher:
     def shortcut(self, request: Request) -> InFlight | None:
         """A call that the front may make itself: nothing else is to be done before it. In the front's thread."""
         if (
-            request.method != WORKING_METHOD
+            request.method != CALL
             or self.full
             or self._waiting
             or self._running >= self._concurrency
@@ -216,7 +220,7 @@ class Dispatcher:
         self._open[call.id] = call
         self._open_bytes += call.size
         self._idle.clear()
-        if call.method == WORKING_METHOD and (
+        if call.method in WORKING_METHODS and (
             self._waiting or self._running >= self._concurrency or self._writer.backlog > BACKLOG_BYTES // 2
         ):
             self._waiting[call.id] = call
@@ -236,7 +240,7 @@ class Dispatcher:
     # --- what the server does
 
     def _start(self, call: InFlight) -> None:
-        if call.method == WORKING_METHOD:
+        if call.method in WORKING_METHODS:
             self._running += 1
         else:
             self._brief += 1
@@ -258,7 +262,7 @@ class Dispatcher:
         except ValueError as error:
             unsendable = internal_error(error)
             answer = jsonrpc.error(call.id, unsendable.code, unsendable.message)
-        if call.method == WORKING_METHOD:
+        if call.method in WORKING_METHODS:
             self._running -= 1
         else:
             self._brief -= 1
