@@ -51,6 +51,10 @@ ALWAYS: tuple[tuple[str, str], ...] = (
         "Those of the reference keep their names, types, defaults and hints. `read_file`, deprecated there, is "
         "answered and not listed.",
     ),
+    (
+        "Files and directories are resources too.",
+        "The reference has tools only. A client can attach a file by its `file://` URI, and complete its path.",
+    ),
 )
 
 DIFFERENCES: tuple[Difference, ...] = (
