@@ -357,6 +357,17 @@ def test_refused_command_is_shown_as_it_was_asked_for(tmp_path: Path) -> None:
     assert "refused  git push 'a b' | wc; denied.command" in shown
 
 
+def test_resource_is_found_by_its_name_and_told_as_one(tmp_path: Path) -> None:
+    who: dict[str, Json] = {"call": 1, "tool": "read_text_file", **WHO, "via": "resources/read"}
+    asked: Json = {"uri": "file:///etc/passwd"}
+    log = open_file(tmp_path / "a.jsonl")
+    log.append("call.refused", {**who, "arguments": asked, "paths": [], "ok": False, "error": "e", "rule": None})
+    log.close()
+    for glob, count in (("passwd", 1), ("/etc/**", 1), ("*.py", 0)):
+        assert run("query", tmp_path / "a.jsonl", "--path", glob).stdout.count("file:///etc/passwd") == count
+    assert "called read_text_file by a request resources/read; it is call 1." in explained(tmp_path / "a.jsonl", 2)
+
+
 # --- explain
 
 
