@@ -93,6 +93,9 @@ def _checks(selection: Selection) -> Iterator[Check]:
         from fsserver.cli.doctor_commands import command_checks  # noqa: PLC0415 - it starts threads: after the forks
 
         yield from command_checks(policy)
+        from fsserver.cli.doctor_search import search_checks  # noqa: PLC0415 - it starts threads too
+
+        yield from search_checks(policy)
 
 
 def _python_checks() -> Iterator[Check]:

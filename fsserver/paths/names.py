@@ -23,13 +23,15 @@ _SHOWN_ESCAPED = re.compile(
 
 def display(name: str) -> str:
     """``name`` as clients see it; valid Unicode on one line. `undisplay` gives the name back."""
+    if name.isprintable() and "\\x" not in name:  # nothing that `_SHOWN_ESCAPED` could match
+        return name
     return _SHOWN_ESCAPED.sub(_escape, name)
 
 
 def displayed(names: Sequence[str]) -> Sequence[str]:
     """`display` of each. A usual directory is looked at once and not name by name: 0.2 instead of 2.5 ms for 10,000."""
     together = "/".join(names)
-    if together.isprintable() and "\\x" not in together:  # nothing that `_SHOWN_ESCAPED` could match
+    if together.isprintable() and "\\x" not in together:
         return names
     return [display(name) for name in names]
 

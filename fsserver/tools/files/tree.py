@@ -32,6 +32,8 @@ from fsserver.tools.registry import READS, Tool
 from fsserver.tools.result import ToolResult
 
 MAX_EXCLUDES: Final = 64
+AMPLE_BYTES: Final = 64 * 1024
+"""With so much left of a result there is room for every cursor: a path has at most 4,096 bytes, escaped four times that."""
 
 
 class DirectoryTree(Walked):
@@ -81,6 +83,11 @@ class TreeText:
     def depth(self) -> int:
         """How many directories are open: the last that was added, if it is one, and those that hold it."""
         return len(self._filled) - 1
+
+    @property
+    def left(self) -> int:
+        """Bytes that can still be added."""
+        return self._budget - self._closing
 
     def reserve(self, size: int) -> bool:
         """Keeps so many bytes free for good; False if they are not there."""
@@ -155,7 +162,7 @@ class _Page:
     def add(self, entry: Entry, path: str, *, directory: bool, new: bool) -> bool:
         """Whether the entry at ``path`` is shown. If not, the page is full, or it is left out with what is in it."""
         depth = entry.depth
-        spare = beyond_notes_of(path) if new else 0
+        spare = beyond_notes_of(path) if new and self._tree.left < AMPLE_BYTES else 0
         if (self._tree.depth >= depth - 1 or self._open(path)) and self._tree.add(
             display(entry.name), directory=directory, depth=depth, spare=spare
         ):
