@@ -33,7 +33,7 @@ from fsserver.tools.result import ToolResult
 
 MAX_EXCLUDES: Final = 64
 AMPLE_BYTES: Final = 64 * 1024
-"""With so much left of a result there is room for every cursor: a path has at most 4,096 bytes, escaped four times that."""
+"""With so much left there is room for every cursor: a path has at most 4,096 bytes, escaped four times that."""
 
 
 class DirectoryTree(Walked):
