@@ -1,4 +1,4 @@
-"""What ``fsserver doctor`` says of searches: whether there is a ripgrep, and whether it and a walk run in cells here."""
+"""What ``fsserver doctor`` says of searches: whether there is a ripgrep, and whether it runs in cells here."""
 
 from __future__ import annotations
 
