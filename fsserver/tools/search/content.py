@@ -33,18 +33,16 @@ _SPECIAL: Final = re.compile(r"[\\.+*?()|\[\]{}^$#&\-~]")
 
 class SearchContent(Paged):
     path: str = Field(description="A directory, or one file.")
-    pattern: str = Field(min_length=1, max_length=MAX_PATTERN, description="A regular expression (Rust's, so linear).")
+    pattern: str = Field(min_length=1, max_length=MAX_PATTERN, description="A regular expression.")
     literal: bool = Field(False, description="The pattern is plain text.")
-    ignore_case: bool = False
-    whole_word: bool = False
+    ignore_case: bool = Field(False, description="Upper case is lower case.")
+    whole_word: bool = Field(False, description="Only where words begin and end.")
     multiline: bool = Field(False, description="A match may span lines; write \\n.")
-    glob: list[str] = Field(
-        default_factory=list, max_length=MAX_GLOBS, description="Only such files: *.py, src/**; !*.min.js leaves out."
-    )
-    type: str | None = Field(None, pattern="^[A-Za-z0-9]{1,64}$", description="ripgrep's file type: py, js, rust.")
-    context_lines: int = Field(0, ge=0, le=MAX_CONTEXT, description="Lines to show around each match.")
-    include_hidden: bool = False
-    respect_gitignore: bool = True
+    glob: list[str] = Field(default_factory=list, max_length=MAX_GLOBS, description="*.py, src/**; !*.js leaves out.")
+    type: str | None = Field(None, pattern="^[A-Za-z0-9]{1,64}$", description="A file type of ripgrep: py, js.")
+    context_lines: int = Field(0, ge=0, le=MAX_CONTEXT, description="Lines around each match.")
+    include_hidden: bool = Field(False, description="Also names that begin with a dot.")
+    respect_gitignore: bool = Field(True, description="Leave out what git ignores.")
     max_results: WholeNumber | None = Field(None, description="At most so many matching lines.")
 
 

@@ -45,9 +45,9 @@ class SearchFiles(Walked):
     exclude_patterns: list[str] = Field(
         default_factory=list, max_length=MAX_EXCLUDES, description="Globs of what to leave out, directories whole."
     )
-    kind: Literal["any", "file", "directory"] = "any"
+    kind: Literal["any", "file", "directory"] = Field("any", description="Only such.")
     sort_by: Literal["path", "modified"] = Field("path", description="modified: newest first.")
-    respect_gitignore: bool = Field(False, description="Leave out what .gitignore files name, and .git.")
+    respect_gitignore: bool = Field(False, description="Leave out what git ignores, and .git.")
     max_results: WholeNumber | None = Field(None, description="At most so many.")
 
 
