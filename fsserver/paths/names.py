@@ -57,7 +57,7 @@ def _escape(found: re.Match[str]) -> str:
 
 def components(path: str) -> tuple[str, ...]:
     """Split at ``/``; empty and ``.`` components mean nothing and go, ``..`` stays."""
-    return tuple(part for part in path.split("/") if part not in ("", "."))
+    return tuple([part for part in path.split("/") if part and part != "."])
 
 
 def collapse(parts: Iterable[str]) -> tuple[str, ...] | None:

@@ -4,8 +4,8 @@
 
 *Invariant.* A target is returned only if every name that leads to it allows the access, or asks for consent to it: the
 name as asked, its real parent with the last name as asked, and the opened object's own name beneath the root; in each
-root that holds it. The target's decision is the strictest of theirs. What was opened had the same name before and after
-that decision.
+root that holds it. The target's decision is the strictest of theirs. What was opened had that name when the rules
+were asked about it, and still has it where the disk was asked for anything more after that.
 """
 
 from __future__ import annotations
@@ -128,13 +128,16 @@ class Resolution:
         target.stat = os.fstat(target.handle)
         target.name = name_beneath(self._root, target.handle)
         names = [self._asked]
-        if target.name != self._asked:  # a link or `..` was on the way
+        straight = target.name == self._asked
+        if not straight:  # a link or `..` was on the way
             names += [target.name, self._last_name_in_real_parent()]
         self._decide(target, names)
         self._ruling.require_links(target.name, target.stat, target.action, self._shown)
         self._require_kind(target.stat)
         if self._access in _REPLACES:
             self._hold_parent(target)
+        if straight and target.stat.st_nlink < 2 and self._access not in _REPLACES:
+            return  # nothing on the disk was asked since its name was read, only rules: it was read a moment ago
         if name_beneath(self._root, target.handle) != target.name:
             raise MovedError
 
