@@ -18,6 +18,7 @@ from fsserver.tools.catalog import file_tools
 from fsserver.tools.control import Control
 from fsserver.tools.files.completion import COMPLETION
 from fsserver.tools.files.resource import RESOURCE
+from fsserver.tools.files.line_index import LineIndex
 from fsserver.tools.gate import Gate
 from fsserver.tools.guise import Guise
 from fsserver.tools.result import Text, ToolResult
@@ -101,6 +102,7 @@ def served(
     can_ask: bool = False,
     audit: AuditRules | None = None,
     engine: SearchEngine | None = None,
+    index: LineIndex | None = None,
 ) -> Iterator[Served]:
     """A gate over the roots; its audit log is in ``base / "state"``.
 
@@ -108,6 +110,7 @@ def served(
         audit: how calls are recorded instead, and where.
         engine: runs searches; None leaves what a walk in this process can do.
         can_ask: a person can be asked through the client.
+        index: of the lines of large files.
     """
     state = base / "state"
     state.mkdir(mode=0o700, exist_ok=True)
@@ -117,7 +120,7 @@ def served(
     try:
         with closing(AuditLog.open(audit, run_id="test", header={})) as log:
             session = Session("s1", "tester", None, None, Workspace(roots), can_ask)
-            registry = file_tools() if engine is None else file_tools(engine)
+            registry = file_tools(index=index) if engine is None else file_tools(engine, index)
             yield Served(Gate(registry=registry, policy=policy, audit=log), session, log, Path(rules[0].path))
         require_fit(Path(log.path), beginning="call.")
     finally:

@@ -51,14 +51,15 @@ class OpenFile:
     """A regular file, open for reading. A context manager.
 
     Attributes:
+        shown: the absolute path as it was asked for; may hold surrogates, so `display` it.
         stat: from before anything was read; its `Identity` is that of the contents, or of older ones.
     """
 
-    __slots__ = ("_descriptor", "_shown", "stat")
+    __slots__ = ("_descriptor", "shown", "stat")
 
     def __init__(self, descriptor: int, status: os.stat_result, shown: str) -> None:
         self._descriptor = descriptor
-        self._shown = shown
+        self.shown = shown
         self.stat = status
 
     @property
@@ -76,14 +77,17 @@ class OpenFile:
         chunks: list[bytes] = []
         try:
             while count > 0:
-                chunk = os.pread(self._descriptor, min(count, _CHUNK), offset)
+                asked = min(count, _CHUNK)
+                chunk = os.pread(self._descriptor, asked, offset)
                 if not chunk:
                     break
                 chunks.append(chunk)
                 offset += len(chunk)
                 count -= len(chunk)
+                if len(chunk) < asked and offset == self.stat.st_size:
+                    break  # a short read that ends just there met the end: reading on would only say so again
         except OSError as error:
-            raise outcome(error, "read", self._shown) from None
+            raise outcome(error, "read", self.shown) from None
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     def stretches(self) -> Iterator[tuple[int, int]]:
@@ -101,12 +105,16 @@ class OpenFile:
                 if error.errno == errno.ENXIO:  # what follows is a hole, or is gone
                     return
                 if error.errno not in (errno.EINVAL, errno.ENOTSUP):
-                    raise outcome(error, "read", self._shown) from None
+                    raise outcome(error, "read", self.shown) from None
                 begin, end = offset, self.size
             if begin >= end:
                 return
             yield begin, end
             offset = end
+
+    def identity_now(self) -> Identity:
+        """Which version it is now; of what was read in between, if it is still that of `stat`."""
+        return Identity.of(os.fstat(self._descriptor))
 
     def size_now(self) -> int:
         """The size in bytes that it claims now, which may be another one than `size`."""
@@ -159,8 +167,11 @@ def open_file(target: Target) -> OpenFile:
     return OpenFile(descriptor, status, target.shown)
 
 
-def read_all(target: Target, max_bytes: int) -> tuple[bytes, os.stat_result]:
+def read_all(target: Target, max_bytes: int, *, allowed_instead: str | None = None) -> tuple[bytes, os.stat_result]:
     """The whole contents and the stat from before they were read. Other errors as `open_file`.
+
+    Args:
+        allowed_instead: what may be done with a file that is too large.
 
     Raises:
         FileTooLarge: more than ``max_bytes``, or than the root's ``max_file``; counted in bytes that were read.
@@ -170,7 +181,7 @@ def read_all(target: Target, max_bytes: int) -> tuple[bytes, os.stat_result]:
     with open_file(target) as file:
         data = file.read_at(0, allowed + 1) if file.size <= allowed else None
         if data is None or len(data) > allowed:
-            raise too_large(target, allowed)
+            raise too_large(target, allowed, allowed_instead=allowed_instead)
         return data, file.stat
 
 

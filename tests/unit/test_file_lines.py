@@ -8,6 +8,7 @@ from fsserver.tools.control import Control
 from fsserver.tools.text import lines
 from fsserver.tools.text.codec import codec_of
 from fsserver.tools.text.lines import ReadAt, count_line_ends, read_lines, skip_lines, tail_offset
+from fsserver.tools.text.marks import Marks
 
 TEXTS = {
     "empty": "",
@@ -50,7 +51,7 @@ def test_lines_are_where_the_whole_text_has_them(text: str, encoding: str) -> No
     pieces = text.split("\n")
     for count in (0, 1, 2, 3, len(pieces) - 1, len(pieces), len(pieces) + 5):
         before = "\n".join(pieces[:count]) + "\n" if 0 < count < len(pieces) else "" if count == 0 else text
-        skipped = skip_lines(read_at, codec, count, Control())
+        skipped = skip_lines(read_at, codec, count, Control(), Marks(32))
         assert skipped == (len(before.encode(encoding)), min(count, len(pieces) - 1))
         if count:
             found, all_there = read_lines(read_at, codec, 0, count, max_bytes=10**6, control=Control())
@@ -58,7 +59,7 @@ def test_lines_are_where_the_whole_text_has_them(text: str, encoding: str) -> No
             offset = tail_offset(read_at, codec, len(data), count, max_bytes=10**6, control=Control())
             assert offset is not None
             assert data[offset:].decode(encoding) == "\n".join(pieces[-count:])
-    assert count_line_ends(read_at, codec, len(data), Control()) == len(pieces) - 1
+    assert count_line_ends(read_at, codec, len(data), Control(), Marks(32)) == len(pieces) - 1
 
 
 def test_only_what_is_needed_is_read() -> None:

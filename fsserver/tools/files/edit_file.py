@@ -79,7 +79,7 @@ def check(call: Call[EditFile]) -> None:
 def _plan(call: Call[EditFile], old: bytes, version: Identity) -> Plan:
     wanted, target = call.arguments, call.targets["path"]
     codec = codec_of(old[:HEAD_BYTES], wanted.encoding)
-    mark, text = _decode(codec, old, display(target.shown))
+    mark, text = _decode(codec, old, target.shown)
     limit = min(target.root.rules.max_file or MAX_EDITED_BYTES, MAX_EDITED_BYTES)
     edited = apply_edits(
         text, [_edit(each, mark) for each in wanted.edits], max_characters=limit, checkpoint=call.control.checkpoint
@@ -125,7 +125,7 @@ def _decode(codec: Codec, data: bytes, shown: str) -> tuple[str, str]:
     text = codec.decode(data, shown)
     if codec.name != "utf-8" and codec.encode(text) != data:
         raise BadEncoding(
-            f"{shown} is not written the way {codec.name} writes it; an edit would change other bytes too."
+            f"{display(shown)} is not written the way {codec.name} writes it; an edit would change other bytes too."
         )
     return (MARK, text[1:]) if text.startswith(MARK) else ("", text)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import codecs
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, TypeVar
 
 from pydantic import Field
 
 from fsserver.errors import BadArguments
-from fsserver.paths.names import display
 from fsserver.paths.reading import OpenFile, open_file, too_large
 from fsserver.paths.target import Target
 from fsserver.paths.workspace import Access
@@ -18,11 +19,15 @@ from fsserver.policy.compiled import Action
 from fsserver.tools.arguments import Arguments, WholeNumber
 from fsserver.tools.call import Call
 from fsserver.tools.control import Control
+from fsserver.tools.files.line_index import LineIndex
 from fsserver.tools.registry import READS, Tool
 from fsserver.tools.result import ToolResult, text_result
 from fsserver.tools.text.codec import HEAD_BYTES, Codec, codec_of
 from fsserver.tools.text.cutting import count_lines, cut_lines
 from fsserver.tools.text.lines import ReadAt, count_line_ends, first_lines_length, read_lines, skip_lines, tail_offset
+from fsserver.tools.text.marks import Marks
+
+T = TypeVar("T")
 
 NOTES_BYTES: Final = 512  # kept free in a result for the block that says what was cut
 WHOLE_BYTES: Final = 128 * 1024  # a file of no more is read once, whatever is asked for
@@ -63,15 +68,29 @@ class Selection:
 
 
 class Source:
-    """An open file for reading lines. A small one is read once; of a large one only what is asked for."""
+    """An open file for reading lines. A small one is read once; of a large one only what is asked for.
 
-    def __init__(self, file: OpenFile, encoding: str | None, shown: str, budget: int, control: Control) -> None:
-        self.shown = shown
+    Args:
+        budget: bytes of UTF-8 that a selection may take.
+        index: where lines of large files were found before; None if no lines are skipped.
+    """
+
+    def __init__(
+        self,
+        file: OpenFile,
+        encoding: str | None,
+        budget: int,
+        control: Control,
+        index: LineIndex | None = None,
+    ) -> None:
         self.budget = budget
+        self._file = file
         self._control = control
+        self._index = index
         most = min(budget, WHOLE_BYTES)
-        start = file.read_at(0, most + 1)
-        self.whole = start if len(start) <= most else None
+        # What claims to be large is not read for being small; it can have become so, which does no harm.
+        start = file.read_at(0, HEAD_BYTES if file.size > most else most + 1)
+        self.whole = start if len(start) <= most and file.size <= most else None
         self._read_at: ReadAt = file.read_at if self.whole is None else lambda at, length: start[at : at + length]
         self.size = max(file.size, len(start)) if self.whole is None else len(start)
         self.codec: Codec = codec_of(start[:HEAD_BYTES], encoding)
@@ -80,13 +99,13 @@ class Source:
         """The whole file, or as many lines as fit."""
         if self.whole is None:
             return self.range(1, None)
-        text = self.codec.decode(self.whole, self.shown)
+        text = self._decode(self.whole)
         kept, lines, inside = cut_lines(text, self.budget)
         return Selection(kept, 1, lines, more=len(kept) < len(text), inside=inside)
 
     def range(self, first: int, count: int | None) -> Selection:
         """``count`` lines from line ``first``, with their ends."""
-        start, seen = skip_lines(self._read_at, self.codec, first - 1, self._control)
+        start, seen = self._scan(partial(skip_lines, self._read_at, self.codec, first - 1, self._control))
         if seen < first - 1 or (start >= self.size and first > 1):
             # An unfinished last line has no line end, and is a line.
             lines = seen + (seen < first - 1 and self.size > 0 and not self._ends_with_newline())
@@ -115,8 +134,10 @@ class Source:
         note = None
         if start is None:
             start, note = self._last_that_fit()
-        text = self.codec.decode(self._read_at(start, self.size - start), self.shown)
-        first = 1 + count_line_ends(self._read_at, self.codec, start, self._control) if numbered else 0
+        text = self._decode(self._read_at(start, self.size - start))
+        first = 0
+        if numbered and text:
+            first = 1 + self._scan(partial(count_line_ends, self._read_at, self.codec, start, self._control))
         while len(text.encode("utf-8")) > self.budget:
             # Characters that need more bytes in UTF-8 than in the file.
             _, _, text = text[len(text) // 8 :].partition("\n")
@@ -135,13 +156,32 @@ class Source:
 
     def _selection(self, data: bytes, first: int, complete: bool, *, more: bool) -> Selection:
         # The last character may be cut in half: it belongs to what is left out.
-        text = self.codec.decode(data, self.shown) if complete else _decode_start(self.codec, data, self.shown)
+        text = self._decode(data) if complete else self._decode_start(data)
         kept, lines, inside = cut_lines(text, self.budget)
         if not complete and len(kept) == len(text) and not text.endswith("\n"):
             # It fits by a hair, and its last line does not end here.
             end = text.rfind("\n") + 1
             kept, lines, inside = (text[:end], lines - 1, False) if end else (text, lines, True)
         return Selection(kept, first, lines, more=more or len(kept) < len(text), inside=inside)
+
+    def _decode(self, data: bytes) -> str:
+        return self.codec.decode(data, self._file.shown)
+
+    def _decode_start(self, data: bytes) -> str:
+        decoder = codecs.getincrementaldecoder(self.codec.name)()
+        try:
+            text = decoder.decode(data, final=False)
+        except UnicodeDecodeError:
+            return self._decode(data)  # raises with our words
+        if "\0" in text and not self.codec.chosen:
+            return self._decode(data)
+        return text
+
+    def _scan(self, work: Callable[[Marks], T]) -> T:
+        """What it finds, from the lines on that were found before."""
+        if self.whole is not None or self._index is None:
+            return work(Marks())
+        return self._index.scan(self._file, self.codec, work)
 
     def _ends_with_newline(self) -> bool:
         unit = self.codec.unit
@@ -161,17 +201,6 @@ class Source:
         return digest.hexdigest()
 
 
-def _decode_start(codec: Codec, data: bytes, shown: str) -> str:
-    decoder = codecs.getincrementaldecoder(codec.name)()
-    try:
-        text = decoder.decode(data, final=False)
-    except UnicodeDecodeError:
-        return codec.decode(data, shown)  # raises with our words
-    if "\0" in text and not codec.chosen:
-        return codec.decode(data, shown)
-    return text
-
-
 def _tail_note(lines: int) -> str:
     return f"Cut to the last {lines} lines, which is what fits a result. For lines before them use offset and limit."
 
@@ -185,13 +214,13 @@ def check(call: Call[ReadTextFile]) -> None:
         raise BadArguments("Cannot specify head or tail together with offset or limit")
 
 
-def read_text_file(call: Call[ReadTextFile]) -> ToolResult:
+def read_text_file(index: LineIndex, call: Call[ReadTextFile]) -> ToolResult:
     wanted = call.arguments
     target = call.targets["path"]
     budget = text_budget(call.limits.result_bytes)
     limit = target.root.rules.max_file
     with open_file(target) as file:
-        source = Source(file, wanted.encoding, display(target.shown), budget, call.control)
+        source = Source(file, wanted.encoding, budget, call.control, index)
         if _takes_all(wanted):
             instead = f"{A_PART}, without includeSha256" if wanted.include_sha256 else A_PART
             require_readable_whole(target, source, f"read {instead}")
@@ -281,15 +310,18 @@ _DESCRIPTION: Final = (
     "go on."
 )
 
-READ_TEXT_FILE: Final = Tool(
-    name="read_text_file",
-    title="Read Text File",
-    description=_DESCRIPTION,
-    arguments=ReadTextFile,
-    annotations=READS,
-    needs=frozenset({Action.READ}),
-    paths={"path": Access.READ},
-    check=check,
-    body=read_text_file,
-)
-READ_FILE: Final = replace(READ_TEXT_FILE, name="read_file", title="Read File (Deprecated)", listed=False)
+
+def read_tools(index: LineIndex) -> tuple[Tool[ReadTextFile], Tool[ReadTextFile]]:
+    """read_file, which is no longer listed, and read_text_file; they share what ``index`` knows."""
+    tool = Tool(
+        name="read_text_file",
+        title="Read Text File",
+        description=_DESCRIPTION,
+        arguments=ReadTextFile,
+        annotations=READS,
+        needs=frozenset({Action.READ}),
+        paths={"path": Access.READ},
+        check=check,
+        body=partial(read_text_file, index),
+    )
+    return replace(tool, name="read_file", title="Read File (Deprecated)", listed=False), tool

@@ -8,7 +8,6 @@ from typing import Final
 from pydantic import Field
 
 from fsserver.errors import FileTooLarge, FsserverError
-from fsserver.paths.names import display
 from fsserver.paths.reading import open_file
 from fsserver.paths.target import Target
 from fsserver.paths.workspace import Access, ClientPath
@@ -73,7 +72,7 @@ def _piece(call: Call[ReadMultipleFiles], path: str, budget: _Budget) -> str:
     def read(target: Target) -> str:
         room = max(budget.left - LEAST_BYTES * (budget.files - 1), budget.share())
         with open_file(target) as file:
-            source = Source(file, None, display(target.shown), room, call.control)
+            source = Source(file, None, room, call.control)
             require_readable_whole(target, source, f"read_text_file reads {A_PART}")
             selection = source.everything()
         if not selection.more:

@@ -73,7 +73,7 @@ def _plan(wanted: WriteFile, target: Target) -> Plan:
             _require_room(target)
         old, version = read_version(target, wanted.expected_sha256)
         if wanted.mode == "append":
-            data = _appended(old, wanted.content, display(target.shown))
+            data = _appended(old, wanted.content, target.shown)
     return Plan(data, version)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from fsserver.errors import BadEncoding
+from fsserver.paths.names import display
 
 # Codecs a client may name. Only character sets: no transforms, none that is slow on hostile input (idna, punycode),
 # none in which a byte 0x0A can be half of a character, except the UTF-16 and UTF-32 ones, whose unit is known.
@@ -26,6 +27,7 @@ _MARKS: Final = (
     (b"\xff\xfe", "utf-16-le", 2),
     (b"\xfe\xff", "utf-16-be", 2),
 )
+_FIRST_OF_MARKS: Final = frozenset(mark[:1] for mark, _, _ in _MARKS)
 HEAD_BYTES: Final = 4  # how much of a file's beginning `Codec.of` looks at
 
 
@@ -48,7 +50,7 @@ class Codec:
         return "\n".encode(self.name)
 
     def decode(self, data: bytes, shown: str) -> str:
-        """Strict.
+        """Strict. ``shown`` is the file's path for messages, as `Target.shown`.
 
         Raises:
             BadEncoding: the bytes are not text in this encoding, or look like a binary file. Says what to try.
@@ -59,7 +61,7 @@ class Codec:
             if b"\0" in data and not self.chosen:
                 raise _binary(shown) from None
             raise BadEncoding(
-                f"Not valid {self.name}: {shown} has a byte 0x{data[error.start]:02x} that fits no character.",
+                f"Not valid {self.name}: {display(shown)} has a byte 0x{data[error.start]:02x} that fits no character.",
                 allowed_instead="the encoding you know, or encoding: latin-1, in which every byte is a character",
             ) from None
         if "\0" in text and not self.chosen:
@@ -95,6 +97,8 @@ def codec_of(head: bytes, encoding: str | None) -> Codec:
         raise BadEncoding(
             f"Unknown encoding {encoding!r:.60}", allowed_instead="utf-8, utf-16, latin-1, windows-1252, shift-jis …"
         )
+    if name is None and head[:1] not in _FIRST_OF_MARKS:
+        return UTF8
     wide = name is not None and name.startswith(("utf-16", "utf-32"))
     for mark, marked, unit in _MARKS:
         if head.startswith(mark) and (name is None or marked.startswith(name)):
@@ -109,6 +113,6 @@ def codec_of(head: bytes, encoding: str | None) -> Codec:
 
 def _binary(shown: str) -> BadEncoding:
     return BadEncoding(
-        f"Not a text file: {shown} holds NUL bytes.",
+        f"Not a text file: {display(shown)} holds NUL bytes.",
         allowed_instead="read_media_file for the raw bytes, or an encoding such as utf-16-le if it is text",
     )
