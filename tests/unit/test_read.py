@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from fsserver.policy.compiled import Limits
+from fsserver.tools.control import Control
 from fsserver.tools.result import Audio, Blob, Image
 from tests.gates import Served, served, texts
 from tests.trees import rules
@@ -252,6 +254,103 @@ def test_several_files_share_the_budget_and_say_what_was_cut(small: Served) -> N
     result = small.call("read_multiple_files", paths=["big"] * 50)
     assert sum(len(each.encode()) for each in texts(result)) <= 2048
     assert "Not read, since the result is full: the last" in texts(result)[1]
+
+
+def test_file_cut_inside_a_line_says_where_more_of_that_line_is(small: Served) -> None:
+    (small.top / "one").write_text("first\n")
+    (small.top / "long").write_text("é" * 5000)
+    text, note = texts(small.call("read_multiple_files", paths=["long", "one"]))
+    assert text.startswith("long:\néé")
+    assert note == "Cut inside line 1: long (read_text_file with offset: 1 shows more of it)"
+    assert small.text("read_text_file", path="long", offset=1).count("é") > text.count("é")
+
+
+NAMES = {
+    "short": [f"f{number}" for number in range(60)],
+    "long": [f"{number:03d}{'ü' * 100}" for number in range(60)],
+    "unprintable": [f"{number}\n\x1b" for number in range(60)],
+    "the same": ["f"] * 60,
+}
+
+
+@pytest.mark.parametrize("result_bytes", [1024, 2048, 16 * 1024, 64 * 1024])
+@pytest.mark.parametrize("names", NAMES.values(), ids=NAMES.keys())
+def test_client_that_does_what_the_notes_say_gets_every_file_whole(
+    tmp_path: Path, names: list[str], result_bytes: int
+) -> None:
+    def contents(number: int) -> str:
+        return "".join(f"{number}: line {line} ä\n" for line in range(number * 7 % 150))
+
+    (tmp_path / "work").mkdir()
+    wanted = {name: contents(number) for number, name in enumerate(names)}
+    for name, text in wanted.items():
+        (tmp_path / "work" / name).write_text(text)
+    got = dict.fromkeys(names, "")
+    with served(tmp_path, [rules(tmp_path / "work")], limits=Limits(result_bytes=result_bytes)) as gate:
+        paths = names
+        for _ in names:
+            result = gate.call("read_multiple_files", paths=paths)
+            assert sum(len(each.encode()) for each in texts(result)) <= result_bytes
+            text, note = (*texts(result), "")[:2]
+            left = re.search(r"the last (\d+) of the (\d+) paths", note)
+            assert left is None or int(left[2]) == len(paths)
+            shown = len(paths) - (int(left[1]) if left else 0)
+            pieces = text.split("\n---\n")
+            assert len(pieces) == shown
+            for path, piece in zip(paths, pieces, strict=False):
+                assert piece.startswith(f"{path}:\n")
+                got[path] = piece[len(path) + 2 : -1]
+            paths = paths[shown:]
+            if not paths:
+                break
+        assert not paths
+        for name in names:
+            while got[name] != wanted[name]:
+                line = got[name].count("\n") + 1
+                more = gate.text("read_text_file", path=name, offset=line)
+                assert more
+                got[name] += more
+
+
+def test_paths_that_were_not_read_are_named_as_far_as_there_is_room(tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    for number in range(100):
+        (tmp_path / "work" / f"file\n{number}").write_text("0123456789\n" * 100)
+    paths = [f"file\n{number}" for number in range(100)]
+    with served(tmp_path, [rules(tmp_path / "work")], limits=Limits(result_bytes=32 * 1024)) as gate:
+        result = gate.call("read_multiple_files", paths=paths)
+        first, *rest = texts(result)[1].split("Cut after")[0].splitlines()
+        left = int(first.split()[9])
+        assert first == f"Not read, since the result is full: the last {left} of the 100 paths. Call again with these:"
+        assert rest == [f"file\\x0a{number}" for number in range(100 - left, 100)]
+        again = gate.text("read_multiple_files", paths=rest)
+        assert again.startswith(f"file\\x0a{100 - left}:\n0123456789\n")
+        text, note = texts(gate.call("read_multiple_files", paths=["x" * 3000] * 100))
+    shown = text.count("\n---\n") + 1
+    assert shown > 3
+    assert note.startswith(
+        f"Not read, since the result is full: the last {100 - shown} of the 100 paths. "
+        f"Call again with all from number {shown + 1} on; they begin with:\nxxx"
+    )
+    assert note.endswith("x…")
+    assert len(text) + len(note.encode()) <= 32 * 1024
+
+
+def test_hundred_small_files_come_whole_and_in_order(gate: Served) -> None:
+    paths = [f"f{number * 37 % 100}" for number in range(100)]
+    for path in paths:
+        (gate.top / path).write_text(f"{path} {'x' * 300}\n")
+    result = gate.call("read_multiple_files", paths=paths)
+    assert texts(result) == ["\n---\n".join(f"{path}:\n{path} {'x' * 300}\n\n" for path in paths)]
+
+
+def test_time_that_is_up_ends_the_call_and_is_no_failure_of_one_file(gate: Served) -> None:
+    for path in ("a", "b"):
+        (gate.top / path).write_text("x")
+    result = gate.call("read_multiple_files", Control(deadline=0.0), paths=["a", "b"])
+    assert result.is_error
+    assert result.structured is not None
+    assert result.structured["error"]["code"] == "limit.time"
 
 
 def test_media_have_their_kind(gate: Served) -> None:

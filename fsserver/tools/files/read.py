@@ -23,7 +23,7 @@ from fsserver.tools.files.line_index import LineIndex
 from fsserver.tools.registry import READS, Tool
 from fsserver.tools.result import ToolResult, text_result
 from fsserver.tools.text.codec import HEAD_BYTES, Codec, codec_of
-from fsserver.tools.text.cutting import count_lines, cut_lines
+from fsserver.tools.text.cutting import count_lines, cut_lines, utf8_length
 from fsserver.tools.text.lines import ReadAt, count_line_ends, first_lines_length, read_lines, skip_lines, tail_offset
 from fsserver.tools.text.marks import Marks
 
@@ -102,6 +102,13 @@ class Source:
         text = self._decode(self.whole)
         kept, lines, inside = cut_lines(text, self.budget)
         return Selection(kept, 1, lines, more=len(kept) < len(text), inside=inside)
+
+    def small_text(self) -> str | None:
+        """The whole text of a small file, if it fits: `everything` without counting lines."""
+        if self.whole is None:
+            return None
+        text = self._decode(self.whole)
+        return text if utf8_length(text) <= self.budget else None
 
     def range(self, first: int, count: int | None) -> Selection:
         """``count`` lines from line ``first``, with their ends."""

@@ -29,6 +29,11 @@ def cut_lines(text: str, limit_bytes: int) -> tuple[str, int, bool]:
     return text, count_lines(text), False
 
 
+def utf8_length(text: str) -> int:
+    """How many bytes the text is in UTF-8."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+
 def count_lines(text: str) -> int:
     """Lines of the text; an unfinished last one counts, an empty text has none."""
     return text.count("\n") + (not text.endswith("\n") if text else 0)
