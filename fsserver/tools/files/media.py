@@ -20,6 +20,8 @@ from fsserver.tools.result import Audio, Blob, Content, Image, ToolResult
 
 MAX_MEDIA_BYTES: Final = 16 * 1024**2  # of the file; a third more as base64
 
+_INSTEAD: Final = "a smaller copy of it; if it is text, read_text_file with head, tail, or offset and limit"
+
 _TYPES: Final = {
     ".png": "image/png",
     ".jpg": "image/jpeg",
@@ -41,7 +43,7 @@ class ReadMediaFile(Arguments):
 
 def read_media_file(call: Call[ReadMediaFile]) -> ToolResult:
     target = call.targets["path"]
-    data, _ = read_all(target, MAX_MEDIA_BYTES)
+    data, _ = read_all(target, MAX_MEDIA_BYTES, allowed_instead=_INSTEAD)
     call.facts["bytes"] = len(data)
     call.facts["sha256"] = hashlib.sha256(data).hexdigest()
     encoded = binascii.b2a_base64(data, newline=False).decode("ascii")
