@@ -22,10 +22,12 @@ class Scale:
     search_files: int
     huge_lines: int
     pipelined: int
+    growth_calls: int
 
 
-FULL = Scale(7, 200, 10_000, 10_000, 100_000, 10_800_000, 1_000)
-QUICK = Scale(3, 40, 1_000, 1_000, 5_000, 540_000, 200)
+FULL = Scale(7, 200, 10_000, 10_000, 100_000, 10_800_000, 1_000, 20_000)
+QUICK = Scale(3, 40, 1_000, 1_000, 5_000, 540_000, 200, 2_000)
+BATCH = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,10 @@ class Corpus:
 
     def path(self, name: str) -> str:
         return f"{self.root}/{name}"
+
+    def batch(self) -> list[str]:
+        """The paths of small files of 1 to 10 KB."""
+        return [self.path(f"batch/file-{number:03d}.txt") for number in range(BATCH)]
 
     def line(self, number: int) -> str:
         """Line ``number``, from 1, of ``huge.log``."""
@@ -74,6 +80,9 @@ def build(root: str, scale: Scale) -> Corpus:
     corpus = Corpus(root, scale)
     _write(corpus.path("small.txt"), text(1024))
     _write(corpus.path("large.txt"), text(1024 * 1024))
+    os.mkdir(corpus.path("batch"))
+    for number, path in enumerate(corpus.batch()):
+        _write(path, text(1024 + number * 9 * 1024 // BATCH))
     _flat(corpus.path("flat"), scale.list_entries)
     _nested(corpus.path("tree"), scale.tree_entries, per_directory=20, suffix=".txt")
     _nested(corpus.path("many"), scale.search_files, per_directory=100, suffix=".dat")

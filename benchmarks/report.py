@@ -62,7 +62,9 @@ class Outcome:
     def cells(self) -> list[str]:
         """Name, both values, ratio with its range, target, verdict."""
         reference = statistics.median(each for each, _ in self.rounds)
-        target = "-" if self.row.target is None else f"{'≥' if self.row.at_least else '≤'} {self.row.target:g}"
+        limit = self.row.target
+        value = "" if limit is None else shown(limit, "B") if self.row.own and self.row.unit == "B" else f"{limit:g}"
+        target = "-" if limit is None else f"{'≥' if self.row.at_least else '≤'} {value}"
         verdict = {None: "-", True: "yes", False: "no"}[self.reached]
         spread = f"{ratio_text(self.ratio)} ({ratio_text(self.ratios[0])} … {ratio_text(self.ratios[-1])})"
         return [self.row.name, shown(reference, self.row.unit), shown(self.own, self.row.unit), spread, target, verdict]
