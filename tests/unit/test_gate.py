@@ -278,6 +278,21 @@ def with_log(gate: Served, log: FailingLog) -> Served:
     return replace(gate, gate=Gate(registry=file_tools(), policy=policy, audit=cast("AuditLog", log)))
 
 
+class RecoveringLog(FailingLog):
+    """A log that refuses its first record and takes the rest."""
+
+    def append(self, event: str, fields: dict[str, Any], *, durable: bool = False) -> int:
+        self.good += 1
+        if self.good == 1:
+            raise AuditError("The audit log cannot be written.")
+        return super().append(event, fields, durable=durable)
+
+
+def test_refusal_in_a_list_that_cannot_be_recorded_ends_the_call(gate: Served) -> None:
+    gate = with_log(gate, RecoveringLog(0))
+    assert gate.error("read_multiple_files", paths=["/etc/passwd", "a.txt"])["code"] == "audit.append"
+
+
 @pytest.mark.claim("C6")
 def test_no_intent_no_effect(gate: Served) -> None:
     gate = with_log(gate, FailingLog(0))
