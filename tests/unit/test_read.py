@@ -153,6 +153,35 @@ def test_tail_that_does_not_fit_keeps_the_last_lines_and_says_so(small: Served) 
     assert "Cut to the last" in note
 
 
+def test_numbered_tail_that_does_not_fit_keeps_the_last_lines_with_their_numbers(small: Served) -> None:
+    (small.top / "f").write_text("".join(f"{number}\n" for number in range(5000)))
+    text, note = texts(small.call("read_text_file", path="f", tail=290, lineNumbers=True))
+    lines = text.splitlines()
+    assert lines[-1] == "  5000\t4999"
+    assert lines == [f"{number + 1:6d}\t{number}" for number in range(5000 - len(lines), 5000)]
+    assert len(lines) == 1536 // len("  5000\t4999\n")
+    assert note.startswith(f"Cut to the last {len(lines)} lines")
+
+
+def test_numbered_tail_cut_twice_says_how_many_lines_it_shows(small: Served) -> None:
+    (small.top / "f").write_text("x\n" * 5000)
+    text, note = texts(small.call("read_text_file", path="f", tail=4000, lineNumbers=True))
+    assert note.startswith(f"Cut to the last {text.count('x')} lines")
+    assert text.endswith("  5000\tx\n")
+    (small.top / "f").write_text("a\n" + "x" * 1533 + "\n")
+    assert texts(small.call("read_text_file", path="f", tail=2)) == ["x" * 1533 + "\n"]
+    text, note = texts(small.call("read_text_file", path="f", tail=2, lineNumbers=True))
+    assert (text, note) == ("", "The last line alone is longer than a result; read it with offset.")
+
+
+def test_numbered_tail_of_wide_letters_keeps_their_numbers(small: Served) -> None:
+    text = "".join(f"{number} \u4e2d\u6587\n" for number in range(900))
+    (small.top / "f").write_bytes(b"\xff\xfe" + text.encode("utf-16-le"))
+    shown = small.text("read_text_file", path="f", tail=141, lineNumbers=True).splitlines()
+    assert shown[-1] == "   900\t899 \u4e2d\u6587"
+    assert all(int(line.split("\t")[0]) == int(line.split("\t")[1].split(" ")[0]) + 1 for line in shown)
+
+
 def test_large_file_is_read_where_asked_and_hashed_in_pieces(gate: Served) -> None:
     path = gate.top / "big"
     data = b"".join(b"%07d\n" % number for number in range(400_000))

@@ -23,7 +23,7 @@ from fsserver.tools.files.line_index import LineIndex
 from fsserver.tools.registry import READS, Tool
 from fsserver.tools.result import ToolResult, text_result
 from fsserver.tools.text.codec import HEAD_BYTES, Codec, codec_of
-from fsserver.tools.text.cutting import count_lines, cut_lines, utf8_length
+from fsserver.tools.text.cutting import count_lines, cut_first_lines, cut_lines, utf8_length
 from fsserver.tools.text.lines import ReadAt, count_line_ends, first_lines_length, read_lines, skip_lines, tail_offset
 from fsserver.tools.text.marks import Marks
 
@@ -147,7 +147,9 @@ class Source:
             first = 1 + self._scan(partial(count_line_ends, self._read_at, self.codec, start, self._control))
         while len(text.encode("utf-8")) > self.budget:
             # Characters that need more bytes in UTF-8 than in the file.
+            ends = text.count("\n")
             _, _, text = text[len(text) // 8 :].partition("\n")
+            first += ends - text.count("\n") if numbered else 0
             note = _tail_note(count_lines(text))
         return Selection(text, first, count_lines(text), more=False, note=note)
 
@@ -157,7 +159,7 @@ class Source:
         data = self._read_at(start, self.size - start)
         length = first_lines_length(data, self.codec, 1)
         if length is None or length == len(data):
-            return self.size, "The last line alone is longer than a result; read it with offset."
+            return self.size, _tail_note(0)
         lines = count_lines(data[length:].decode(self.codec.name, "replace"))
         return start + length, _tail_note(lines)
 
@@ -209,6 +211,8 @@ class Source:
 
 
 def _tail_note(lines: int) -> str:
+    if not lines:
+        return "The last line alone is longer than a result; read it with offset."
     return f"Cut to the last {lines} lines, which is what fits a result. For lines before them use offset and limit."
 
 
@@ -237,7 +241,7 @@ def read_text_file(index: LineIndex, call: Call[ReadTextFile]) -> ToolResult:
         sha256 = source.sha256() if whole or wanted.include_sha256 else None
     text = selection.text
     if wanted.line_numbers:
-        selection, text = _numbered(selection, budget)
+        selection, text = _numbered(selection, budget, from_end=wanted.tail is not None)
     call.facts["bytes"] = len(text)
     notes = _notes(selection, wanted, budget)
     meta: dict[str, Any] = {}
@@ -277,8 +281,8 @@ def select(source: Source, wanted: ReadTextFile) -> Selection:
     return source.everything()
 
 
-def _numbered(selection: Selection, budget: int) -> tuple[Selection, str]:
-    """The text with a number before each line; fewer lines if that is too much."""
+def _numbered(selection: Selection, budget: int, *, from_end: bool) -> tuple[Selection, str]:
+    """The text with a number before each line; fewer lines if that is too much, the last ones with ``from_end``."""
     pieces = selection.text.split("\n")
     if pieces[-1] == "":
         pieces.pop()
@@ -288,7 +292,7 @@ def _numbered(selection: Selection, budget: int) -> tuple[Selection, str]:
     numbered = "\n".join(f"{number:6d}\t{line}" for number, line in enumerate(pieces, selection.first_line)) + end
     if not pieces:
         return selection, ""
-    kept, lines, inside = cut_lines(numbered, budget)
+    kept, lines, inside = cut_first_lines(numbered, budget) if from_end else cut_lines(numbered, budget)
     cut = len(kept) < len(numbered)
     return replace(selection, lines=lines, more=selection.more or cut, inside=selection.inside or inside), kept
 
@@ -299,7 +303,7 @@ def _notes(selection: Selection, wanted: ReadTextFile, budget: int) -> list[str]
     if not selection.more and not selection.inside:
         return notes
     if wanted.tail is not None:
-        return notes or [_tail_note(selection.lines)]
+        return [_tail_note(selection.lines)]
     asked = wanted.head or wanted.limit
     last = selection.first_line + max(selection.lines, 1) - 1
     if selection.inside:

@@ -29,6 +29,15 @@ def cut_lines(text: str, limit_bytes: int) -> tuple[str, int, bool]:
     return text, count_lines(text), False
 
 
+def cut_first_lines(text: str, limit_bytes: int) -> tuple[str, int, bool]:
+    """As `cut_lines`, of the end. Nothing is left of a last line that alone is too long; it is not cut inside."""
+    data = text.encode("utf-8")
+    if len(data) > limit_bytes:
+        begin = data.find(b"\n", len(data) - limit_bytes - 1) + 1
+        text = data[begin:].decode("utf-8") if begin else ""
+    return text, count_lines(text), False
+
+
 def utf8_length(text: str) -> int:
     """How many bytes the text is in UTF-8."""
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
