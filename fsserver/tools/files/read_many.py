@@ -15,7 +15,8 @@ from fsserver.paths.workspace import Access, ClientPath
 from fsserver.policy.compiled import Action
 from fsserver.tools.arguments import Arguments
 from fsserver.tools.call import Call
-from fsserver.tools.files.read import A_PART, Source, require_readable_whole, text_budget
+from fsserver.tools.files.read import A_PART, require_readable_whole, text_budget
+from fsserver.tools.files.source import Source
 from fsserver.tools.registry import READS, Tool
 from fsserver.tools.result import ToolResult, text_result
 from fsserver.tools.text.cutting import cut, cut_lines, utf8_length
