@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 from fsserver.paths.reading import OpenFile
 from fsserver.tools.control import Control
 from fsserver.tools.files.line_index import LineIndex
-from fsserver.tools.text.codec import HEAD_BYTES, Codec, codec_of
+from fsserver.tools.text.codec import HEAD_BYTES, UTF8, Codec, codec_of
 from fsserver.tools.text.cutting import count_lines, cut_lines, utf8_length
 from fsserver.tools.text.lines import ReadAt, count_line_ends, first_lines_length, read_lines, skip_lines, tail_offset
 from fsserver.tools.text.marks import Marks
@@ -65,11 +65,12 @@ class Source:
         self._control = control
         self._index = index
         most = min(budget, WHOLE_BYTES)
+        claimed = file.size
         # What claims to be large is not read for being small; it can have become so, which does no harm.
-        start = file.read_at(0, HEAD_BYTES if file.size > most else most + 1)
-        self.whole = start if len(start) <= most and file.size <= most else None
+        start = file.read_at(0, HEAD_BYTES if claimed > most else most + 1)
+        self.whole = start if len(start) <= most and claimed <= most else None
         self._read_at: ReadAt = file.read_at if self.whole is None else lambda at, length: start[at : at + length]
-        self.size = max(file.size, len(start)) if self.whole is None else len(start)
+        self.size = max(claimed, len(start)) if self.whole is None else len(start)
         self.codec: Codec = codec_of(start[:HEAD_BYTES], encoding)
 
     def everything(self) -> Selection:
@@ -85,7 +86,7 @@ class Source:
         if self.whole is None:
             return None
         text = self._decode(self.whole)
-        return text if utf8_length(text) <= self.budget else None
+        return text if self.codec is UTF8 or utf8_length(text) <= self.budget else None
 
     def range(self, first: int, count: int | None) -> Selection:
         """``count`` lines from line ``first``, with their ends."""
