@@ -17,8 +17,8 @@ from fsserver.tools.approval import Consent, ConsentNeeded
 from fsserver.tools.catalog import file_tools
 from fsserver.tools.control import Control
 from fsserver.tools.files.completion import COMPLETION
-from fsserver.tools.files.resource import RESOURCE
 from fsserver.tools.files.line_index import LineIndex
+from fsserver.tools.files.resource import RESOURCE
 from fsserver.tools.gate import Gate
 from fsserver.tools.guise import Guise
 from fsserver.tools.result import Text, ToolResult

@@ -45,7 +45,7 @@ def check(call: Call[ReadTextFile]) -> None:
         raise BadArguments("Cannot specify head or tail together with offset or limit")
 
 
-def read_text_file(index: LineIndex, call: Call[ReadTextFile]) -> ToolResult:
+def read_text_file(call: Call[ReadTextFile], index: LineIndex | None = None) -> ToolResult:
     wanted = call.arguments
     target = call.targets["path"]
     budget = text_budget(call.limits.result_bytes)
@@ -142,17 +142,20 @@ _DESCRIPTION: Final = (
 )
 
 
+READ_TEXT_FILE: Final = Tool(
+    name="read_text_file",
+    title="Read Text File",
+    description=_DESCRIPTION,
+    arguments=ReadTextFile,
+    annotations=READS,
+    needs=frozenset({Action.READ}),
+    paths={"path": Access.READ},
+    check=check,
+    body=read_text_file,
+)
+
+
 def read_tools(index: LineIndex) -> tuple[Tool[ReadTextFile], Tool[ReadTextFile]]:
     """read_file, which is no longer listed, and read_text_file; they share what ``index`` knows."""
-    tool = Tool(
-        name="read_text_file",
-        title="Read Text File",
-        description=_DESCRIPTION,
-        arguments=ReadTextFile,
-        annotations=READS,
-        needs=frozenset({Action.READ}),
-        paths={"path": Access.READ},
-        check=check,
-        body=partial(read_text_file, index),
-    )
+    tool = replace(READ_TEXT_FILE, body=partial(read_text_file, index=index))
     return replace(tool, name="read_file", title="Read File (Deprecated)", listed=False), tool

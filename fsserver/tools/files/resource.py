@@ -24,7 +24,8 @@ from fsserver.tools.control import Control
 from fsserver.tools.files.listing import LIST_DIRECTORY, ListDirectory, list_directory
 from fsserver.tools.files.media import READ_MEDIA_FILE, ReadMediaFile, read_media_file
 from fsserver.tools.files.mime import DIRECTORY, binary_type, text_type
-from fsserver.tools.files.read import READ_TEXT_FILE, ReadTextFile, Source, read_text_file, text_budget
+from fsserver.tools.files.read import READ_TEXT_FILE, ReadTextFile, read_text_file, text_budget
+from fsserver.tools.files.source import Source
 from fsserver.tools.guise import Chosen, Guise
 from fsserver.tools.registry import Tool
 from fsserver.tools.result import Text, ToolResult
@@ -91,7 +92,7 @@ def _reads_as_text(target: Target, limits: Limits) -> bool:
     """As far as a result holds it: what is larger is refused as the one or the other."""
     with open_file(target) as file:
         try:
-            Source(file, None, "", text_budget(limits.result_bytes), Control()).everything()
+            Source(file, None, text_budget(limits.result_bytes), Control()).everything()
         except BadEncoding:
             return False
     return True
