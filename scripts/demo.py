@@ -17,7 +17,20 @@ from pathlib import Path
 from mcp import Client, MCPError, StdioServerParameters
 
 from scripts import demo_commands
-from scripts.demo_screen import BOLD, CALL_TIMEOUT_S, DIM, GREEN, RED, Session, StepError, behaved, paint, show, title
+from scripts.demo_screen import (
+    BOLD,
+    CALL_TIMEOUT_S,
+    DIM,
+    GREEN,
+    RED,
+    Session,
+    StepError,
+    behaved,
+    note,
+    paint,
+    show,
+    title,
+)
 
 POLICY = f"""\
 version: 1
@@ -76,6 +89,20 @@ async def work(session: Session, workspace: Workspace) -> None:
     session.show_diff(await session.answer("edit_file", path=str(workspace.app), edits=[edit]))
     expected = b'GREETING = "hello, world"\r\n\r\nprint(GREETING)\r\n'
     behaved(workspace.app.read_bytes() == expected, "the edit kept the file's Windows line endings")
+
+
+async def search(session: Session, client: Client, workspace: Workspace) -> None:
+    title("It searches")
+    names = await session.answer("search_files", path=str(workspace.root), pattern="**/*.py")
+    session.show(names, DIM)
+    behaved(names == str(workspace.app), "names are found")
+    if not any(tool.name == "search_content" for tool in (await client.list_tools()).tools):
+        note("this machine gives a search in files no sandbox, so it is not offered")
+        return
+    pattern = "hello|do-not-read|outside"
+    found = await session.answer("search_content", path=str(workspace.root), pattern=pattern, includeHidden=True)
+    session.show(found, DIM)
+    behaved(found == f'{workspace.app}:1:13:GREETING = "hello, world"', "and lines, of what may be read and of no more")
 
 
 async def try_to_leave(session: Session, workspace: Workspace) -> None:
@@ -139,6 +166,7 @@ async def run(workspace: Workspace) -> None:
         async with connected(workspace, person) as client:
             session = Session(client, str(workspace.base))
             await work(session, workspace)
+            await search(session, client, workspace)
             await try_to_leave(session, workspace)
             await write_on_top_of_a_change(session, workspace)
             demo_commands.write(workspace.root, server.getsockname()[1])
