@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from fsserver.errors import SandboxSetupError
-from fsserver.policy.compiled import Layer, Limits, RootRules
+from fsserver.policy.compiled import AuditRules, Layer, Limits, Policy, RootRules
 from fsserver.policy.searching import find_ripgrep, search_commands
 from fsserver.tools.search.engine import Search, SearchEngine
 from tests.cells import Setting, bootstrap, started
 from tests.gates import Served, served
+from tests.unconfined import UnconfinedRunner
 
 
 class CellsOnly(SearchEngine):
@@ -32,6 +33,14 @@ class CellsOnly(SearchEngine):
 
 
 FULL = Setting(Layer.FULL, root=os.geteuid() == 0)
+
+
+def unconfined(rules: Sequence[RootRules]) -> SearchEngine:
+    """An engine whose searches run as what they are, confined by nothing: for tests of what is above the sandbox."""
+    ripgrep = find_ripgrep(rules)
+    own = search_commands(Policy("test", None, "0" * 64, tuple(rules), AuditRules(None)), ripgrep)
+    runner = UnconfinedRunner(own, {each.name: each.path for each in rules})
+    return SearchEngine(runner, ripgrep.why_not, Limits().time_s)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from fsserver.paths.workspace import Access
 from fsserver.tools.catalog import file_tools
 from fsserver.tools.registry import Tool
 from tests.gates import Served, served, texts
+from tests.searching import unconfined
 from tests.trees import build, rules, snapshot
 
 SECRET = "the secret outside"
@@ -131,7 +132,8 @@ def gate(tmp_path: Path) -> Iterator[Served]:
             "hard work/hard-env = work/.env",
         ],
     )
-    with served(tmp_path, [rules(top, deny=["**/.env", "vault"])]) as running:
+    roots = [rules(top, deny=["**/.env", "vault"])]
+    with served(tmp_path, roots, engine=unconfined(roots)) as running:
         yield running
 
 
