@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import secrets
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from typing import Final
 
 from fsserver.app import start_launcher
-from fsserver.cli.checks import EXIT_KERNEL, Check, Verdict
+from fsserver.cli.checks import EXIT_KERNEL, Check, Verdict, launchers_words
 from fsserver.errors import FsserverError, SandboxSetupError
 from fsserver.paths.root import Root
 from fsserver.policy.compiled import Command, Home, Layer, PinnedProgram, Policy, SoughtProgram
@@ -32,27 +31,11 @@ def command_checks(policy: Policy | None) -> Iterator[Check]:
         yield Check(GROUP, "commands", "note", "the policy has none")
         return
     yield _groups_check()
-    with _launchers_words() as said:
+    with launchers_words() as said:
         yield from _trial_checks(said, required=policy is not None)
     if policy is not None:
-        with _launchers_words() as said:
+        with launchers_words() as said:
             yield from _policy_checks(policy, said)
-
-
-@contextmanager
-def _launchers_words() -> Iterator[list[str]]:
-    """What launchers have to say to an operator goes into the report, and not to standard error."""
-    said: list[str] = []
-    handler = logging.Handler(logging.WARNING)
-    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
-    log = logging.getLogger("fsserver")
-    log.addHandler(handler)
-    before, log.propagate = log.propagate, False
-    try:
-        yield said
-    finally:
-        log.removeHandler(handler)
-        log.propagate = before
 
 
 def _groups_check() -> Check:

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Final
 
 from fsserver.app import start_launcher
-from fsserver.cli.checks import Check
+from fsserver.cli.checks import Check, launchers_words
 from fsserver.errors import FsserverError
 from fsserver.paths.root import Root
 from fsserver.policy.compiled import Own, Policy
@@ -34,9 +34,9 @@ def search_checks(policy: Policy | None) -> Iterator[Check]:
         version = ripgrep_version(ripgrep.program.path)
         said = "does not say its version" if version is None else ".".join(map(str, version))
         yield Check(GROUP, "ripgrep", "warning" if version is None else "ok", f"{said} ({ripgrep.program.path})")
-    if policy is None:
+    if policy is None or not policy.roots:
         return
-    with ExitStack() as held:
+    with ExitStack() as held, launchers_words():
         try:
             roots = [held.enter_context(closing(Root.open(rules))) for rules in policy.roots]
             alone = replace(policy, commands=MappingProxyType({}))

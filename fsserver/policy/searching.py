@@ -129,7 +129,9 @@ def _pinned(path: str, roots: Sequence[RootRules]) -> Ripgrep:
 
 
 def search_commands(policy: Policy, ripgrep: Ripgrep) -> Mapping[str, Command]:
-    """The commands by name; those of ripgrep only where there is one."""
+    """The commands by name; those of ripgrep only where there is one, and none where there is no root."""
+    if not policy.roots:
+        return MappingProxyType({})
     roots = MappingProxyType({root.name: Mode.RO for root in policy.roots})
     limits = CommandLimits(time_s=policy.limits.time_s, memory_bytes=policy.limits.memory_bytes)
 
