@@ -15,13 +15,15 @@ from urllib.parse import quote, unquote_to_bytes
 from fsserver.errors import BadPath
 from fsserver.kernel.constants import PATH_MAX
 
+MAX_CHARACTERS: Final = 4 * PATH_MAX
+"""Of a URI, and of a path with escapes. Taking escapes apart costs up to 180 bytes and half a microsecond for each."""
+
 # What node's pathToFileURL leaves as it is, besides letters and digits.
 _PLAIN: Final = "!$&'()*+,-./:;=@_"
 
 # A path that begins with two slashes is none where no authority comes before it: the second begins one.
 _LOCAL: Final = re.compile(r"file:(?://(?:localhost)?(?=/)|(?!//))(/[^?#]*)", re.IGNORECASE)
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
-_MAX_URI: Final = 4 * PATH_MAX
 
 # What has to be escaped where a client puts text into ``{+path}`` (RFC 6570, section 3.2.3), which escapes the rest.
 _TEMPLATE_ESCAPED: Final = re.compile(r"[\x00-\x1f\x7f%?#\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\udc80-\udcff]")
@@ -40,8 +42,7 @@ def path_of(uri: str) -> str:
     Raises:
         BadPath: any other URI, and one with a query, a fragment, or what `unescaped` refuses.
     """
-    if len(uri) > _MAX_URI:
-        raise BadPath(f"The URI has {len(uri)} characters, {_MAX_URI} are possible.")
+    _require_length(uri)
     found = _LOCAL.fullmatch(uri)
     if found is None:
         raise BadPath("Not the URI of a file on this machine.", allowed_instead=_INSTEAD)
@@ -52,9 +53,11 @@ def unescaped(text: str) -> str:
     """The path that ``text`` spells with escapes; may hold surrogates. A ``%`` that begins none stands for itself.
 
     Raises:
-        BadPath: a control character as it is, half of a surrogate pair, a NUL, a slash that is escaped, or a component
-            ``..``, which readers of URIs take out before anybody can see where it leads.
+        BadPath: more than `MAX_CHARACTERS`, a control character as it is, half of a surrogate pair, a NUL, a slash
+            that is escaped, or a component ``..``, which readers of URIs take out before anybody can see where it
+            leads.
     """
+    _require_length(text)
     if _CONTROL.search(text) or "%2f" in text.lower():
         raise BadPath("The path holds a control character or an escaped slash.", allowed_instead=_INSTEAD)
     try:
@@ -66,6 +69,11 @@ def unescaped(text: str) -> str:
     if ".." in path.split("/"):
         raise BadPath("The path holds a component `..`.", allowed_instead="the path without it")
     return path
+
+
+def _require_length(text: str) -> None:
+    if len(text) > MAX_CHARACTERS:
+        raise BadPath(f"The URI or path has {len(text)} characters, {MAX_CHARACTERS} are possible.")
 
 
 def template_value(name: str) -> str:

@@ -20,6 +20,7 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from fsserver.errors import AuditBroken, AuditError, InternalError, NotFound
 from fsserver.paths.narrowing import closed
+from fsserver.paths.uri import MAX_CHARACTERS
 from fsserver.server import wire
 from fsserver.server.boundary import INTERNAL_ERROR, Call, ProtocolError
 from fsserver.server.client_roots import roots_required
@@ -160,10 +161,12 @@ class Resources:
 
 
 def _failure(result: ToolResult, uri: str, protocol: str | None) -> ProtocolError:
-    """A failed call as a JSON-RPC error. Its data are the members that a tool's error has, and the URI."""
+    """A failed call as a JSON-RPC error. Its data are the members that a tool's error has, and the URI, of which a
+    hostile one is not sent back whole.
+    """
     error = wire.error_of(result)
     if error["code"] == NotFound.code:
         code = NOT_FOUND if protocol in MODERN_PROTOCOL_VERSIONS else NOT_FOUND_BEFORE
     else:
         code = _CODES.get(error["code"].partition(".")[0], INTERNAL_ERROR)
-    return ProtocolError(code, error["message"], {"uri": uri, **error})
+    return ProtocolError(code, error["message"], {"uri": uri[:MAX_CHARACTERS], **error})

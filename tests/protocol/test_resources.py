@@ -160,6 +160,14 @@ def test_uri_that_is_none_of_a_file_is_a_wrong_parameter(uri: str, speaker: Spea
     assert (error["code"], error["data"]["code"]) == (-32602, "request.path")
 
 
+def test_hostile_uri_is_not_sent_back_whole(speaker: Speaker, root: Path) -> None:
+    uri = f"{root.as_uri()}/" + "%41" * 300_000
+    error = failing(speaker, "resources/read", uri=uri)
+    assert (error["code"], error["data"]["code"]) == (-32602, "request.path")
+    assert uri.startswith(error["data"]["uri"])
+    assert len(json.dumps(error)) < 20_000
+
+
 def test_text_that_is_too_long_is_refused_with_what_reads_it(speaker: Speaker, root: Path) -> None:
     (root / "long.txt").write_text("line\n" * 40_000)
     error = failing(speaker, "resources/read", uri=f"{root.as_uri()}/long.txt")

@@ -337,6 +337,14 @@ def test_path_outside_completes_to_nothing_and_is_recorded(gate: Served, typed: 
     assert record["arguments"] == {"path": typed.format(top=gate.top)}
 
 
+def test_what_is_typed_and_longer_than_any_path_is_refused_before_it_is_taken_apart(gate: Served) -> None:
+    typed = f"{gate.top}/" + "%" * 20_000
+    assert gate.complete(typed) is None
+    (record,) = gate.records()
+    assert (record["event"], record["tool"], record["error"]) == ("call.refused", "list_directory", "request.path")
+    assert record["arguments"]["path"]["bytes"] == len(typed)
+
+
 def test_completion_needs_the_tool_that_lists(tmp_path: Path, work: Path) -> None:
     with served(tmp_path, [rules(work)], tools=frozenset({"read_text_file"})) as gate:
         assert gate.complete(f"{work}/") is None

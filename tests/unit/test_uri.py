@@ -7,7 +7,7 @@ import os
 import pytest
 
 from fsserver.errors import BadPath
-from fsserver.paths.uri import file_uri, path_of, template_value, unescaped
+from fsserver.paths.uri import MAX_CHARACTERS, file_uri, path_of, template_value, unescaped
 
 READABLE = {
     "plain": ("file:///a/b.txt", "/a/b.txt"),
@@ -71,6 +71,14 @@ def test_uri_that_names_no_local_path_is_refused(uri: str) -> None:
     with pytest.raises(BadPath) as raised:
         path_of(uri)
     assert len(raised.value.message) < 200
+
+
+@pytest.mark.parametrize("unit", ["a", "%", "/", "%41"])
+def test_path_is_not_taken_apart_where_it_is_longer_than_any_can_be(unit: str) -> None:
+    longest = "/" + unit * ((MAX_CHARACTERS - 1) // len(unit))
+    assert unescaped(longest).startswith("/")
+    with pytest.raises(BadPath, match="characters"):
+        unescaped(longest + unit)
 
 
 def test_every_byte_that_a_name_can_have_round_trips() -> None:
