@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, NamedTuple
+from urllib.parse import unquote
 
 from fsserver.audit.fields import members, objects, text, words
 from fsserver.audit.phrases import decision
@@ -25,6 +26,8 @@ MOST_OPEN_BYTES: Final = 8 * 1024**2
 """Of all these intents together, as lines; in memory one can take twenty times as much. The oldest go first."""
 
 _PATH_ARGUMENTS = ("path", "source", "destination", "cwd")
+
+_BEFORE_PATH: Final = re.compile(r"\Afile:(?://[^/]*)?", re.IGNORECASE)
 
 
 class Found(NamedTuple):
@@ -113,9 +116,15 @@ def names_of(call: Record) -> Iterator[str]:
     yield from _texts(call, "path")
     if not objects(call, "paths"):
         arguments = members(call, "arguments")
-        yield from _texts(arguments, *_PATH_ARGUMENTS)
-        yield from (uri.removeprefix("file://") for uri in _texts(arguments, "uri"))
+        paths = _texts(arguments, *_PATH_ARGUMENTS)
+        yield from paths if "via" not in call else map(_unescaped, paths)
+        yield from (_unescaped(_BEFORE_PATH.sub("", uri, count=1)) for uri in _texts(arguments, "uri"))
         yield from words(arguments, "paths")
+
+
+def _unescaped(asked: str) -> str:
+    """As the server reads it, so that no escape hides a name from who looks for it."""
+    return unquote(asked, errors="surrogateescape")
 
 
 def _texts(record: Record, *keys: str) -> Iterator[str]:

@@ -368,6 +368,27 @@ def test_resource_is_found_by_its_name_and_told_as_one(tmp_path: Path) -> None:
     assert "called read_text_file by a request resources/read; it is call 1." in explained(tmp_path / "a.jsonl", 2)
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"uri": "file:///etc/%70assw%64"},
+        {"uri": "FILE://LocalHost/etc/passwd"},
+        {"uri": "file:/etc/passwd"},
+        {"uri": "file://example.com/etc/passwd"},
+        {"uri": "file:///etc/x%2F..%2fpasswd"},
+        {"path": "/etc/%70asswd"},
+    ],
+    ids=str,
+)
+def test_no_spelling_hides_a_refused_request_from_a_search_by_name(asked: dict[str, Json], tmp_path: Path) -> None:
+    who: dict[str, Json] = {"call": 1, "tool": "read_text_file", **WHO, "via": "resources/read"}
+    log = open_file(tmp_path / "a.jsonl")
+    log.append("call.refused", {**who, "arguments": asked, "paths": [], "ok": False, "error": "e", "rule": None})
+    log.close()
+    for glob in ("passwd", "/etc/**"):
+        assert "refused" in run("query", tmp_path / "a.jsonl", "--path", glob).stdout, glob
+
+
 # --- explain
 
 
