@@ -23,7 +23,7 @@ from contextlib import ExitStack
 from typing import Any, Final, NamedTuple, TypeVar
 
 from fsserver.audit.log import AuditLog
-from fsserver.audit.record import content, summarise
+from fsserver.audit.record import summarise
 from fsserver.audit.redaction import Redactor
 from fsserver.errors import AuditError, FsserverError, InternalError, ToolDenied, UnknownTool
 from fsserver.paths.names import display
@@ -38,19 +38,17 @@ from fsserver.tools.arguments import parse
 from fsserver.tools.call import Call, Decide, Each
 from fsserver.tools.control import Control
 from fsserver.tools.guise import Guise
+from fsserver.tools.introductions import Introductions
 from fsserver.tools.redacting import Outputs
 from fsserver.tools.registry import Registry, Tool
 from fsserver.tools.render import bounded, error_result
 from fsserver.tools.result import ToolResult
-from fsserver.tools.session import Client, Session
-from fsserver.tools.trail import Trail
+from fsserver.tools.session import Session
+from fsserver.tools.trail import Trail, without_contents
 
 T = TypeVar("T")
 
 MAX_NAME: Final = 100  # characters of a tool's name that are recorded and repeated
-
-MAX_INTRODUCTIONS: Final = 20
-"""How often the log says who a client is in one run. One that changes its name for each call does not fill the log."""
 
 LARGE_AT_ONCE: Final = 2  # holders of `Call.large_turns`
 
@@ -66,16 +64,12 @@ class _Wanted(NamedTuple):
     guise: Guise | None
 
 
-class _Introduction(NamedTuple):
-    """Who a client said it is."""
-
-    session: str
-    client: Client | None
-    protocol: str | None
-
-
 class Gate:
-    """Decides, records and runs calls. Thread-safe: calls share nothing but the log and a counter."""
+    """Decides, records and runs calls. Thread-safe: calls share nothing but the log and a counter.
+
+    Attributes:
+        introduce: records who the client of a session says it is; each call does.
+    """
 
     def __init__(
         self, *, registry: Registry, policy: Policy, audit: AuditLog, logger: logging.Logger | None = None
@@ -85,8 +79,7 @@ class Gate:
         self._audit = audit
         self._logger = logger or logging.getLogger(__name__)
         self._numbers = itertools.count(1)
-        self._introducing = threading.Lock()  # over the next
-        self._introduced: list[_Introduction] = []
+        self.introduce: Final = Introductions(audit).introduce
         self._large_turns = threading.BoundedSemaphore(LARGE_AT_ONCE)
         redacts = policy.redact_output
         self._outputs = Outputs(Redactor(policy.audit.redact), policy.limits.result_bytes) if redacts else None
@@ -100,25 +93,6 @@ class Gate:
         """Whether the tool, if it is one, waits for something else than files."""
         tool = self._registry.get(name)
         return tool is not None and tool.waits
-
-    def introduce(self, session: Session) -> None:
-        """Record who the client of this session says it is: once, and again when it says something else.
-
-        Raises:
-            AuditError: the log cannot be written. The next call tries again.
-        """
-        said = _Introduction(session.id, session.client, session.protocol)
-        if said.client is None or (self._introduced and self._introduced[-1] == said):
-            return
-        with self._introducing:
-            last = next((each for each in reversed(self._introduced) if each.session == said.session), None)
-            if last == said or len(self._introduced) >= MAX_INTRODUCTIONS:
-                return
-            fields: dict[str, Any] = {"session": session.id, "principal": session.principal}
-            fields["client"] = {"name": said.client.name, "version": said.client.version}
-            fields |= {"protocol": session.protocol, "transport": session.transport}
-            self._audit.append("session.client", fields)
-            self._introduced.append(said)
 
     def call(
         self,
@@ -268,18 +242,12 @@ class Gate:
     def _understood(
         self, session: Session, name: str, arguments: Mapping[str, Any], trail: Trail
     ) -> tuple[Tool[Any], Any]:
-        """The tool and its arguments. Of arguments that fit no tool granted here the log shows only paths: the rest
-        may be contents under a wrong name or in a wrong form.
-        """
+        """The tool and its arguments. Of arguments that fit no tool granted here the log shows no contents."""
         try:
             tool = self._tool(session, name)
             return tool, parse(tool.name, tool.arguments, arguments)
         except FsserverError:
-            paths = self._registry.paths
-            shown = {
-                key: value if key in paths and _is_text(value) else _covered(value) for key, value in arguments.items()
-            }
-            trail.arguments = summarise(shown, ())
+            trail.arguments = summarise(without_contents(arguments, self._registry.paths), ())
             raise
 
     def _disguised(
@@ -391,17 +359,3 @@ def _require_same(consent: Consent, needed: ConsentNeeded | None) -> None:
     """
     if needed is None or not hmac.compare_digest(consent.digest, needed.digest):
         raise refused(Answer.CHANGED, consent.rule)
-
-
-def _is_text(value: object) -> bool:
-    """A string or a list of strings."""
-    return all(isinstance(item, str) for item in (value if isinstance(value, list) else [value]))
-
-
-def _covered(value: object) -> object:
-    """What a record shows of what may be contents."""
-    if isinstance(value, str):
-        return content(value)
-    if isinstance(value, bool | int | float | None):
-        return value
-    return {"cut": type(value).__name__}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -107,3 +107,23 @@ class Trail:
         if self.intended:
             return {"call": self.call, "tool": self.tool, "session": self.session, **fields, **self.changes.record()}
         return {**self.intent(), **fields}
+
+
+def without_contents(arguments: Mapping[str, Any], paths: Collection[str]) -> dict[str, Any]:
+    """Arguments that fit no tool, as a record may show them: only what is named as one of ``paths`` is whole. The rest
+    may be contents under a wrong name or in a wrong form.
+    """
+    return {key: value if key in paths and _is_text(value) else _covered(value) for key, value in arguments.items()}
+
+
+def _is_text(value: object) -> bool:
+    """A string or a list of strings."""
+    return all(isinstance(item, str) for item in (value if isinstance(value, list) else [value]))
+
+
+def _covered(value: object) -> object:
+    if isinstance(value, str):
+        return content(value)
+    if isinstance(value, bool | int | float | None):
+        return value
+    return {"cut": type(value).__name__}

@@ -14,7 +14,8 @@ from fsserver.audit.record import Json
 from fsserver.errors import AuditError
 from fsserver.tools.catalog import file_tools
 from fsserver.tools.control import Control
-from fsserver.tools.gate import MAX_INTRODUCTIONS, Gate
+from fsserver.tools.gate import Gate
+from fsserver.tools.introductions import MAX_INTRODUCTIONS
 from fsserver.tools.session import MAX_WORD, Client, Session
 from tests.audit_schema import require_fit
 from tests.gates import Served, served
