@@ -257,8 +257,9 @@ class Gate:
         trail.arguments = summarise(parameters, ())
         granted = session.granted()
         names = frozenset(tool.name for tool in self._registry.tools if self._offers(tool, granted))
-        tool, arguments = guise.choose(session.workspace, self._policy.limits, names, parameters)
-        trail.tool = self._tool(session, tool.name).name
+        form, arguments = guise.choose(session.workspace, self._policy.limits, names, parameters)
+        trail.tool = form.tool
+        tool = form.of(self._tool(session, form.tool))
         return tool, parse(tool.name, tool.arguments, arguments)
 
     def _tool(self, session: Session, name: str) -> Tool[Any]:

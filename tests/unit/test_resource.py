@@ -229,6 +229,15 @@ def test_only_what_a_granted_tool_reads_is_read(
         assert "SECRET" not in "".join(texts(result))
 
 
+def test_refusal_of_a_tool_is_recorded_for_that_tool(tmp_path: Path, work: Path) -> None:
+    with served(tmp_path, [rules(work)], tools=frozenset({"read_text_file"})) as gate:
+        said = texts(gate.read(uri(gate, "notes")))[0]
+        assert said.startswith("Access denied - the policy does not grant the tool list_directory")
+        assert gate.complete("/") is None
+        refused = [(record["event"], record["tool"]) for record in gate.records()]
+        assert refused == [("call.refused", "list_directory"), ("call.refused", "list_allowed_directories")]
+
+
 def test_clients_roots_narrow_resources_and_completions(gate: Served) -> None:
     session = replace(gate.session, workspace=narrowed(gate.session.workspace, [uri(gate, "notes")]))
     narrow = replace(gate, session=session)

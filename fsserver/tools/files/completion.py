@@ -5,9 +5,8 @@ Only what leads on is offered: no protected name, nothing that is no file or dir
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
-from typing import Any, Final, TypeVar
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
 from fsserver.errors import BadPath, FsserverError
 from fsserver.paths.entry import Entry, Kind, kind_of, paced
@@ -20,11 +19,8 @@ from fsserver.tools.arguments import Arguments
 from fsserver.tools.call import Call
 from fsserver.tools.files.info import LIST_ALLOWED_DIRECTORIES
 from fsserver.tools.files.listing import LIST_DIRECTORY
-from fsserver.tools.guise import Chosen, Guise
-from fsserver.tools.registry import Tool
+from fsserver.tools.guise import Form, Guise
 from fsserver.tools.result import ToolResult
-
-A = TypeVar("A", bound=Arguments)
 
 MOST: Final = 100  # values in an answer; the protocol's bound
 COUNTED: Final = 1000  # names that go on like this: of more it is not said how many can be offered
@@ -102,15 +98,10 @@ def _answer(values: list[str], total: int | None, *, more: bool) -> ToolResult:
     return ToolResult((), structured={"values": values, **counted, "hasMore": more})
 
 
-def _answering(tool: Tool[Any], arguments: type[A], body: Callable[[Call[A]], ToolResult]) -> Tool[A]:
-    """The tool with all that it needs and opens, and other words before and after."""
-    return replace(tool, arguments=arguments, body=body)
+_ROOTS: Final = Form(LIST_ALLOWED_DIRECTORIES.name, RootStart, complete_root)
+_NAMES: Final = Form(LIST_DIRECTORY.name, NameStart, complete_name)
 
-
-_ROOTS: Final = _answering(LIST_ALLOWED_DIRECTORIES, RootStart, complete_root)
-_NAMES: Final = _answering(LIST_DIRECTORY, NameStart, complete_name)
-
-LISTER: Final = _NAMES.name
+LISTER: Final = _NAMES.tool
 """Where this tool is not granted there are no completions."""
 
 
@@ -119,7 +110,7 @@ def choose(
     limits: Limits,  # noqa: ARG001 - Choose
     granted: frozenset[str],  # noqa: ARG001
     parameters: Mapping[str, Any],
-) -> Chosen:
+) -> tuple[Form[Any], Mapping[str, Any]]:
     """The roots while what is typed may still become one, then the names in the directory that it is in."""
     typed: str = parameters["path"]
     path = display(unescaped(typed))
@@ -127,9 +118,9 @@ def choose(
         raise BadPath("The path is not absolute.", allowed_instead="a path that begins with a slash")
     roots = [display(root) + "/" for root in workspace.directories]
     if not any(path.startswith(root) for root in roots) and any(root.startswith(path) for root in roots):
-        return Chosen(_ROOTS, {"start": path})
+        return _ROOTS, {"start": path}
     directory, slash, start = path.rpartition("/")
-    return Chosen(_NAMES, {"path": directory + slash, "typed": typed[: typed.rfind("/") + 1], "start": start})
+    return _NAMES, {"path": directory + slash, "typed": typed[: typed.rfind("/") + 1], "start": start}
 
 
 COMPLETION: Final = Guise("completion/complete", LIST_DIRECTORY.name, choose)

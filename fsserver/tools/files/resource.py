@@ -26,8 +26,7 @@ from fsserver.tools.files.media import READ_MEDIA_FILE, ReadMediaFile, read_medi
 from fsserver.tools.files.mime import DIRECTORY, binary_type, text_type
 from fsserver.tools.files.read import READ_TEXT_FILE, ReadTextFile, read_text_file, text_budget
 from fsserver.tools.files.source import Source
-from fsserver.tools.guise import Chosen, Guise
-from fsserver.tools.registry import Tool
+from fsserver.tools.guise import Form, Guise
 from fsserver.tools.result import Text, ToolResult
 
 MIME_TYPE: Final = "mimeType"
@@ -59,22 +58,25 @@ def listing(call: Call[ListDirectory]) -> ToolResult:
     return replace(result, content=(Text(text),), structured={MIME_TYPE: DIRECTORY})
 
 
-_TEXT: Final = replace(READ_TEXT_FILE, body=whole_text)
-_BYTES: Final = replace(READ_MEDIA_FILE, body=whole_bytes)
-_LISTING: Final = replace(LIST_DIRECTORY, body=listing)
+_TEXT: Final = Form(READ_TEXT_FILE.name, ReadTextFile, whole_text)
+_BYTES: Final = Form(READ_MEDIA_FILE.name, ReadMediaFile, whole_bytes)
+_LISTING: Final = Form(LIST_DIRECTORY.name, ListDirectory, listing)
 
-READERS: Final = frozenset({_TEXT.name, _BYTES.name, _LISTING.name})
+READERS: Final = frozenset({_TEXT.tool, _BYTES.tool, _LISTING.tool})
 """Where none of these is granted there are no resources."""
 
 
-def choose(workspace: Workspace, limits: Limits, granted: frozenset[str], parameters: Mapping[str, Any]) -> Chosen:
+def choose(
+    workspace: Workspace, limits: Limits, granted: frozenset[str], parameters: Mapping[str, Any]
+) -> tuple[Form[Any], Mapping[str, Any]]:
     """By what is there, among what is granted. Where nothing can be seen, the first of these, which says why."""
     path = ClientPath(display(path_of(parameters["uri"])))
-    usable = [tool for tool in (_TEXT, _BYTES, _LISTING) if tool.name in granted] or [_TEXT]
-    return Chosen(_fitting(workspace, limits, usable, path), {"path": path})
+    forms: list[Form[Any]] = [_TEXT, _BYTES, _LISTING]
+    usable = [form for form in forms if form.tool in granted] or [_TEXT]
+    return _fitting(workspace, limits, usable, path), {"path": path}
 
 
-def _fitting(workspace: Workspace, limits: Limits, usable: list[Tool[Any]], path: ClientPath) -> Tool[Any]:
+def _fitting(workspace: Workspace, limits: Limits, usable: list[Form[Any]], path: ClientPath) -> Form[Any]:
     try:
         with workspace.target(path, Access.LIST) as target:
             directory = target.stat is not None and stat.S_ISDIR(target.stat.st_mode)
