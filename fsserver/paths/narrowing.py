@@ -57,11 +57,13 @@ class NarrowedWorkspace(Workspace):
 
     @property
     def places(self) -> tuple[Place, ...]:
-        return tuple(
+        """Each once, also where the client named it twice."""
+        places = (
             Place(join(kept.root.rules.name, beneath), shown_path(kept.root, beneath), kept.root.rules.mode)
             for kept in self._kept
             for beneath in ("/".join(kept.parts),)
         )
+        return tuple(dict.fromkeys(places))
 
     def holds_whole(self, name: str) -> bool:
         return any(kept.root.rules.name == name and not kept.parts for kept in self._kept)

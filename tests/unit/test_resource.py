@@ -201,6 +201,16 @@ def test_long_listing_is_cut_and_says_how_to_go_on(tmp_path: Path, work: Path) -
         assert lines[-1] == "list_directory goes on with this cursor."
 
 
+def test_listing_that_leaves_a_name_out_and_is_not_cut_promises_no_cursor(tmp_path: Path, work: Path) -> None:
+    (work / "odd").mkdir()
+    (work / "odd/short").touch()
+    (work / "odd" / ("\x01" * 255)).touch()
+    with served(tmp_path, [rules(work)], limits=Limits(result_bytes=1024)) as gate:
+        assert texts(gate.read(uri(gate, "odd"))) == [
+            "[FILE] short\n\n1 name is too long for a result and left out.",
+        ]
+
+
 # --- what the policy grants
 
 
@@ -245,6 +255,8 @@ def test_clients_roots_narrow_resources_and_completions(gate: Served) -> None:
     assert code(narrow.read(uri(gate, "a.txt"))) == "denied.outside_roots"
     assert values(narrow, f"{gate.top}/notes/p") == [f"{gate.top}/notes/plan.md"]
     assert values(narrow, "/") == [f"{gate.top}/notes/"]
+    twice = narrowed(gate.session.workspace, [uri(gate, "notes"), uri(gate, "notes/"), "file:///", uri(gate, ".")])
+    assert [place.path for place in twice.places] == [f"{gate.top}/notes", str(gate.top)]
     assert narrow.complete(f"{gate.top}/a") is None
     shut = replace(gate, session=replace(gate.session, workspace=closed(gate.session.workspace, "nobody said")))
     assert code(shut.read(uri(gate, "a.txt"))) == "denied.rule"
@@ -312,6 +324,13 @@ def test_names_that_lead_on_are_offered_and_no_others(gate: Served) -> None:
 )
 def test_what_is_typed_goes_on(gate: Served, typed: str, found: list[str]) -> None:
     assert values(gate, typed.format(top=gate.top)) == [value.format(top=gate.top) for value in found]
+
+
+def test_delimiter_that_is_typed_as_it_is_ends_no_path_that_is_offered(gate: Served) -> None:
+    build(gate.top, ["file what?/#1/now.txt now"])
+    for typed in ("what?/#1/n", "what%3f/%231/n"):
+        (value,) = values(gate, f"{gate.top}/{typed}")
+        assert texts(gate.read(f"file://{value}")) == ["now"]
 
 
 def test_root_whose_name_begins_another_is_offered_beside_it(tmp_path: Path) -> None:

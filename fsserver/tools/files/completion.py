@@ -33,7 +33,9 @@ class RootStart(Arguments):
 
 
 class NameStart(Arguments):
-    """The beginning of a name in the directory ``path``; ``typed`` is that directory as it was typed."""
+    """The beginning of a name in the directory ``path``; ``typed`` is that directory as it was typed, but that nothing
+    in it ends the path of a URI.
+    """
 
     path: str
     typed: str
@@ -120,7 +122,8 @@ def choose(
     if not any(path.startswith(root) for root in roots) and any(root.startswith(path) for root in roots):
         return _ROOTS, {"start": path}
     directory, slash, start = path.rpartition("/")
-    return _NAMES, {"path": directory + slash, "typed": typed[: typed.rfind("/") + 1], "start": start}
+    typed = typed[: typed.rfind("/") + 1].replace("?", "%3F").replace("#", "%23")
+    return _NAMES, {"path": directory + slash, "typed": typed, "start": start}
 
 
 COMPLETION: Final = Guise("completion/complete", LIST_DIRECTORY.name, choose)

@@ -53,8 +53,10 @@ def listing(call: Call[ListDirectory]) -> ToolResult:
     """One text, of which the last lines say that it is cut, if it is."""
     result = list_directory(call)
     text, *notes = (block.text for block in result.content if isinstance(block, Text))
+    if result.meta is not None:
+        notes.append("list_directory goes on with this cursor.")
     if notes:
-        text = "\n".join((text, "", *notes, "list_directory goes on with this cursor."))
+        text = "\n".join((text, "", *notes))
     return replace(result, content=(Text(text),), structured={MIME_TYPE: DIRECTORY})
 
 
