@@ -18,7 +18,7 @@ from mcp.shared.jsonrpc_dispatcher import progress_token_from_params
 from mcp_types.jsonrpc import INVALID_PARAMS
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
-from fsserver.errors import AuditBroken, AuditError, InternalError, NotFound
+from fsserver.errors import NotFound
 from fsserver.paths.narrowing import closed
 from fsserver.paths.uri import MAX_CHARACTERS
 from fsserver.server import wire
@@ -45,7 +45,9 @@ CACHED: Final[Mapping[CacheableMethod, CacheHint]] = {
 VARIABLE: Final = "path"
 
 REFUSED: Final = -32003
-"""What is asked for is understood, and not allowed, or not in this amount. Of the codes that are left to servers."""
+"""What is asked for is understood, and not allowed, or not to be had in this amount or at all, though it is there. Of
+the codes that are left to servers.
+"""
 
 NOT_FOUND: Final = INVALID_PARAMS
 """A parameter is wrong: so from revision 2026-07-28 on."""
@@ -53,10 +55,15 @@ NOT_FOUND: Final = INVALID_PARAMS
 NOT_FOUND_BEFORE: Final = -32002
 """The same in the revisions with a handshake."""
 
-_CODES: Final = {"denied": REFUSED, "limit": REFUSED, "request": INVALID_PARAMS}
+_CODES: Final = {"denied": REFUSED, "limit": REFUSED, "resource": REFUSED, "request": INVALID_PARAMS}
 
-_NO_ANSWER: Final = frozenset({InternalError.code, AuditError.code, AuditBroken.code})
+_NO_ANSWER: Final = ("audit", "internal")
 """The log may not have the call, so not even an empty result of it is given out."""
+
+
+def _kind(error: Mapping[str, Any]) -> str:
+    """The branch of the tree of errors that it is on."""
+    return str(error["code"]).partition(".")[0]
 
 
 class RunBlocking(Protocol):
@@ -147,7 +154,7 @@ class Resources:
         result = await self._made(context, session, COMPLETION, {VARIABLE: params.argument.value})
         if not result.is_error:
             completion = result.structured
-        elif wire.error_of(result)["code"] in _NO_ANSWER:
+        elif _kind(wire.error_of(result)) in _NO_ANSWER:
             raise _failure(result, params.ref.uri, session.protocol)
         else:
             completion = {"values": [], "total": 0, "hasMore": False}
@@ -168,5 +175,5 @@ def _failure(result: ToolResult, uri: str, protocol: str | None) -> ProtocolErro
     if error["code"] == NotFound.code:
         code = NOT_FOUND if protocol in MODERN_PROTOCOL_VERSIONS else NOT_FOUND_BEFORE
     else:
-        code = _CODES.get(error["code"].partition(".")[0], INTERNAL_ERROR)
+        code = _CODES.get(_kind(error), INTERNAL_ERROR)
     return ProtocolError(code, error["message"], {"uri": uri[:MAX_CHARACTERS], **error})
