@@ -154,10 +154,13 @@ def test_missing_resource_has_the_code_of_the_revision(speaker: Speaker, root: P
     assert error["data"]["code"] == "resource.not_found"
 
 
-@pytest.mark.parametrize("uri", ["", "x", "http://example.com/", "file://example.com/etc/passwd", "file:///a%00"])
-def test_uri_that_is_none_of_a_file_is_a_wrong_parameter(uri: str, speaker: Speaker) -> None:
-    error = failing(speaker, "resources/read", uri=uri)
-    assert (error["code"], error["data"]["code"]) == (-32602, "request.path")
+NO_FILES = ("", "x", "http://example.com/", "file://example.com/etc/passwd", "file:///a%00")
+
+
+def test_uri_that_is_none_of_a_file_is_a_wrong_parameter(speaker: Speaker) -> None:
+    for uri in NO_FILES:
+        error = failing(speaker, "resources/read", uri=uri)
+        assert (error["code"], error["data"]["code"]) == (-32602, "request.path"), uri
 
 
 def test_hostile_uri_is_not_sent_back_whole(speaker: Speaker, root: Path) -> None:
@@ -214,17 +217,16 @@ def test_path_outside_completes_to_nothing(speaker: Speaker, tmp_path: Path) -> 
     assert log_of(tmp_path)[-1]["event"] == "call.refused"
 
 
-@pytest.mark.parametrize(
-    "params",
-    [
-        reference("/", uri="file:///{path}"),
-        reference("/", name="file"),
-        {"ref": {"type": "ref/prompt", "name": "path"}, "argument": {"name": "path", "value": "/"}},
-    ],
-    ids=["template", "variable", "prompt"],
-)
-def test_what_is_no_variable_of_the_template_cannot_be_completed(params: Message, speaker: Speaker) -> None:
-    assert failing(speaker, "completion/complete", **params)["code"] == -32602
+NO_VARIABLES = {
+    "template": reference("/", uri="file:///{path}"),
+    "variable": reference("/", name="file"),
+    "prompt": {"ref": {"type": "ref/prompt", "name": "path"}, "argument": {"name": "path", "value": "/"}},
+}
+
+
+def test_what_is_no_variable_of_the_template_cannot_be_completed(speaker: Speaker) -> None:
+    for name, params in NO_VARIABLES.items():
+        assert failing(speaker, "completion/complete", **params)["code"] == -32602, name
 
 
 # --- the client's roots
