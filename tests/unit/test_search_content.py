@@ -48,6 +48,19 @@ def found(gate: Served, top: Path, pattern: str, **arguments: Any) -> list[str]:
     return [] if text == "No matches found" else [line.removeprefix(f"{top}/") for line in text.split("\n")]
 
 
+def pages(gate: Served, top: Path, pattern: str, **arguments: Any) -> list[str]:
+    """Lines of all results, one after the other."""
+    seen: list[str] = []
+    cursor = None
+    for _ in range(40):
+        result = gate.call("search_content", path=str(top), pattern=pattern, cursor=cursor, **arguments)
+        seen += [line.removeprefix(f"{top}/") for line in texts(result)[0].split("\n")]
+        cursor = (result.meta or {}).get("fsserver/nextCursor")
+        if cursor is None:
+            return seen
+    raise AssertionError("the pages do not end")
+
+
 TEXTS = [
     "file a.py import os\nprint(os.name)\nIMPORT\n",
     "file b/c.txt one\nimport b\nthree\nfour\nfive\nimport c\n",
@@ -148,6 +161,21 @@ def test_pages_hold_every_line_once_and_in_order(gate: Served, top: Path) -> Non
             break
     expected = [f"{top}/{name}:{number}:1:x" for name in sorted(names) for number in (1, 3)]
     assert seen == expected
+
+
+def test_pages_go_on_after_names_that_are_no_text(gate: Served, top: Path) -> None:
+    for name in (b"\n", b"\\x0a", b"b\xff", b"b\\xff", b"c"):
+        (top / os.fsdecode(name)).write_text("x\nx\nx\n")
+    whole = found(gate, top, "x")
+    assert len(whole) == 15
+    assert pages(gate, top, "x", maxResults=2) == whole
+
+
+def test_lines_around_a_match_that_fill_a_result_lead_on_to_it(gate: Served, top: Path) -> None:
+    build(top, ["file a " + f"{'é' * 400}\n" * 150 + "needle\n"])
+    lines = pages(gate, top, "needle", contextLines=100)
+    assert [line for line in lines if not line.endswith("é")] == ["a:151:1:needle"]
+    assert len(lines) == 101
 
 
 def test_more_than_can_be_sorted_comes_in_the_same_order(

@@ -125,6 +125,23 @@ def test_names_that_are_no_text_are_found_and_read_back(gate: Served) -> None:
     assert gate.text("read_text_file", path=f"{gate.top}/{shown}") == "text"
 
 
+def test_pages_go_on_after_names_that_look_escaped(gate: Served) -> None:
+    names = [b"a\\x1f", b"a\x1f", b"a\\x5cx1f", b"a\\xff", b"a\xff", b"b"]
+    for name in names:
+        (gate.top / os.fsdecode(name)).touch()
+    whole = found(gate)
+    seen: list[str] = []
+    cursor = None
+    for _ in range(len(names) + 1):
+        result = gate.call("search_files", path=str(gate.top), pattern="**", maxResults=1, cursor=cursor)
+        seen.append(os.path.relpath(texts(result)[0], gate.top))
+        cursor = (result.meta or {}).get("fsserver/nextCursor")
+        if cursor is None:
+            break
+    assert seen == whole
+    assert len(whole) == len(names)
+
+
 def test_without_ripgrep_gitignore_is_refused_and_not_left_out(tmp_path: Path) -> None:
     (tmp_path / "work").mkdir()
     with served(tmp_path, [rules(tmp_path / "work")]) as gate:

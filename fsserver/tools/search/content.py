@@ -9,7 +9,7 @@ from typing import Final
 from pydantic import Field
 
 from fsserver.errors import BadArguments
-from fsserver.paths.names import display, split
+from fsserver.paths.names import display, split, undisplay
 from fsserver.paths.workspace import Access, ClientPath
 from fsserver.policy.compiled import Action
 from fsserver.tools.arguments import WholeNumber
@@ -96,13 +96,13 @@ def _search_content(call: Call[SearchContent], engine: SearchEngine) -> ToolResu
         notes.append(f"{grep.unreadable} {what} could not be read.")
     goes_on = page.cut or (grep.stopped is not None and grep.in_order)
     nothing = "" if page.long or grep.stopped else "No matches found"
-    return paged(page.text() or nothing, page.cursor if goes_on and page.matches else None, notes)
+    return paged(page.text() or nothing, (page.cursor or None) if goes_on else None, notes)
 
 
 def _parsed(cursor: str | None) -> tuple[str, int] | None:
     """The path and the number of the last line of the page before."""
     found = None if cursor is None else _CURSOR.fullmatch(cursor)
-    return None if found is None else (found[2], int(found[1]))
+    return None if found is None else (undisplay(found[2]), int(found[1]))
 
 
 def _arguments(wanted: SearchContent) -> list[str]:

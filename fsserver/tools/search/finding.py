@@ -13,7 +13,7 @@ from typing import Final
 
 from fsserver.errors import FsserverError, SandboxSetupError, TimeLimit
 from fsserver.paths.entry import Directory, Entry, Kind
-from fsserver.paths.names import join, split
+from fsserver.paths.names import display, join, split
 from fsserver.paths.target import Target
 from fsserver.paths.tree import walk
 from fsserver.policy.compiled import Own
@@ -195,7 +195,7 @@ class Finder:
         wanted, relative = self._wanted, Relative(self._target.name)
         match = wanted.match.matcher()
         excluded = None if wanted.excluded is None else wanted.excluded.matcher()
-        resumption = Resumption(wanted.after)
+        resumption = Resumption(None if wanted.after is None else display(wanted.after))
         try:
             for entry in walk(
                 self._target,
