@@ -46,7 +46,7 @@ VERSION_S: Final = 5.0
 ORIGIN: Final = Origin("fsserver", 0)
 
 # Whatever a user's configuration says, and whatever a pattern asks for. A pattern that needs more is refused by rg.
-_ALWAYS: Final = ("--no-config", "--no-require-git", "--no-ignore-global", "--color=never")
+_ALWAYS: Final = ("--no-config", "--no-require-git", "--no-ignore-global", "--no-ignore-messages", "--color=never")
 _BOUNDS: Final = ("--regex-size-limit=16M", "--dfa-size-limit=64M")
 _HERE: Final = (Positional(PathValue(None, PathAccess.READ, must_exist=False), 1, 1),)
 _TYPE: Final = MatchValue("[A-Za-z0-9]{1,64}")

@@ -143,6 +143,39 @@ def test_text_that_is_not_utf8_and_names_that_are_no_text_are_found(gate: Served
     assert found(gate, top, " x") == ["n\\xff\\x0a:1:8:caf\\xe9 x", "wide:1:6:naïve x"]
 
 
+@pytest.mark.parametrize("pattern", ["import$", "^import$", "^x$", "import|\\r$"])
+def test_line_ends_before_its_carriage_return(gate: Served, top: Path, pattern: str) -> None:
+    (top / "dos").write_bytes(b"import\r\nx\r\n")
+    assert found(gate, top, pattern)[0] in {"dos:1:1:import", "dos:2:1:x"}
+
+
+def test_text_of_two_lines_is_found_whatever_ends_them(gate: Served, top: Path) -> None:
+    (top / "dos").write_bytes(b"import\r\nx\r\n")
+    (top / "unix").write_bytes(b"import\nx\n")
+    shown = found(gate, top, "import\nx", literal=True)
+    assert shown == ["dos:1:1:import", "dos:2:1:x", "unix:1:1:import", "unix:2:1:x"]
+
+
+@pytest.mark.parametrize("kind", ["fifo", "socket"])
+def test_special_file_is_refused_and_not_waited_for(gate: Served, top: Path, kind: str) -> None:
+    build(top, [f"{kind} special"])
+    error = gate.error("search_content", path=f"{top}/special", pattern="x")
+    assert error["code"] == "denied.special_file"
+
+
+def test_file_whose_name_has_a_line_break_is_found_from_above(gate: Served, top: Path) -> None:
+    (top / "a\nb").write_text("x\n")
+    error = gate.error("search_content", path=f"{top}/a\\x0ab", pattern="x")
+    assert error["code"] == "request.arguments"
+    assert error["allowedInstead"] == "its directory, with a glob"
+    assert found(gate, top, "x", glob=["a?b"]) == ["a\\x0ab:1:1:x"]
+
+
+@pytest.mark.parametrize("glob", [["a" * 2049], ["a"] * 65])
+def test_globs_are_bounded(gate: Served, top: Path, glob: list[str]) -> None:
+    assert gate.error("search_content", path=str(top), pattern="x", glob=glob)["code"] == "request.arguments"
+
+
 def test_special_files_and_links_are_not_searched(gate: Served, top: Path) -> None:
     build(top, ["fifo pipe", "socket socket", "link out -> /etc/passwd", "link a2 -> a", "file a root"])
     assert found(gate, top, "root") == ["a:1:1:root"]
@@ -230,6 +263,38 @@ def test_directory_that_cannot_be_read_is_counted_and_a_denied_file_is_not(gate:
         (top / "shut").chmod(0o755)
     assert shown.split("\n")[0] == f"{top}/open:1:1:x"
     assert notes == ["1 file or directory could not be read."]
+
+
+def test_unreadable_directory_whose_name_has_a_line_break_is_counted(gate: Served, top: Path) -> None:
+    build(top, ["file open x"])
+    shut = top / "a\nb"
+    shut.mkdir(mode=0)
+    try:
+        shown, *notes = texts(gate.call("search_content", path=str(top), pattern="x"))
+    finally:
+        shut.chmod(0o755)
+    assert shown == f"{top}/open:1:1:x"
+    assert notes == ["1 file or directory could not be read."]
+
+
+def test_hostile_gitignore_stops_no_search(gate: Served, top: Path) -> None:
+    build(top, ["file below/.gitignore {" + "a" * 200_000 + "\nignored", "file below/ignored x", "file a x"])
+    assert found(gate, top, "x") == ["a:1:1:x"]
+
+
+def test_complaints_are_bounded() -> None:
+    complaints = ripgrep._Complaints(lambda _: False)
+    for _ in range(200):
+        complaints.add(memoryview(b"rg: " + b"x" * 100_000))
+        complaints.add(memoryview(b"\n" * 3))
+    assert len(str(complaints.error())) < 5_000
+    assert len(complaints._begun) + len(complaints._complaint) <= 2 * ripgrep.MOST_COMPLAINT
+
+
+def test_search_in_nothing_finds_nothing(gate: Served, top: Path) -> None:
+    assert found(gate, top, "x") == []
+    build(top, ["file a x"])
+    assert found(gate, top, "x", glob=["!*"]) == []
 
 
 def test_long_line_is_searched_in_constant_memory(gate: Served, top: Path) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import stat
-from typing import Final
+from typing import Annotated, Final
 
 from pydantic import Field
 
-from fsserver.errors import BadArguments
+from fsserver.errors import BadArguments, SpecialFile
 from fsserver.paths.names import display, split, undisplay
 from fsserver.paths.workspace import Access, ClientPath
 from fsserver.policy.compiled import Action
@@ -23,6 +23,7 @@ from fsserver.tools.search.ripgrep import Grep, Place
 
 MAX_GLOBS: Final = 64
 MAX_PATTERN: Final = 4_096
+MAX_GLOB: Final = 2_048
 MAX_CONTEXT: Final = 100
 
 _CURSOR: Final = re.compile(r"([0-9]{1,18}):(.*)", re.DOTALL)
@@ -38,7 +39,9 @@ class SearchContent(Paged):
     ignore_case: bool = Field(False, description="Upper case is lower case.")
     whole_word: bool = Field(False, description="Only where words begin and end.")
     multiline: bool = Field(False, description="A match may span lines; write \\n.")
-    glob: list[str] = Field(default_factory=list, max_length=MAX_GLOBS, description="*.py, src/**; !*.js leaves out.")
+    glob: list[Annotated[str, Field(max_length=MAX_GLOB)]] = Field(
+        default_factory=list, max_length=MAX_GLOBS, description="*.py, src/**; !*.js leaves out."
+    )
     type: str | None = Field(None, pattern="^[A-Za-z0-9]{1,64}$", description="A file type of ripgrep: py, js.")
     context_lines: int = Field(0, ge=0, le=MAX_CONTEXT, description="Lines around each match.")
     include_hidden: bool = Field(False, description="Also names that begin with a dot.")
@@ -63,11 +66,18 @@ def content_tool(engine: SearchEngine) -> Tool[SearchContent]:
 
 
 def _check(call: Call[SearchContent]) -> None:
-    """One file is read, so whoever may not read it is refused now."""
+    """One file is read, so whoever may not read it is refused now; and none that could block whoever opens it."""
     target = call.targets["path"]
     assert target.stat is not None
     if not stat.S_ISDIR(target.stat.st_mode):
+        if not stat.S_ISREG(target.stat.st_mode):
+            raise SpecialFile(f"Access denied - not a regular file: {display(target.shown)}")
         call.decide("path", ClientPath(display(target.resolved)), Access.READ).close()
+        if "\n" in split(target.name)[1]:
+            raise BadArguments(
+                "A file whose name has a line break is searched with others only.",
+                allowed_instead="its directory, with a glob",
+            )
     if any("\0" in text for text in (call.arguments.pattern, *call.arguments.glob)):
         raise BadArguments("No program takes a NUL character in an argument.", allowed_instead="\\x00 in a pattern")
     cursor = call.arguments.cursor
@@ -107,7 +117,9 @@ def _parsed(cursor: str | None) -> tuple[str, int] | None:
 
 def _arguments(wanted: SearchContent) -> list[str]:
     """For ripgrep. No value begins with a dash, which is how flags are told from values; see `policy.arguments`."""
-    pattern = _SPECIAL.sub(r"\\\g<0>", wanted.pattern) if wanted.literal else wanted.pattern
+    pattern = wanted.pattern
+    if wanted.literal:
+        pattern = _SPECIAL.sub(r"\\\g<0>", pattern).replace("\n", "\r?\n")
     arguments = [f"--regexp={f'(?:){pattern}' if pattern.startswith('-') else pattern}"]
     arguments += [f"--glob={f'[-]{glob[1:]}' if glob.startswith('-') else glob}" for glob in wanted.glob]
     if wanted.type is not None:
@@ -118,6 +130,8 @@ def _arguments(wanted: SearchContent) -> list[str]:
         "--ignore-case": wanted.ignore_case,
         "--word-regexp": wanted.whole_word,
         "--multiline": wanted.multiline or (wanted.literal and "\n" in pattern),
+        # "$" comes before a carriage return that ends a line; a pattern that names it would be refused.
+        "--crlf": "\r" not in pattern and "\\r" not in pattern,
         "--hidden": wanted.include_hidden,
         "--no-ignore": not wanted.respect_gitignore,
         "--glob=!.git": wanted.include_hidden and wanted.respect_gitignore,

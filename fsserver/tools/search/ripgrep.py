@@ -23,7 +23,7 @@ from fsserver.policy.compiled import Own
 from fsserver.sandbox.runner import EndedBy
 from fsserver.tools.call import Call
 from fsserver.tools.files.paging import Key, key_of
-from fsserver.tools.search.engine import EndedRecords, SearchEngine
+from fsserver.tools.search.engine import SearchEngine
 from fsserver.tools.search.jsonlines import JsonLines
 from fsserver.tools.search.lines import Line, lines_of, parse, path_of
 
@@ -34,7 +34,12 @@ MOST_HELD_BYTES: Final = 8 * 1024**2
 
 MOST_WORDS: Final = 12
 
-_COMPLAINT: Final = re.compile(rb"rg: (\./.*): .* \(os error [0-9]+\)", re.DOTALL)
+MOST_COMPLAINT: Final = 16 * 1024
+"""What is kept of one; what is said of a file that cannot be read is shorter."""
+
+_BEGINNING: Final = b"rg: "
+_ABOUT_FILE: Final = b"rg: ./"
+_OS_ERROR: Final = re.compile(rb"[^\n]* \(os error [0-9]+\)")
 _TROUBLE: Final = 2  # ripgrep's exit status when anything went wrong
 
 
@@ -130,8 +135,8 @@ class Grep:
         self.stopped = search.stopped()
         self._out_of_memory = search.ended_by is EndedBy.MEMORY
         self.unreadable = complaints.unreadable
-        if self.stopped is None and not whole and search.exit_code() == _TROUBLE:
-            raise complaints.error()
+        if self.stopped is None and not whole:  # then the last message is missing
+            raise complaints.error() if search.exit_code() == _TROUBLE else SandboxSetupError("The search broke off.")
 
     def _begin(self, path: str) -> None:
         self._in_file = 0
@@ -156,24 +161,34 @@ class Grep:
 class _Complaints:
     """What ripgrep writes to standard error. A sink of a `Pump`.
 
+    A complaint begins a line, and goes on in the next one where the name in it has a line break.
+
     Attributes:
         unreadable: files and directories that it could not read, without those that are denied.
     """
 
     def __init__(self, is_denied: Callable[[str], bool]) -> None:
         self._is_denied = is_denied
-        self._lines = EndedRecords(b"\n")
+        self._begun = b""
+        self._complaint = b""
         self._words: list[str] = []
         self.unreadable = 0
 
     def add(self, data: memoryview) -> None:
-        self._lines.add(data)
-        for line in self._lines.taken():
-            found = _COMPLAINT.fullmatch(line)
-            if found is not None:
-                self.unreadable += not self._is_denied(os.fsdecode(found[1]).removeprefix("./"))
-            elif len(self._words) < MOST_WORDS:
-                self._words.append(line.decode("utf-8", "replace")[:200])
+        *lines, begun = (self._begun + data).split(b"\n")
+        self._begun = begun[:MOST_COMPLAINT]
+        for line in lines:
+            self._hear(line)
+
+    def _hear(self, line: bytes) -> None:
+        before = b"" if line.startswith(_BEGINNING) else self._complaint
+        self._complaint = (before + b"\n" + line if before else line)[:MOST_COMPLAINT]
+        said, _, why = self._complaint.rpartition(b": ")
+        if said.startswith(_ABOUT_FILE) and _OS_ERROR.fullmatch(why):
+            self.unreadable += not self._is_denied(os.fsdecode(said.removeprefix(_ABOUT_FILE)))
+            self._complaint = b""
+        elif len(self._words) < MOST_WORDS:
+            self._words.append(line.decode("utf-8", "replace")[:200])
 
     def error(self) -> BadArguments:
         """What is wrong with the search, in ripgrep's words but for the flags that only it has."""
