@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fsserver.policy.compiled import Limits
+from fsserver.tools.search import names
 from tests.gates import Served, served, texts
 from tests.searching import searched
 from tests.trees import build, rules
@@ -102,6 +103,27 @@ def test_newest_come_first_and_what_is_denied_last(gate: Served) -> None:
         cursor = (result.meta or {}).get("fsserver/nextCursor")
     assert cursor is None
     assert [os.path.relpath(each, gate.top) for each in seen] == ["d/newest", "new", "old", "d", ".env"]
+
+
+@pytest.mark.parametrize("most", [None, 3, 50])
+def test_newest_of_more_than_are_held_go_on_page_by_page(
+    gate: Served, monkeypatch: pytest.MonkeyPatch, most: int | None
+) -> None:
+    monkeypatch.setattr(names, "MOST_SORTED", 4)
+    expected = [f"f{number:02}" for number in range(17)]
+    for when, name in enumerate(expected):
+        (gate.top / name).touch()
+        os.utime(gate.top / name, (100 - when, 100 - when))
+    seen: list[str] = []
+    cursor = None
+    for _ in expected:
+        arguments = {"pattern": "*", "sortBy": "modified", "maxResults": most, "cursor": cursor}
+        result = gate.call("search_files", path=str(gate.top), **arguments)
+        seen += [os.path.relpath(each, gate.top) for each in texts(result)[0].split("\n")]
+        cursor = (result.meta or {}).get("fsserver/nextCursor")
+        if cursor is None:
+            break
+    assert seen == expected
 
 
 def test_denied_file_is_not_dated_by_another_of_its_names(gate: Served) -> None:

@@ -118,6 +118,19 @@ def test_line_of_many_megabytes_takes_no_memory_and_shows_what_matched() -> None
     assert shown(raw) == [(7, (64 << 20) + 1, "…m…")]
 
 
+def test_match_over_many_lines_ends_in_an_ellipsis_where_it_is_cut() -> None:
+    sink = JsonLines()
+    text = "y" * 49 + "\n"
+    parts = {"path": {"text": "./a"}, "lines": {"text": text * 20_000}, "line_number": 7, "absolute_offset": 0}
+    submatches = [{"match": {"text": text * 20_000}, "start": 0, "end": len(text) * 20_000}]
+    sink.add(memoryview(json.dumps({"type": "match", "data": {**parts, "submatches": submatches}}).encode() + b"\n"))
+    (raw,) = sink.taken()
+    *lines, (number, _, last) = shown(raw)
+    assert {line for _, _, line in lines} == {"y" * 49}
+    assert number == 7 + len(lines)
+    assert last.endswith("y…")
+
+
 def test_message_with_a_million_matches_is_cut_after_some_of_them() -> None:
     sink = JsonLines()
     sink.add(memoryview(message("m" * 100_000 + "\n", *range(100_000)) + b"\n"))

@@ -162,8 +162,9 @@ class Search:
             Cancelled: nobody waits for the result any more.
             SandboxSetupError: its cell could not be made, or it does not end.
         """
-        moved = True
-        while self._pump.open and (moved or self.ending is None):
+        moved, over = True, False
+        while self._pump.open and (moved or not over):
+            over = self.ending is not None  # what it wrote is in the pipe by now
             moved = self._pump.run(TICK_S)
             if self._control.cancelled.is_set():
                 raise Cancelled("The call was cancelled.")

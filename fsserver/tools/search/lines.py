@@ -59,7 +59,9 @@ def parse(message: bytes) -> Mapping[str, Any]:
 
 
 def lines_of(message: Mapping[str, Any]) -> Iterator[Line]:
-    """The lines of a message of the types ``match`` and ``context``; a match that spans lines has several."""
+    """The lines of a message of the types ``match`` and ``context``; a match that spans lines has several. The last one
+    of a message that does not hold its match whole ends in an ellipsis.
+    """
     data = message["data"]
     path, number = path_of(message) or "", data["line_number"]
     raw = _bytes(data["lines"])
@@ -72,10 +74,14 @@ def lines_of(message: Mapping[str, Any]) -> Iterator[Line]:
         yield Line(path, number, f"…{_windowed(found, 0)}…", starts[0] + 1)
         return
     offset = 0
-    for count, line in enumerate(raw.removesuffix(b"\n").split(b"\n")):
+    lines = raw.removesuffix(b"\n").split(b"\n")
+    cut = any(each.get("end", 0) > len(raw) for each in data["submatches"])
+    for count, line in enumerate(lines):
         begin = next((start - offset for start in starts if offset <= start <= offset + len(line)), 0)
         column = len(_text(line[:begin])) + 1
-        yield Line(path, number + count, _windowed(_text(line.removesuffix(b"\r")), column), column)
+        text = _windowed(_text(line.removesuffix(b"\r")), column)
+        last = count + 1 == len(lines)
+        yield Line(path, number + count, f"{text.removesuffix('…')}…" if cut and last else text, column)
         offset += len(line) + 1
 
 

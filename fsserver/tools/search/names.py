@@ -34,7 +34,7 @@ from fsserver.tools.search.finding import Finder, Found, Wanted
 
 MAX_EXCLUDES: Final = 64
 MOST_SORTED: Final = 16 * 1024
-"""Of the matches that are newest this many are held. A page holds fewer."""
+"""Of the matches that are newest a page holds no more."""
 
 _MODIFIED_CURSOR: Final = re.compile(r"(-?[0-9]{1,20}):(.*)", re.DOTALL)
 
@@ -99,7 +99,8 @@ def _search_files(call: Call[SearchFiles], engine: SearchEngine) -> ToolResult:
         call.control,
         engine,
     )
-    page = _Page(display(target.resolved), text_budget(call.limits.result_bytes), wanted.max_results)
+    most = min(wanted.max_results or MOST_SORTED, MOST_SORTED) if by_time else wanted.max_results
+    page = _Page(display(target.resolved), text_budget(call.limits.result_bytes), most)
     with closing(finder.matches(unignored=wanted.respect_gitignore)) as found:  # what is left of it is ended
         page.fill(_newest(found, finder, wanted.cursor) if by_time else _in_order(found))
     call.facts |= {"matches": len(page.lines), "entries": finder.entries}
@@ -159,16 +160,18 @@ def _in_order(found: Iterator[Found]) -> Iterator[_Match]:
 
 
 def _newest(found: Iterator[Found], finder: Finder, cursor: str | None) -> Iterator[_Match]:
-    """The newest first, what was modified at the same time by path; last that of which nothing may be told."""
+    """The newest first, what was modified at the same time by path; last that of which nothing may be told. As many as
+    a page holds, and one that says there are more.
+    """
     after = None if cursor is None else _parsed(cursor)
     held: list[tuple[int, Key, str]] = []
     for each in found:
         key = (-(finder.modified_ns(each) or 0), key_of(each.path))
         if after is None or key > after:
             held.append((*key, each.path))
-        if len(held) >= 2 * MOST_SORTED:
+        if len(held) > 2 * MOST_SORTED:
             held.sort()
-            del held[MOST_SORTED:]
+            del held[MOST_SORTED + 1 :]
     held.sort()
     for age, _, path in held:
         shown = display(path)
