@@ -41,9 +41,11 @@ _POLICY_FD: Final = 3
 _SERVER_FD: Final = 4
 
 # -I: nothing of the environment, the current directory or the user's site-packages decides what is imported; -S: no
-# installed package either; -B: nothing is written. What is ours comes last, so it hides no module of Python's.
+# installed package either; -B: nothing is written. What is ours comes last, so it hides no module of Python's. One that
+# sleeps ends where it is if the server goes away.
 _PROGRAM: Final = (
-    "import sys, select; sys.argv[1] and select.select([4], [], []); sys.path.append(sys.argv[2]); "
+    "import sys, select; poll = select.poll(); poll.register(4, select.POLLIN); "
+    "sys.argv[1] and poll.poll()[0][1] & select.POLLHUP and sys.exit(); sys.path.append(sys.argv[2]); "
     "from fsserver.sandbox.spare import put_off; put_off('inspect', 'shutil'); "
     "from fsserver.sandbox.launcher import main; main(3, 4)"
 )
