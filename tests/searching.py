@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fsserver.errors import SandboxSetupError
-from fsserver.policy.compiled import AuditRules, Layer, Limits, Policy, RootRules
+from fsserver.policy.compiled import AuditRules, Command, Layer, Limits, Policy, RootRules
 from fsserver.policy.searching import find_ripgrep, search_commands
 from fsserver.tools.search.engine import Search, SearchEngine
 from tests.cells import Setting, bootstrap, started
@@ -45,16 +45,22 @@ def unconfined(rules: Sequence[RootRules]) -> SearchEngine:
 
 @contextmanager
 def searched(
-    base: Path, rules: Sequence[RootRules], setting: Setting = FULL, *, limits: Limits | None = None, **more: Any
+    base: Path,
+    rules: Sequence[RootRules],
+    setting: Setting = FULL,
+    *,
+    limits: Limits | None = None,
+    commands: Sequence[Command] = (),
+    **more: Any,
 ) -> Iterator[Served]:
     """A gate over the roots; what it searches, it searches in cells of the setting. ``base`` can be reached by every
-    user; the state is in it.
+    user; the state is in it. The launcher has the commands too.
     """
     limits = limits or Limits()
     scripts = base / "scripts"
     scripts.mkdir()
     shutil.copy(Path(sysconfig.get_path("scripts")) / "rg", scripts)  # where every user may execute it
-    start = bootstrap(base, [], rules, setting)
+    start = bootstrap(base, commands, rules, setting)
     policy = replace(start.policy, limits=limits)
     ripgrep = find_ripgrep(rules, scripts=str(scripts))
     assert ripgrep.program is not None, ripgrep.why_not

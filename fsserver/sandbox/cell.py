@@ -58,6 +58,7 @@ class Blueprint:
         trees: the detached mounts that the launcher had to open; the cell opens the other binds itself.
         skeleton: in the full layer, what becomes its root.
         scratch: None in the full layer.
+        protected: the indexes by which the protected names of its roots are covered.
         leaf: its control group, where there is one to be had.
         launcher: who the launcher is.
     """
@@ -134,7 +135,8 @@ def _mount(blueprint: Blueprint) -> tuple[str, ...]:
     skeleton = blueprint.skeleton
     assert skeleton is not None, "in the full layer there is one"
     left = [bind for bind in (skeleton.bind, *blueprint.profile.binds) if bind not in opened]
-    trees = [*blueprint.trees, *cell_mounts.open_trees(left, _nobody_to_map)]
+    judged = blueprint.profile.judged
+    trees = [*blueprint.trees, *cell_mounts.open_trees(left, _nobody_to_map, without_gone=judged)]
     return cell_mounts.build(blueprint.profile, trees, skeleton.inner, blueprint.protected)
 
 

@@ -36,11 +36,14 @@ _READ_ONLY: Final = _WRITABLE | Attribute.RDONLY
 _BENEATH: Final = open_how(c.O_PATH | c.O_NOFOLLOW, c.RESOLVE_BENEATH | c.RESOLVE_NO_SYMLINKS)
 
 
-def open_trees(binds: Sequence[Bind], namespace_for: Callable[[Ids], int]) -> list[tuple[Bind, int]]:
+def open_trees(
+    binds: Sequence[Bind], namespace_for: Callable[[Ids], int], *, without_gone: bool = False
+) -> list[tuple[Bind, int]]:
     """A detached mount for each bind that is there.
 
     Args:
         namespace_for: the user namespace that maps an owner to the command's user.
+        without_gone: leave out what was granted and is not there any more, instead of raising.
 
     Raises ``OSError``: one that must be there is not, or is another object than the one that was granted.
     """
@@ -51,12 +54,14 @@ def open_trees(binds: Sequence[Bind], namespace_for: Callable[[Ids], int]) -> li
             follow = 0 if bind.identity is not None else c.O_NOFOLLOW
             source = os.open(bind.source, c.O_PATH | c.O_CLOEXEC | follow)
         except OSError:
-            if bind.identity is not None:
+            if bind.identity is not None and not without_gone:
                 raise
             continue  # a file of the system that is gone, or that this user may not reach
         try:
             status = os.fstat(source)
             if bind.identity not in (None, (status.st_dev, status.st_ino)):
+                if without_gone:
+                    continue
                 raise OSError(errno.ESTALE, "another directory is there now", bind.source)
             tree = mounts.clone_tree(source, b"")
         finally:
@@ -85,7 +90,7 @@ def build(
     Args:
         trees: from `open_trees`, opened before anything here could hide them; one of them is the skeleton.
         inner: as in `Skeleton`.
-        protected: the index of each root, by its name.
+        protected: the index of each root whose protected names are to be covered, by its name.
         staging: a directory to begin on; what is mounted there is the root in the end.
 
     Returns: what this machine does not allow, as codes: ``proc``.
@@ -114,7 +119,8 @@ def build(
     for path, identity in profile.hidden:
         _hide(f".{path}", identity)
     for root in profile.roots:
-        _protect(f".{root.path}", protected[root.name])
+        if root.name in protected:
+            _protect(f".{root.path}", protected[root.name])
     mounts.pivot_here()
     return missing
 

@@ -113,6 +113,7 @@ def plan_cell(
         filter=_filter(command, features, full=full),
         memory_bytes=command.limits.memory_bytes,
         processes=command.limits.processes,
+        judged=command.own,
     )
 
 
@@ -232,7 +233,7 @@ def _ruleset(
         rights |= {"/": EXECUTE, TERMINALS: DEVICE | AccessFs.READ_DIR}
     else:
         rights |= {"/etc/passwd": READ, "/etc/group": READ, "/proc": READ}
-    required = {root.path for root, _ in roots}
+    required = set() if command.own else {root.path for root, _ in roots}  # a search does without what is gone
     unreachable = command.network is Network.NONE and not full
     return Ruleset(
         abi=enforceable.abi,

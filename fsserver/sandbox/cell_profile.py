@@ -75,6 +75,8 @@ class CellProfile:
         ruleset: without the directories that are made for each cell anew.
         own_network: in a network namespace of its own, where there is nobody else.
         filter: the seccomp program, assembled; empty where the kernel has none.
+        judged: what its commands say of a root is judged name by name by the server, so that a cell is made also where
+            a root's protected names cannot all be covered, or the root is gone.
     """
 
     layer: Layer
@@ -91,3 +93,4 @@ class CellProfile:
     filter: bytes
     memory_bytes: int
     processes: int
+    judged: bool = False

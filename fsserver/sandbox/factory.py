@@ -64,6 +64,8 @@ class Factory:
         self._maps = Maps((NOBODY_ELSE, NOBODY_ELSE))
         self._groups = Groups.open(start.run_id, {os.getppid()})
         self._missing: set[str] = set()
+        self._uncovered: set[str] = set()  # roots whose protected names are too many to be covered
+        self._unlisted: set[str] = set()  # those that cannot even be looked through; not tried again for a search
         self._emptied: list[Leaf] = []
         self._environments = {name: self._environment(each) for name, each in self.commands.items()}
         self._profiles: list[CellProfile] = []
@@ -174,10 +176,37 @@ class Factory:
     # --- Protected names
 
     def refresh(self, profile: CellProfile) -> None:
-        """Look what is protected now. Raises `SandboxSetupError`: too much to look through, or too many names."""
+        """Look what is protected now.
+
+        Raises:
+            SandboxSetupError: too much to look through, or too many names, and `CellProfile.judged` does not hold.
+        """
         for root in profile.roots:
+            if profile.judged:
+                self._refresh_judged(root.name)
+                continue
             self.indexes[root.name].refresh()
             self.indexes[root.name].require_few()
+
+    def _refresh_judged(self, root: str) -> None:
+        index = self.indexes[root]
+        if root in self._unlisted:
+            return
+        try:
+            index.refresh()
+        except SandboxSetupError:
+            self._unlisted.add(root)
+            return
+        try:
+            index.require_few()
+            self._uncovered.discard(root)
+        except SandboxSetupError:
+            self._uncovered.add(root)
+
+    def _covered(self, profile: CellProfile) -> Mapping[str, ProtectedIndex]:
+        """The indexes by which a cell covers protected names."""
+        without = self._unlisted | self._uncovered if profile.judged else frozenset[str]()
+        return {name: index for name, index in self.indexes.items() if name not in without}
 
     def generation(self, profile: CellProfile) -> Generation:
         return tuple(self.indexes[root.name].generation for root in profile.roots)
@@ -230,7 +259,7 @@ class Factory:
                 profile,
                 pool.commands,
                 self._environments,
-                self.indexes,
+                self._covered(profile),
                 trees,
                 pool.skeleton,
                 scratch,
@@ -268,7 +297,7 @@ class Factory:
         own = [bind for bind in pool.profile.binds if not bind.system]
         if pool.skeleton is not None:
             own.append(pool.skeleton.bind)
-        return cell_mounts.open_trees(own, self._maps.namespace_for)
+        return cell_mounts.open_trees(own, self._maps.namespace_for, without_gone=pool.profile.judged)
 
     def _leaf(self, profile: CellProfile) -> Leaf | None:
         """Its group, with room for the processes that are not the command's, and for the one more that tells that

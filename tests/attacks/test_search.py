@@ -9,15 +9,17 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fsserver.errors import SandboxSetupError
-from fsserver.policy.compiled import Effect, Layer, Own
-from fsserver.sandbox.runner import Request
-from tests.cells import Setting, every_setting
+from fsserver.policy.compiled import Effect, Layer, Mode, Own
+from fsserver.sandbox.protected import MAX_NAMES
+from fsserver.sandbox.runner import Request, Runner
+from tests.cells import Setting, every_setting, python
 from tests.gates import Served, texts
 from tests.searching import searched
 from tests.trees import build, rules
@@ -153,6 +155,13 @@ def test_odd_arguments_stay_arguments(gate: Served) -> None:
     assert not (gate.top / "planted").exists()
 
 
+def runner_of(gate: Served) -> Runner:
+    """What starts the gate's searches."""
+    tool = gate.gate._registry.get("search_content")
+    runner: Runner = tool.unavailable.__self__._runner  # type: ignore[union-attr]
+    return runner
+
+
 FORGED = [
     (Own.CONTENT, ("--pre=/bin/cat", "--regexp=x", "./")),
     (Own.CONTENT, ("--regexp=x", "--follow", "./")),
@@ -174,13 +183,48 @@ def test_launcher_runs_no_search_that_the_server_would_not_ask_for(
 ) -> None:
     build(base, ["dir work", "file work/x x"])
     with searched(base, [rules(base / "work")]) as gate:
-        runner = gate.gate._registry.get("search_content").unavailable.__self__._runner  # type: ignore[union-attr]
-        running = runner.start(Request(command, arguments, "work", "", 5.0))
+        running = runner_of(gate).start(Request(command, arguments, "work", "", 5.0))
         try:
             with pytest.raises(SandboxSetupError, match="refuses what the gate allowed"):
                 running.wait(10)
         finally:
             running.close()
+
+
+@pytest.fixture
+def crowded(base: Path) -> Iterator[Served]:
+    """Two roots, of which one holds more protected names than a cell covers, and a command that has the other one."""
+    build(base, ["file work/plain CANARY open", "file other/plain CANARY other", "file other/secret/key CANARY denied"])
+    for number in range(MAX_NAMES // 2 + 1):
+        directory = base / f"other/d{number}"
+        directory.mkdir()
+        (directory / ".env").write_text("CANARY denied")
+    roots = [rules(base / "work", deny=DENY), rules(base / "other", name="other", deny=DENY)]
+    say = python("say", "print('said')", roots={"work": Mode.RO})
+    with searched(base, roots, commands=[say]) as running:
+        yield running
+
+
+def test_more_protected_names_than_can_be_covered_hinder_no_search_and_no_command(crowded: Served, base: Path) -> None:
+    for root in ("work", "other"):
+        shown = crowded.text("search_content", path=str(base / root), pattern="CANARY", includeHidden=True)
+        assert shown.startswith(f"{base / root}/plain:1:1:CANARY")
+        assert "denied" not in shown
+    assert crowded.text("search_files", path=str(base / "other"), pattern="secret/**") == "No matches found"
+    runner = runner_of(crowded)
+    running = runner.start(Request("say", (), "work", "", 5.0))
+    with closing(running):
+        ending = running.wait(10)
+        assert ending is not None
+        assert ending.exit_code == 0
+
+
+def test_root_that_went_hinders_no_search_in_another(gate: Served, base: Path) -> None:
+    for _ in range(2):
+        assert gate.text("search_content", path=str(base / "work/plain"), pattern="CANARY") != "No matches found"
+        shutil.rmtree(base / "other", ignore_errors=True)
+    assert f"{gate.top}/plain" in gate.text("search_files", path=str(gate.top), pattern="*").split("\n")
+    assert gate.call("search_content", path=str(base / "other"), pattern="CANARY").is_error
 
 
 def test_search_in_a_directory_that_goes_away_ends(gate: Served) -> None:
