@@ -118,9 +118,12 @@ def build(
         steps[target](f".{target}")
     for path, identity in profile.hidden:
         _hide(f".{path}", identity)
+    masks = frozenset(_identity(os.stat(f".{each}")) for each in (skeleton.MASKED_DIRECTORY, skeleton.MASKED_FILE))
     for root in profile.roots:
-        if root.name in protected:
-            _protect(f".{root.path}", protected[root.name])
+        index = protected.get(root.name)
+        # Where roots overlap, the rules of one may have hidden the other, or what is in it.
+        if index is not None and index.names and not _is_masked(root.path, masks):
+            _protect(f".{root.path}", index, masks)
     mounts.pivot_here()
     return missing
 
@@ -172,7 +175,21 @@ def _mask(target: int, mask: str) -> None:
         os.close(tree)
 
 
-def _protect(root: str, index: ProtectedIndex) -> None:
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
+
+
+def _is_masked(path: str, masks: Collection[tuple[int, int]]) -> bool:
+    """Whether a directory on the way to the path is covered."""
+    above = "."
+    for name in path.strip("/").split("/"):
+        above = f"{above}/{name}"
+        if _identity(os.lstat(above)) in masks:
+            return True
+    return False
+
+
+def _protect(root: str, index: ProtectedIndex, masks: Collection[tuple[int, int]]) -> None:
     """Cover the protected names of one root, outer ones first: a bind of a directory onto itself is looked through."""
     covers: dict[str, tuple[Identity, Protection]] = {
         name: (identity, Protection.NAME) for name, identity in zip(index.directories, index.pinned, strict=True)
@@ -185,17 +202,21 @@ def _protect(root: str, index: ProtectedIndex) -> None:
     for name in sorted(covers, key=lambda path: path.split("/")):
         directory = os.open(root, c.O_PATH | c.O_DIRECTORY | c.O_CLOEXEC)
         try:
-            _cover(directory, name, *covers[name])
+            _cover(directory, name, *covers[name], masks)
         finally:
             os.close(directory)
 
 
-def _cover(root: int, name: str, identity: Identity, protection: Protection) -> None:
+def _cover(
+    root: int, name: str, identity: Identity, protection: Protection, masks: Collection[tuple[int, int]]
+) -> None:
     target = openat2(root, os.fsencode(name), _BENEATH)
     try:
         status = os.fstat(target)
         # The mount is put on this object, whatever its name leads to later, so it must be the one that was judged.
-        if (status.st_dev, status.st_ino) != (identity.device, identity.inode):
+        if _identity(status) != (identity.device, identity.inode):
+            if _identity(status) in masks:
+                return  # another root holds it too, and it was covered there
             raise OSError(errno.ESTALE, "a protected name was replaced", name)
         if protection is Protection.DENY:
             _mask(target, skeleton.MASKED_DIRECTORY if stat.S_ISDIR(status.st_mode) else skeleton.MASKED_FILE)

@@ -227,6 +227,28 @@ def test_root_that_went_hinders_no_search_in_another(gate: Served, base: Path) -
     assert gate.call("search_content", path=str(base / "other"), pattern="CANARY").is_error
 
 
+@pytest.mark.parametrize("setting", every_setting(Layer.FULL, Layer.LANDLOCK))
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0)])
+def test_roots_in_a_root_are_searched_and_show_nothing_denied(
+    base: Path, setting: Setting, order: tuple[int, ...]
+) -> None:
+    build(base, ["file work/plain CANARY open", "file work/inner/.env CANARY denied", "file work/inner/a CANARY open"])
+    build(base, ["file work/secret/inner/key CANARY denied", "file work/inner/d/.env.local CANARY denied"])
+    roots = [
+        rules(base / "work", deny=DENY),
+        rules(base / "work/inner", name="inner", mode=Mode.RO, deny=DENY),
+        rules(base / "work/secret/inner", name="shut", mode=Mode.RO, deny=["**"]),
+    ]
+    with searched(base, [roots[each] for each in order], setting) as gate:
+        for path in (base / "work", base / "work/inner"):
+            shown = gate.text("search_content", path=str(path), pattern="CANARY", includeHidden=True).split("\n")
+            assert f"{base}/work/inner/a:1:1:CANARY open" in shown
+            assert not [line for line in shown if "denied" in line]
+        names = gate.text("search_files", path=str(base / "work"), pattern="**").split("\n")
+        assert f"{base}/work/inner/.env" in names
+        assert not [name for name in names if name.startswith(f"{base}/work/secret/")]
+
+
 def test_search_in_a_directory_that_goes_away_ends(gate: Served) -> None:
     for number in range(300):
         build(gate.top, [f"file going/d{number}/f x"])
