@@ -117,7 +117,8 @@ def ripgrep_version(path: str) -> tuple[int, int, int] | None:
 def _pinned(path: str, roots: Sequence[RootRules]) -> Ripgrep:
     real = os.path.realpath(path)
     for root in roots:
-        if root.mode is Mode.RW and any(f"{each}/".startswith(f"{root.path}/") for each in (path, real)):
+        tops = (root.path, os.path.realpath(root.path))
+        if root.mode is Mode.RW and any(f"{each}/".startswith(f"{top}/") for each in (path, real) for top in tops):
             return Ripgrep(None, f'ripgrep (rg) is content of the writable root "{root.name}"')
     try:
         found = os.stat(real)

@@ -77,6 +77,15 @@ def test_one_that_a_client_can_replace_is_not_taken(
         assert (ripgrep.program is not None) is taken
 
 
+def test_one_in_a_writable_root_whose_name_is_a_link_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "work").mkdir()
+    (tmp_path / "link").symlink_to("work")
+    monkeypatch.setenv("PATH", str(script(tmp_path / "work/rg", "ripgrep 15.0.0").parent))
+    assert find_ripgrep([rules(tmp_path / "link")], scripts=str(tmp_path / "none")).program is None
+
+
 def test_version_of_what_does_not_answer_is_none(tmp_path: Path) -> None:
     assert ripgrep_version(str(tmp_path / "none")) is None
     assert ripgrep_version(str(INSTALLED)) is not None
