@@ -67,10 +67,11 @@ _WORD = r"[A-Za-z0-9_-]"
 _PEM_LABEL = "[A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
 _PEM_BODY = "[^-]*(?:-(?!----)[^-]*)*"
 _PEM_LINE = r"(?:\\[nr]|[\s\\]){0,8}[A-Za-z0-9+/=]{16,}"
-# Up to the end mark; without one, which may be cut off, as long as lines of base64 follow.
+# Up to the end mark, before which a search may have put a dash of its own; without one, which may be cut off, as long
+# as lines of base64 follow.
 _PRIVATE_KEY = (
     f"-----BEGIN {_PEM_LABEL}"
-    f"(?:(?=(?:[^-]|-(?!----)){{0,300}}?[A-Za-z0-9+/=]{{16}}){_PEM_BODY}-----END {_PEM_LABEL}"
+    f"(?:(?=(?:[^-]|-(?!----)){{0,300}}?[A-Za-z0-9+/=]{{16}}){_PEM_BODY}-?-----END {_PEM_LABEL}"
     rf"|(?:{_PEM_LINE})+(?:\\[nr]|\s){{0,8}}[A-Za-z0-9+/=]{{0,15}})"
 )
 

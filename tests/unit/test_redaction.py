@@ -251,3 +251,12 @@ def test_log_hides_known_forms_without_being_told(tmp_path: Path) -> None:
     records = [json.loads(line) for line in file.read_text().splitlines()]
     assert [records[0]["note"], records[1]["reason"]] == [GONE, GONE]
     assert verify(str(file)).status is Status.WHOLE
+
+
+@pytest.mark.parametrize("mark", ["", "/r/note-{}-", "/r/note:{}:1:"])
+def test_key_whose_lines_a_search_shows_is_hidden(mark: str) -> None:
+    lines = ["-----BEGIN RSA PRIVATE KEY-----", *["aB3+" * 16] * 20, "-----END RSA PRIVATE KEY-----", "end"]
+    text, hidden = Redactor().text("\n".join(mark.format(number) + line for number, line in enumerate(lines, 1)))
+    assert hidden == 1
+    assert "aB3+" not in text
+    assert text.endswith("end")
