@@ -122,6 +122,8 @@ class Launcher:
                 self._aftermath = Aftermath(self._factory.indexes, quarantine, self._factory.run_id)
                 return layer, ""
             self._log(f"No cell of layer {layer}: {trouble.removesuffix('.')}.")
+        if require is Layer.NONE:
+            return Layer.NONE, "This machine runs no command for this user, not even without a sandbox."
         return Layer.NONE, f"The policy requires sandbox layer {require}, which this machine does not give to commands."
 
     def _try(self, layer: Layer) -> str | None:

@@ -357,3 +357,13 @@ def test_record_names_the_files_whose_lines_were_shown(gate: Served, top: Path) 
         f"{top.relative_to(gate.top)}/a",
         f"{top.relative_to(gate.top)}/b",
     ]
+
+
+def test_search_that_was_stopped_before_it_was_in_order_has_no_cursor(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    build(tmp_path / "work", [f"file f{number} needle" for number in range(9)])
+    pattern = slow_file(tmp_path / "work/slow")
+    with searched(tmp_path, [rules(tmp_path / "work")], limits=Limits(time_s=1.0)) as gate:
+        result = gate.call("search_content", path=str(gate.top), pattern=pattern, maxResults=2)
+    assert result.meta is None
+    assert "Not all was searched" in texts(result)[1]

@@ -104,7 +104,8 @@ def _search_content(call: Call[SearchContent], engine: SearchEngine) -> ToolResu
     if grep.unreadable:
         what = "file or directory" if grep.unreadable == 1 else "files or directories"
         notes.append(f"{grep.unreadable} {what} could not be read.")
-    goes_on = page.cut or (grep.stopped is not None and grep.in_order)
+    # What was found before a search was stopped is a beginning of the whole only where it was made in order.
+    goes_on = page.cut if grep.stopped is None else grep.in_order
     nothing = "" if page.long or grep.stopped else "No matches found"
     return paged(page.text() or nothing, (page.cursor or None) if goes_on else None, notes)
 

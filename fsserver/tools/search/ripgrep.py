@@ -95,7 +95,7 @@ class Grep:
         """
         held = self._some()
         if held is None:
-            self.in_order = True
+            self.in_order, self.stopped = True, None
             with closing(self._found("--sort=path")) as lines:
                 yield from groupby(lines, attrgetter("path"))
         else:
