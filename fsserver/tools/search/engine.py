@@ -24,6 +24,9 @@ TICK_S: Final = 0.05
 SPARE_S: Final = 0.5
 """Kept of a call's time for what follows the search: checking what was found and saying it."""
 
+RECORDS_PER_TURN: Final = 16
+"""So many are taken before briefer calls may go first."""
+
 LEAST_S: Final = 0.05
 ENDING_S: Final = 10.0
 
@@ -168,9 +171,10 @@ class Search:
             moved = self._pump.run(TICK_S)
             if self._control.cancelled.is_set():
                 raise Cancelled("The call was cancelled.")
-            if self._control.turn is not None:
-                self._control.turn.give_way(time.monotonic())
-            yield from self._records.taken()
+            for number, record in enumerate(self._records.taken()):
+                if number % RECORDS_PER_TURN == 0 and self._control.turn is not None:
+                    self._control.turn.give_way(time.monotonic())
+                yield record
             if self.ending is None:
                 self.ending = self._running.wait(0)
         if self.ending is None:

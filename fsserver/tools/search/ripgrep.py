@@ -14,7 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from fsserver.errors import BadArguments, SandboxSetupError
 from fsserver.paths.names import join
@@ -22,13 +22,13 @@ from fsserver.paths.target import Target
 from fsserver.policy.compiled import Own
 from fsserver.sandbox.runner import EndedBy
 from fsserver.tools.call import Call
-from fsserver.tools.files.paging import Key, key_of
+from fsserver.tools.files.paging import key_of
 from fsserver.tools.search.engine import SearchEngine
 from fsserver.tools.search.jsonlines import JsonLines
 from fsserver.tools.search.lines import Line, lines_of, parse, path_of
 
-MOST_HELD: Final = 4_000
-"""Lines that the first run may find. A page holds fewer."""
+MOST_HELD: Final = 10_000
+"""Lines that the first run may find, in all and in one file. A page holds fewer."""
 
 MOST_HELD_BYTES: Final = 8 * 1024**2
 
@@ -36,6 +36,10 @@ MOST_WORDS: Final = 12
 
 MOST_COMPLAINT: Final = 16 * 1024
 """What is kept of one; what is said of a file that cannot be read is shorter."""
+
+# How messages begin that hold lines.
+_MATCH: Final = b'{"type":"match"'
+_FOUND: Final = (_MATCH, b'{"type":"context"')
 
 _BEGINNING: Final = b"rg: "
 _ABOUT_FILE: Final = b"rg: ./"
@@ -50,6 +54,13 @@ class Place:
     target: Target
     directory: str
     name: str
+
+
+class _Found(NamedTuple):
+    """A message of ripgrep's that holds lines, and the file that they are of."""
+
+    path: str
+    message: bytes
 
 
 class Grep:
@@ -79,9 +90,6 @@ class Grep:
         self._after = None if after is None else (key_of(after[0]), after[1])
         self._out_of_memory = False
         self._capped = False  # a file holds more than the first run tells of
-        self._in_file = 0  # matches so far
-        self._denied = False
-        self._key: Key = ()
         self.in_order = False
         self.unreadable = 0
         self.stopped: str | None = None
@@ -96,62 +104,62 @@ class Grep:
         held = self._some()
         if held is None:
             self.in_order, self.stopped = True, None
-            with closing(self._found("--sort=path")) as lines:
-                yield from groupby(lines, attrgetter("path"))
+            with closing(self._found("--sort=path")) as found:
+                for path, some in groupby(found, attrgetter("path")):
+                    yield path, self._lines(path, some)
         else:
-            yield from sorted(held.items(), key=lambda each: key_of(each[0]))
+            for path in sorted(held, key=key_of):
+                yield path, self._lines(path, held[path])
 
-    def _some(self) -> dict[str, list[Line]] | None:
+    def _some(self) -> dict[str, list[_Found]] | None:
         """Everything by file; None if that is too much to hold, here or for ripgrep, which holds what one file has."""
-        held: dict[str, list[Line]] = {}
+        held: dict[str, list[_Found]] = {}
         count = size = 0
-        with closing(self._found(f"--max-count={MOST_HELD}")) as lines:
-            for line in lines:
-                held.setdefault(line.path, []).append(line)
+        with closing(self._found(f"--max-count={MOST_HELD}")) as everything:
+            for found in everything:
+                held.setdefault(found.path, []).append(found)
                 count += 1
-                size += len(line.text) + len(line.path)
+                size += len(found.message)
                 if count >= MOST_HELD or size >= MOST_HELD_BYTES or self._capped:
                     return None
         return None if self._capped or self._out_of_memory else held
 
-    def _found(self, way: str) -> Generator[Line, None, None]:
-        """Every line that may be told and was not told before."""
+    def _lines(self, path: str, some: Iterable[_Found]) -> Iterator[Line]:
+        """What was not told before."""
+        key = key_of(path)
+        for found in some:
+            for line in lines_of(_parsed(found.message)):
+                if self._after is None or (key, line.number) > self._after:
+                    yield line
+
+    def _found(self, way: str) -> Generator[_Found, None, None]:
+        """What ripgrep finds in files that may be told of, from the one on that was told of last."""
         complaints = _Complaints(self._is_denied)
         where = (self._place.target, self._place.directory)
         arguments = [*self._arguments, way, f"./{self._place.name}"]
         whole = False
+        path, told = "", False
+        matches = 0  # in this file
         with self._engine.search(
             Own.CONTENT, where, arguments, self._call.control, records=JsonLines(), complaints=complaints
         ) as search:
             for record in search.records():
+                if record.startswith(_FOUND):  # not taken apart before it is to be shown: most of it never is
+                    matches += record.startswith(_MATCH)
+                    self._capped |= matches >= MOST_HELD
+                    if told:
+                        yield _Found(path, record)
+                    continue
                 message = _parsed(record)
-                match message["type"]:
-                    case "begin":
-                        self._begin(path_of(message) or "")
-                    case "match" | "context":
-                        yield from self._told(message)
-                    case "summary":
-                        whole = True
+                if message["type"] == "begin":
+                    path, matches = path_of(message) or "", 0
+                    told = not self._is_denied(path) and (self._after is None or key_of(path) >= self._after[0])
+                whole = message["type"] == "summary"
         self.stopped = search.stopped()
         self._out_of_memory = search.ended_by is EndedBy.MEMORY
         self.unreadable = complaints.unreadable
         if self.stopped is None and not whole:  # then the last message is missing
             raise complaints.error() if search.exit_code() == _TROUBLE else SandboxSetupError("The search broke off.")
-
-    def _begin(self, path: str) -> None:
-        self._in_file = 0
-        self._denied = self._is_denied(path)
-        self._key = key_of(path)
-
-    def _told(self, message: Mapping[str, Any]) -> Iterator[Line]:
-        self._in_file += message["type"] == "match"
-        if self._in_file >= MOST_HELD:
-            self._capped = True
-        if self._denied:
-            return
-        for line in lines_of(message):
-            if self._after is None or (self._key, line.number) > self._after:
-                yield line
 
     def _is_denied(self, path: str) -> bool:
         """In most layers a denied file is masked where ripgrep runs; what it says of one is not listened to."""
