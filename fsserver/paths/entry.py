@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from operator import attrgetter
 from typing import Final, Literal, TypeAlias
@@ -143,12 +143,11 @@ def entries_of(descriptor: int, directory: Directory, depth: int, checkpoint: Ch
     return entries
 
 
-def paced(entries: Iterable[Entry], checkpoint: Checkpoint) -> Iterator[Entry]:
+def paced(entries: Sequence[Entry], checkpoint: Checkpoint) -> Iterator[Entry]:
     """The entries, with a checkpoint before the first and then every few."""
-    for number, entry in enumerate(entries):
-        if number % ENTRIES_PER_CHECKPOINT == 0:
-            checkpoint()
-        yield entry
+    for start in range(0, len(entries), ENTRIES_PER_CHECKPOINT):
+        checkpoint()
+        yield from entries[start : start + ENTRIES_PER_CHECKPOINT]
 
 
 def kind_of(mode: int) -> Kind:

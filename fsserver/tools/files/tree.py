@@ -98,24 +98,24 @@ class TreeText:
 
     def add(self, name: str, *, directory: bool, depth: int, spare: int = 0) -> bool:
         """Adds an entry at ``depth`` (1 is the top); False if it does not fit any more, with ``spare`` bytes left."""
-        while len(self._filled) > depth:
+        filled, levels = self._filled, self._levels
+        while len(filled) > depth:
             self._close()
-        while len(self._levels) <= depth:
-            self._levels.append(_Level.at(len(self._levels) + 1))
-        level = self._levels[depth - 1]
+        while len(levels) <= depth:
+            levels.append(_Level.at(len(levels) + 1))
+        level = levels[depth - 1]
         quoted = encode_basestring(name)
-        text = "".join(
-            ("," if self._filled[-1] else "", level.name, quoted, level.directory if directory else level.file)
-        )
+        comma = "," if filled[-1] else ""
+        text = f"{comma}{level.name}{quoted}{level.directory if directory else level.file}"
         closing = len(level.close) if directory else 0
         size = len(text) if quoted.isascii() else len(text.encode("utf-8"))
         if size + closing + spare > self._budget - self._closing:
             return False
         self._budget -= size
         self._parts.append(text)
-        self._filled[-1] = True
+        filled[-1] = True
         if directory:
-            self._filled.append(False)
+            filled.append(False)
             self._closing += closing
         return True
 
@@ -161,9 +161,9 @@ class _Page:
 
     def add(self, entry: Entry, path: str, *, directory: bool, new: bool) -> bool:
         """Whether the entry at ``path`` is shown. If not, the page is full, or it is left out with what is in it."""
-        depth = entry.depth
-        spare = beyond_notes_of(path) if new and self._tree.left < AMPLE_BYTES else 0
-        if (self._tree.depth >= depth - 1 or self._open(path)) and self._tree.add(
+        depth, tree = entry.depth, self._tree
+        spare = beyond_notes_of(path) if new and tree.left < AMPLE_BYTES else 0
+        if (tree.depth >= depth - 1 or self._open(path)) and tree.add(
             display(entry.name), directory=directory, depth=depth, spare=spare
         ):
             if new:

@@ -172,8 +172,8 @@ class Search:
             if self._control.cancelled.is_set():
                 raise Cancelled("The call was cancelled.")
             for number, record in enumerate(self._records.taken()):
-                if number % RECORDS_PER_TURN == 0 and self._control.turn is not None:
-                    self._control.turn.give_way(time.monotonic())
+                if number % RECORDS_PER_TURN == 0:
+                    self._control.give_way()
                 yield record
             if self.ending is None:
                 self.ending = self._running.wait(0)

@@ -48,6 +48,7 @@ class Page:
 
     def add(self, path: str, lines: Iterable[Line]) -> bool:
         """The lines of a file, unless it may not be read; False when no more fits."""
+        self._call.control.give_way()
         if not self._may_be_read(path):
             return True
         if self.files == MOST_FILES:

@@ -27,7 +27,7 @@ from fsserver.tools.search.engine import SearchEngine
 from fsserver.tools.search.jsonlines import JsonLines
 from fsserver.tools.search.lines import Line, lines_of, parse, path_of
 
-MOST_HELD: Final = 10_000
+MOST_HELD: Final = 4_000
 """Lines that the first run may find, in all and in one file. A page holds fewer."""
 
 MOST_HELD_BYTES: Final = 8 * 1024**2
