@@ -157,8 +157,3 @@ def unreadable_note(count: int) -> list[str]:
     if not count:
         return []
     return [f"{count} director{'y' if count == 1 else 'ies'} could not be read and may hold more."]
-
-
-def shown(path: str) -> str:
-    """A cursor as clients get it."""
-    return display(path)
