@@ -43,7 +43,7 @@ compat: setup  ## ask the reference server again and compare; COMPAT_ARGS=--reco
 demo: setup  ## a client, the real server, a temporary workspace
 	@$(BIN)/python scripts/demo.py
 
-lock: setup  ## write constraints.txt anew; needs the network
+lock:  ## write constraints.txt anew, with the .venv that there is; needs the network
 	@scripts/lock.sh
 
 clean:  ## remove .venv, caches and what was built

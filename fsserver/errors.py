@@ -161,6 +161,34 @@ class TimeLimit(LimitExceeded):
     code = "limit.time"
 
 
+class RateLimited(LimitExceeded):
+    """The principal has used what the policy gives it for some time. ``retry_after_s``: when there is more."""
+
+    code = "limit.rate"
+    transient = True
+
+    def __init__(self, message: str, *, retry_after_s: float, rule: str | None = None) -> None:
+        super().__init__(message, rule=rule, allowed_instead=f"the same call in {max(1, round(retry_after_s))} s")
+        self.retry_after_s = retry_after_s
+
+
+class TooManyCalls(LimitExceeded):
+    """As many calls of this principal are at work as the policy allows."""
+
+    code = "limit.concurrency"
+    transient = True
+
+
+# --- What replicas share.
+
+
+class SharedStateError(FsserverError):
+    """What replicas share cannot be reached, and the policy says to refuse what needs it."""
+
+    code = "state.unavailable"
+    transient = True
+
+
 # --- The client's mistakes.
 
 

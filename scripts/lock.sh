@@ -13,7 +13,7 @@ trap 'rm -rf "$work"' EXIT
 {
     echo "# Every package that is installed and tested, for CPython 3.11 to 3.13 on Linux. Written by \`make lock\`."
     env -u UV_DEFAULT_INDEX -u UV_INDEX -u UV_INDEX_URL -u UV_EXTRA_INDEX_URL -u UV_FIND_LINKS \
-        "$work/venv/bin/uv" pip compile pyproject.toml --group dev --group test --group lint \
+        "$work/venv/bin/uv" pip compile pyproject.toml --all-extras --group dev --group test --group lint \
         --universal --python-version 3.11 --generate-hashes --no-config --quiet \
         --no-header --no-emit-index-url --no-emit-find-links "$@"
 } > "$work/constraints.txt"

@@ -34,7 +34,10 @@ LEVELS = {
     "errors": 9,
     "version": 9,
 }
-POLICY_CORE = {f"fsserver.policy.{name}" for name in ("arguments", "compiled", "decision", "globs", "rules")}
+POLICY_CORE = {
+    f"fsserver.policy.{name}"
+    for name in ("arguments", "compiled", "decision", "globs", "principals", "rules", "service")
+}
 STANDARD_LIBRARY_ONLY = ("kernel", "policy core", "errors", "version")
 
 # What the launcher's process may be made of, and so each cell.

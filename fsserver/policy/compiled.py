@@ -14,6 +14,15 @@ from types import MappingProxyType
 from typing import Final, TypeAlias
 
 from fsserver.policy.rules import Matcher, Origin, PathRule
+from fsserver.policy.service import (
+    Budget,
+    CallClass,
+    NetworkSink,
+    PrincipalRule,
+    ServerRules,
+    SharedRules,
+    TelemetryRules,
+)
 
 __all__ = [
     "Action",
@@ -90,6 +99,8 @@ class RootRules:
         path: absolute, ``~`` expanded, links not followed: as the operator thinks of it.
         max_file: the largest file, in bytes, that a tool reads whole or writes; None is no limit.
         quota: the most bytes that the root may hold after a write; None is no limit.
+        each: the name of one directory in ``path`` that is the root of one principal, with variables such as
+            ``${principal.name}`` in it; None: ``path`` itself is the root.
         operations: the effect for each changing `Action` and where it is written; one that is not in here follows
             ``mode``.
         denied, frozen: matchers of ``deny`` and ``read_only``, made from them.
@@ -105,6 +116,7 @@ class RootRules:
     hardlinks: Effect = Effect.ALLOW
     max_file: int | None = None
     quota: int | None = None
+    each: str | None = None
     denied: Matcher = field(init=False, repr=False, compare=False)
     frozen: Matcher = field(init=False, repr=False, compare=False)
 
@@ -115,7 +127,12 @@ class RootRules:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds of every call. Times in seconds, sizes in bytes."""
+    """Bounds of every call. Times in seconds, sizes in bytes.
+
+    Attributes:
+        budget: what one principal may use, of all calls together.
+        budgets: the same of one class of calls.
+    """
 
     time_s: float = 120.0
     memory_bytes: int = 2 * 1024**3
@@ -123,6 +140,8 @@ class Limits:
     result_bytes: int = 64 * 1024
     concurrency: int = 16
     background: int = 8
+    budget: Budget = Budget()
+    budgets: Mapping[CallClass, Budget] = field(default_factory=lambda: MappingProxyType({}))
 
 
 class Layer(StrEnum):
@@ -190,6 +209,8 @@ class AuditRules:
     Attributes:
         max_size: bytes of a file after which the chain goes on in a new one.
         others: further places, each with a chain of its own.
+        network: further places over the network.
+        stderr: whether each record is written to standard error too.
         key: absolute path of the private key that signs checkpoints; None for none.
         checkpoint_records, checkpoint_s: how often the head is signed, whichever comes first.
         keep_s, keep_bytes: what is kept of ended runs in a directory; None for everything.
@@ -201,6 +222,8 @@ class AuditRules:
     file: str | None = None
     max_size: int = 1024**3
     others: tuple[AuditSink, ...] = ()
+    network: tuple[NetworkSink, ...] = ()
+    stderr: bool = False
     durability: Durability = Durability.KERNEL
     key: str | None = None
     checkpoint_records: int = 1000
@@ -470,6 +493,8 @@ class Policy:
         state: fsserver's directory for what it keeps between runs, absolute.
         redact_output: whether secrets are hidden in results, as they are in records.
         tools: the names that may be called; None is every tool that the roots' rules allow.
+        principals: who gets which profile, over HTTP.
+        shared: what replicas share.
     """
 
     name: str
@@ -486,3 +511,7 @@ class Policy:
     commands: Mapping[str, Command] = field(default_factory=lambda: MappingProxyType({}))
     state: str = ""
     redact_output: bool = False
+    server: ServerRules = field(default_factory=ServerRules)
+    principals: tuple[PrincipalRule, ...] = ()
+    shared: SharedRules = field(default_factory=SharedRules)
+    telemetry: TelemetryRules = field(default_factory=TelemetryRules)
