@@ -140,7 +140,7 @@ class Limits:
     result_bytes: int = 64 * 1024
     concurrency: int = 16
     background: int = 8
-    budget: Budget = Budget()
+    budget: Budget = field(default_factory=Budget)
     budgets: Mapping[CallClass, Budget] = field(default_factory=lambda: MappingProxyType({}))
 
 
