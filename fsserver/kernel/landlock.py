@@ -17,6 +17,7 @@ SYS_LANDLOCK_RESTRICT_SELF = 446
 
 LANDLOCK_CREATE_RULESET_VERSION = 1 << 0
 LANDLOCK_RULE_PATH_BENEATH = 1
+LANDLOCK_RULE_NET_PORT = 2
 
 
 class AccessFs(IntFlag):
@@ -87,6 +88,14 @@ def allow_beneath(ruleset: int, directory: int, access: AccessFs) -> None:
     """
     attributes = struct.pack("=Qi", access, directory)
     libc.syscall(SYS_LANDLOCK_ADD_RULE, ruleset, LANDLOCK_RULE_PATH_BENEATH, attributes, 0)
+
+
+def allow_connect(ruleset: int, port: int) -> None:
+    """Allow TCP connections to ``port``, at any address. Raises `OSError`: EINVAL where the ruleset does not handle
+    them.
+    """
+    attributes = struct.pack("=QQ", AccessNet.CONNECT_TCP, port)
+    libc.syscall(SYS_LANDLOCK_ADD_RULE, ruleset, LANDLOCK_RULE_NET_PORT, attributes, 0)
 
 
 def restrict_self(ruleset: int) -> None:

@@ -63,6 +63,8 @@ def restrict(rules: Ruleset) -> None:
             landlock.allow_beneath(ruleset, rule.descriptor, rule.access)
         for named in rules.paths:
             _allow_name(ruleset, named)
+        for port in rules.ports:
+            landlock.allow_connect(ruleset, port)
         landlock.restrict_self(ruleset)
     finally:
         os.close(ruleset)

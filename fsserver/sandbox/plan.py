@@ -11,12 +11,14 @@ from fsserver.kernel.seccomp import assemble
 from fsserver.policy.compiled import Layer, Mode
 from fsserver.sandbox.downgrade import Enforceable, downgrade
 from fsserver.sandbox.profile import (
+    NO_NETWORK,
     DescriptorRule,
     Gap,
     NamedRule,
     RootGrant,
     Ruleset,
     Runtime,
+    ServerNetwork,
     ServerProfile,
     available_layer,
 )
@@ -51,10 +53,13 @@ def plan_server(
     features: Features,
     pid: int,
     require: Layer = Layer.NONE,
+    network: ServerNetwork = NO_NETWORK,
+    files: Sequence[str] = (),
 ) -> ServerProfile:
     """Decide how the server with process id ``pid`` confines itself.
 
     Args:
+        files: further files, and directories with all in them, that it reads again later. Absolute.
         state_directories: absolute, without links: where the audit log and other state are written.
         require: the layer below which nothing may be served. `Layer.FULL` asks no more of the server than
             `Layer.LANDLOCK`: what is above concerns commands.
@@ -73,16 +78,21 @@ def plan_server(
         raise KernelUnsupported(
             f"The policy requires sandbox layer {require}, this kernel does not enforce: {missing}."
         )
+    named = (
+        *(NamedRule(path, STATE, required=True) for path in state_directories),
+        *(NamedRule(path, READ, required=False) for path in (*runtime.code, *runtime.system, *network.files, *files)),
+        *(NamedRule(path, DEVICE, required=False) for path in runtime.devices),
+    )
     return ServerProfile(
         prctl=features.system == "Linux",
-        ruleset=_ruleset(enforceable, roots, state_directories, runtime) if enforceable.abi else None,
-        filter=assemble(server_filter(features.machine, pid)) if features.seccomp else None,
-        gaps=(*enforceable.gaps, *_nested(roots, enforceable)),
+        ruleset=_ruleset(enforceable, roots, named, network.ports) if enforceable.abi else None,
+        filter=assemble(server_filter(features.machine, pid, network)) if features.seccomp else None,
+        gaps=(*enforceable.gaps, *_nested(roots, enforceable), *_open_network(network, enforceable)),
     )
 
 
 def _ruleset(
-    enforceable: Enforceable, roots: Sequence[RootGrant], state_directories: Sequence[str], runtime: Runtime
+    enforceable: Enforceable, roots: Sequence[RootGrant], named: Sequence[NamedRule], ports: Sequence[int]
 ) -> Ruleset:
     fs = enforceable.fs
     return Ruleset(
@@ -93,12 +103,19 @@ def _ruleset(
         descriptors=tuple(
             DescriptorRule(root.descriptor, (WRITE if root.mode is Mode.RW else READ) & fs) for root in roots
         ),
-        paths=(
-            *(NamedRule(path, STATE & fs, required=True) for path in state_directories),
-            *(NamedRule(path, READ & fs, required=False) for path in (*runtime.code, *runtime.system)),
-            *(NamedRule(path, DEVICE & fs, required=False) for path in runtime.devices),
-        ),
+        paths=tuple(NamedRule(rule.path, rule.access & fs, rule.required) for rule in named),
+        ports=tuple(ports) if enforceable.net else (),
     )
+
+
+def _open_network(network: ServerNetwork, enforceable: Enforceable) -> tuple[Gap, ...]:
+    """What the kernel does not hold the server to, of its connections to others."""
+    gaps = []
+    if network.resolves:
+        gaps.append(Gap("udp", "UDP to any address, since names of others are looked up"))
+    if network.connects and not enforceable.net:
+        gaps.append(Gap("tcp_ports", "TCP connections to any port (Landlock below ABI 4)"))
+    return tuple(gaps)
 
 
 def _refuse_overlaps(roots: Sequence[RootGrant], state_directories: Sequence[str], runtime: Runtime) -> None:

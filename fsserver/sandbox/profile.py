@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from fsserver.kernel.landlock import AccessFs, AccessNet, Scope
 from fsserver.policy.compiled import Layer, Mode
@@ -39,6 +40,30 @@ class Runtime:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerNetwork:
+    """What the server may do with the network. Its listening sockets were bound before it is confined.
+
+    Attributes:
+        serves: it accepts connections on those.
+        ports: the TCP ports that it may connect to, at any address: Landlock looks at ports only.
+        resolves: some of its peers have names, so it asks name servers, over UDP.
+        files: what it reads for that: certificates of authorities, and how names are resolved. Absolute.
+    """
+
+    serves: bool = False
+    ports: tuple[int, ...] = ()
+    resolves: bool = False
+    files: tuple[str, ...] = ()
+
+    @property
+    def connects(self) -> bool:
+        return bool(self.ports)
+
+
+NO_NETWORK: Final = ServerNetwork()
+
+
+@dataclass(frozen=True, slots=True)
 class Gap:
     """Something that the kernel does not enforce here. ``code`` is stable, ``text`` completes "not enforced: …"."""
 
@@ -65,7 +90,9 @@ class NamedRule:
 
 @dataclass(frozen=True, slots=True)
 class Ruleset:
-    """A Landlock ruleset: the rights that are denied unless a rule grants them, and the rules."""
+    """A Landlock ruleset: the rights that are denied unless a rule grants them, and the rules. ``ports``: of TCP, to
+    connect to.
+    """
 
     abi: int
     handled_fs: AccessFs
@@ -73,6 +100,7 @@ class Ruleset:
     scoped: Scope
     descriptors: tuple[DescriptorRule, ...]
     paths: tuple[NamedRule, ...]
+    ports: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,8 @@ SYSTEM = (
     "/usr/local/etc/httpd/conf/mime.types",
     "/usr/local/etc/mime.types",
 )
+# What the C library reads to find the address of a name: resolver(5), nsswitch.conf(5), gai.conf(5).
+RESOLVER = ("/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/host.conf", "/etc/gai.conf")
 DEVICES = ("/dev/null", "/dev/urandom")
 
 

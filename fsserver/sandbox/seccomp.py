@@ -4,9 +4,9 @@
 arguments' bits, never what a pointer leads to; so a call is decided by its number, and by an argument only where that
 is an integer.
 
-*Invariant.* No other program runs, no other process is started, signalled, traced or read, no socket is made, no
-device is commanded, nothing is mounted, and file metadata is changed only through a descriptor that could be opened
-under Landlock.
+*Invariant.* No other program runs, no other process is started, signalled, traced or read, no socket is made but what
+`ServerNetwork` says, no device is commanded, nothing is mounted, and file metadata is changed only through a descriptor
+that could be opened under Landlock.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Final
 from fsserver.kernel import seccomp
 from fsserver.kernel.seccomp import Instruction
 from fsserver.kernel.syscall_numbers import NEWEST, numbers
+from fsserver.sandbox.profile import NO_NETWORK, ServerNetwork
 
 # Refused with EPERM whatever the arguments, by what they would reach.
 DENIED = MappingProxyType(
@@ -74,14 +75,24 @@ EPERM: Instruction = (seccomp.RETURN, 0, 0, seccomp.SECCOMP_RET_ERRNO | errno.EP
 ENOSYS: Instruction = (seccomp.RETURN, 0, 0, seccomp.SECCOMP_RET_ERRNO | errno.ENOSYS)
 
 
-def denied_calls() -> tuple[str, ...]:
+# What a server does with sockets that were bound before it was confined.
+SERVING = frozenset({"listen", "accept", "accept4"})
+# What it needs to connect to others. Landlock says to which TCP ports.
+CONNECTING = frozenset({"socket", "connect"})
+
+
+def denied_calls(network: ServerNetwork = NO_NETWORK) -> tuple[str, ...]:
     """The names of all calls that are refused whatever their arguments."""
-    return tuple(name for calls in DENIED.values() for name in calls.split())
+    allowed = (SERVING if network.serves else frozenset()) | (CONNECTING if network.connects else frozenset())
+    return tuple(name for calls in DENIED.values() for name in calls.split() if name not in allowed)
 
 
-def server_filter(machine: str, pid: int) -> tuple[Instruction, ...]:
-    """The filter of a stdio server on ``machine``, whose process id is and stays ``pid``. KeyError: unknown machine."""
-    return assemble(machine, _by_argument(pid), denied_calls())
+def server_filter(machine: str, pid: int, network: ServerNetwork = NO_NETWORK) -> tuple[Instruction, ...]:
+    """The filter of a server on ``machine``, whose process id is and stays ``pid``. KeyError: unknown machine."""
+    by_argument = _by_argument(pid)
+    if network.connects:
+        by_argument["socket"] = _internet(datagrams=network.resolves)
+    return assemble(machine, by_argument, denied_calls(network))
 
 
 def assemble(
@@ -154,6 +165,19 @@ def pairs_of(*types: int) -> list[Instruction]:
     return [
         low(0),
         (seccomp.JUMP_EQUAL, 0, 2 + len(types), socket.AF_UNIX),
+        low(1),
+        (seccomp.AND, 0, 0, SOCKET_TYPE_MASK),
+        *only_if_in(types),
+    ]
+
+
+def _internet(*, datagrams: bool) -> list[Instruction]:
+    """socket(2) for TCP, and for UDP where names are looked up, over IPv4 and IPv6."""
+    types = (socket.SOCK_STREAM, socket.SOCK_DGRAM) if datagrams else (socket.SOCK_STREAM,)
+    return [
+        low(0),
+        (seccomp.JUMP_EQUAL, 1, 0, socket.AF_INET),
+        (seccomp.JUMP_EQUAL, 0, 3 + len(types), socket.AF_INET6),
         low(1),
         (seccomp.AND, 0, 0, SOCKET_TYPE_MASK),
         *only_if_in(types),

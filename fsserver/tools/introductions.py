@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from typing import Any, Final, NamedTuple
 
 from fsserver.audit.log import AuditLog
 from fsserver.tools.session import Client, Session
 
 MAX_INTRODUCTIONS: Final = 20
-"""How often the log says who a client is in one run. One that changes its name for each call does not fill the log."""
+"""How often the log says who the client of one session is. One that changes its name for each call does not fill the
+log.
+"""
+
+MAX_SESSIONS: Final = 4096
+"""How many sessions are remembered; one that was forgotten is introduced again."""
 
 
-class _Introduction(NamedTuple):
-    session: str
-    client: Client | None
+class _Introduced(NamedTuple):
+    client: Client
     protocol: str | None
+    times: int
 
 
 class Introductions:
@@ -24,7 +30,7 @@ class Introductions:
     def __init__(self, audit: AuditLog) -> None:
         self._audit = audit
         self._introducing = threading.Lock()  # over the next
-        self._introduced: list[_Introduction] = []
+        self._introduced: OrderedDict[str, _Introduced] = OrderedDict()
 
     def introduce(self, session: Session) -> None:
         """Record who the client of this session says it is: once, and again when it says something else.
@@ -32,15 +38,22 @@ class Introductions:
         Raises:
             AuditError: the log cannot be written. The next call tries again.
         """
-        said = _Introduction(session.id, session.client, session.protocol)
-        if said.client is None or (self._introduced and self._introduced[-1] == said):
+        client = session.client
+        if client is None or self._known(session):
             return
         with self._introducing:
-            last = next((each for each in reversed(self._introduced) if each.session == said.session), None)
-            if last == said or len(self._introduced) >= MAX_INTRODUCTIONS:
+            before = self._introduced.get(session.id)
+            times = 0 if before is None else before.times
+            if self._known(session) or times >= MAX_INTRODUCTIONS:
                 return
             fields: dict[str, Any] = {"session": session.id, "principal": session.principal}
-            fields["client"] = {"name": said.client.name, "version": said.client.version}
+            fields["client"] = {"name": client.name, "version": client.version}
             fields |= {"protocol": session.protocol, "transport": session.transport}
             self._audit.append("session.client", fields)
-            self._introduced.append(said)
+            self._introduced[session.id] = _Introduced(client, session.protocol, times + 1)
+            if len(self._introduced) > MAX_SESSIONS:
+                self._introduced.popitem(last=False)
+
+    def _known(self, session: Session) -> bool:
+        last = self._introduced.get(session.id)
+        return last is not None and last.client == session.client and last.protocol == session.protocol
