@@ -6,6 +6,7 @@ import array
 import contextlib
 import fcntl
 import os
+from dataclasses import replace
 
 from fsserver.errors import ConfigError, KernelUnsupported, NotFound
 from fsserver.kernel import constants as c
@@ -70,6 +71,35 @@ class Root:
         except BaseException:
             os.close(fd)
             raise
+
+    def one(self, name: str) -> Root:
+        """The directory called ``name`` in this one, as a root of its own under the same rules; close it as well.
+
+        Args:
+            name: one component, already checked. A link of that name is not followed.
+
+        Raises:
+            NotFound: there is no such directory.
+        """
+        assert "/" not in name and name not in ("", ".", "..")
+        rules = replace(self.rules, path=f"{self.rules.path.rstrip('/')}/{name}", each=None)
+        try:
+            fd = os.open(name, _DIRECTORY | c.O_NOFOLLOW, dir_fd=self.fd)
+        except OSError:
+            raise NotFound(f"The root {rules.name} has no directory for this principal.") from None
+        try:
+            return Root(rules, fd, _spellings(rules, fd))
+        except BaseException:
+            os.close(fd)
+            raise
+
+    def is_still(self, name: str, within: Root) -> bool:
+        """Whether ``name`` in ``within`` is this directory."""
+        try:
+            status = os.stat(name, dir_fd=within.fd, follow_symlinks=False)
+        except OSError:
+            return False
+        return (status.st_dev, status.st_ino) == self.identity
 
     def with_rules(self, rules: RootRules) -> Root:
         """The same directory under other rules. The descriptor belongs to the root that was opened: close only that."""

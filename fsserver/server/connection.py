@@ -82,16 +82,11 @@ class Connection:
             ProtocolError: the answer is an error. Nothing else is raised, and its text tells nothing of a bug.
         """
         try:
-            if method != "initialize" and _is_modern(params):
+            if method != "initialize" and is_modern(params):
                 return await self._modern(call, method, params)
             return await self._handshaken(call, method, params)
-        except ProtocolError:
-            raise
         except Exception as error:  # noqa: BLE001 - the boundary: no exception's own text goes past it
-            known = handler_exception_to_error_data(error)
-            if known is None:
-                raise internal_error(error) from None
-            raise ProtocolError(known.code, known.message, known.data) from None
+            raise as_protocol_error(error) from None
 
     async def notification(self, method: str, params: dict[str, Any] | None) -> None:
         """Takes note of something. What is unknown or malformed is ignored; nothing is raised."""
@@ -153,7 +148,15 @@ class Connection:
         return session
 
 
-def _is_modern(params: Mapping[str, Any] | None) -> bool:
+def as_protocol_error(error: Exception) -> ProtocolError:
+    """What a client gets of an exception: the SDK's own errors as they are, of a bug a word to quote."""
+    if isinstance(error, ProtocolError):
+        return error
+    known = handler_exception_to_error_data(error)
+    return internal_error(error) if known is None else ProtocolError(known.code, known.message, known.data)
+
+
+def is_modern(params: Mapping[str, Any] | None) -> bool:
     """Whether the request carries the envelope: only modern clients use this reserved key."""
     meta = (params or {}).get("_meta")
     return isinstance(meta, dict) and types.PROTOCOL_VERSION_META_KEY in meta
