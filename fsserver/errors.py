@@ -134,6 +134,12 @@ class ToolDenied(Denied):
     code = "denied.tool"
 
 
+class PrincipalDenied(Denied):
+    """The caller has proven who it is, and the policy's ``principals`` have no profile or no directory for it."""
+
+    code = "denied.principal"
+
+
 class RedactedContent(Denied):
     """What is to be written holds a marker of redacted text, and would take the place of the secret."""
 

@@ -68,6 +68,7 @@ CODES: Final[Mapping[str, str]] = {
     "denied.outside_roots": "Outside the allowed directories",
     "denied.link_escape": "A link that leads out",
     "denied.protected": "A protected name",
+    "denied.principal": "Nobody whom the policy names",
     "denied.redacted": "Text that stands for a hidden secret",
     "denied.read_only": "Read only",
     "denied.operation": "Not allowed there",
