@@ -137,11 +137,11 @@ def test_every_part_has_a_level() -> None:
 @pytest.mark.parametrize(
     ("importer", "imported", "allowed"),
     [
-        ("fsserver.cli.serve", "fsserver.app", True),
+        ("fsserver.cli.serve", "fsserver.app.stdio", True),
         ("fsserver.tools.gate", "fsserver.paths.workspace", True),
         ("fsserver.tools.gate", "fsserver.policy.decision", True),
         ("fsserver.paths.root", "fsserver.kernel.syscalls", True),
-        ("fsserver.app", "fsserver.policy.loader", True),
+        ("fsserver.app.stdio", "fsserver.policy.loader", True),
         ("fsserver.tools.gate", "fsserver.policy.loader", False),
         ("fsserver.policy.decision", "fsserver.policy.model", False),
         ("fsserver.paths.root", "fsserver.audit.log", False),

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from typing import Final
 
-from fsserver.app import start_launcher
+from fsserver.app.parts import start_launcher
 from fsserver.cli.checks import EXIT_KERNEL, Check, Verdict, launchers_words
 from fsserver.errors import FsserverError, SandboxSetupError
 from fsserver.paths.root import Root

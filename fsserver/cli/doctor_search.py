@@ -9,7 +9,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
-from fsserver.app import start_launcher
+from fsserver.app.parts import start_launcher
 from fsserver.cli.checks import Check, launchers_words
 from fsserver.errors import FsserverError
 from fsserver.paths.root import Root

@@ -60,7 +60,7 @@ def serve(
             if introduction is not None:
                 click.echo(introduction, err=True)
 
-        from fsserver.app import serve_stdio  # noqa: PLC0415  (opens roots and confines itself before it loads the SDK)
+        from fsserver.app.stdio import serve_stdio  # noqa: PLC0415  (opens roots and confines itself before it loads the SDK)
 
         serve_stdio(policy, strict=strict, confined=introduce)
     except (ConfigError, AuditError) as error:

@@ -81,7 +81,8 @@ class Root:
         Raises:
             NotFound: there is no such directory.
         """
-        assert "/" not in name and name not in ("", ".", "..")
+        assert "/" not in name
+        assert name not in ("", ".", "..")
         rules = replace(self.rules, path=f"{self.rules.path.rstrip('/')}/{name}", each=None)
         try:
             fd = os.open(name, _DIRECTORY | c.O_NOFOLLOW, dir_fd=self.fd)

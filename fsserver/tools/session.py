@@ -41,6 +41,7 @@ class Session:
         transport: how the client reaches this server.
         workspace: what this principal may reach; may be replaced by a narrower one between two calls.
         can_ask: a person can be asked through the client: it offers elicitation in form mode.
+        scope: what outlives a call belongs to, of the principal: by default the session alone.
     """
 
     id: str
@@ -50,6 +51,7 @@ class Session:
     workspace: Workspace
     can_ask: bool = False
     transport: str = "stdio"
+    scope: str | None = None
     _known: tuple[Workspace, frozenset[Action]] | None = field(default=None, init=False, repr=False, compare=False)
 
     def granted(self) -> frozenset[Action]:

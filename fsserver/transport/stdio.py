@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
-from collections.abc import Awaitable
 from typing import Final
 
 from fsserver.server.files import FileServer
 from fsserver.transport.descriptors import StandardStreams
 from fsserver.transport.dispatch import Dispatcher
+from fsserver.transport.ending import first_of, ignore_signals
 from fsserver.transport.front import Front
 from fsserver.transport.lines import LineWriter
 
@@ -22,8 +22,6 @@ STOP_S: Final = 0.3
 
 FLUSH_S: Final = 0.3
 """How long the client may take to read the last answers."""
-
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def serve(server: FileServer, streams: StandardStreams) -> None:
@@ -61,27 +59,10 @@ async def _serve(server: FileServer, streams: StandardStreams) -> None:
     front.start()
     await end.wait()
     front.stop()
-    await _first_of(dispatcher.idle(), hurry.wait(), timeout_s=GRACE_S)
+    await first_of(dispatcher.idle(), hurry.wait(), timeout_s=GRACE_S)
     dispatcher.cancel_all()
-    await _first_of(dispatcher.idle(), hurry.wait(), timeout_s=STOP_S)
+    await first_of(dispatcher.idle(), hurry.wait(), timeout_s=STOP_S)
     dispatcher.close()
-    await _first_of(writer.flushed(), timeout_s=FLUSH_S)
+    await first_of(writer.flushed(), timeout_s=FLUSH_S)
     writer.stop()
-    _ignore_signals(loop)
-
-
-def _ignore_signals(loop: asyncio.AbstractEventLoop) -> None:
-    """Blocked meanwhile: asyncio puts the default handlers back, and those end the process."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-    for number in _SIGNALS:
-        loop.remove_signal_handler(number)
-        signal.signal(number, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-
-
-async def _first_of(*events: Awaitable[object], timeout_s: float) -> None:
-    """Wait for one of them, but not longer than ``timeout_s``."""
-    tasks = [asyncio.ensure_future(event) for event in events]
-    await asyncio.wait(tasks, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-    for task in tasks:
-        task.cancel()
+    ignore_signals(loop)

@@ -70,7 +70,7 @@ class Admission:
             raise Refusal(400, "query", message)
         for origin in _values(headers, b"origin"):
             if origin not in self._origins:
-                message = "Web pages of this origin may not call this server; the policy's server.origins lists those that may."
+                message = "Web pages of this origin may not call this server; server.origins lists those that may."
                 raise Refusal(403, "origin", message)
         if method not in ("POST", "DELETE"):
             message = f"Only {METHODS}: this server opens no stream of its own, answers come with the request."

@@ -52,6 +52,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._bounds = bounds
         self._head_bytes = 0
         self._field_bytes = 0
+        self._serving = False  # a request has its headers and no answer yet
         self._late: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -70,7 +71,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
             return
-        if self.cycle is not None and self.cycle.response_complete and self._late is None:
+        if not self._serving and self._late is None:
             self._await_headers()  # the next request on this connection begins
         if self._late is not None:  # so the parser is in a head, or between two requests: all of this counts
             self._head_bytes += min(len(data), self._bounds.header_bytes + 1)
@@ -100,7 +101,12 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._stop_waiting()
         if not self.transport.is_closing():
+            self._serving = True
             super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        self._serving = False
+        super().on_response_complete()
 
     def on_body(self, body: bytes) -> None:
         if self.cycle is not None:  # else it was refused

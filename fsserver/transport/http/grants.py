@@ -1,0 +1,124 @@
+"""What each principal gets: one profile of the policy, or a refusal.
+
+*Trust.* The identity is proven; its subject and claims may be texts that somebody chose for himself.
+
+*Invariant.* A principal is served under the one profile whose rule is for it, and reaches of a root with a directory
+for each principal only its own, as it is on disk now.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, Final
+
+from fsserver.errors import FsserverError
+from fsserver.paths.root import Root
+from fsserver.paths.workspace import Workspace
+from fsserver.policy.compiled import Policy
+from fsserver.policy.principals import Identity, choose, fill
+from fsserver.server.exchanges import Exchanges
+from fsserver.server.handshakes import Hello
+from fsserver.tools.session import Session
+from fsserver.transport.http.refusal import Refusal, busy
+
+MAX_OPENED: Final = 4096
+"""Directories of principals that are open at the same time. They stay open: somebody may be at work in one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """One profile as it is served.
+
+    Attributes:
+        roots: the profile's; of one with a directory for each principal, what holds those.
+    """
+
+    exchanges: Exchanges
+    roots: tuple[Root, ...]
+
+
+class Grants:
+    """Args:
+    grants: by profile; None is the policy as it is.
+    """
+
+    def __init__(self, policy: Policy, grants: Mapping[str | None, Grant]) -> None:
+        self._rules = policy.principals
+        self._grants = grants
+        self._opened: dict[tuple[int, str], Root] = {}
+        self._left: list[Root] = []
+        self._workspaces: dict[tuple[str | None, tuple[int, ...]], Workspace] = {}
+        self._mutex = threading.Lock()  # over the three above
+
+    def of(self, identity: Identity) -> tuple[Grant, Workspace]:
+        """The profile that is served to ``identity``, and its roots. May block for a moment.
+
+        Raises:
+            Refusal: no profile, or more than one; or it has no directory.
+        """
+        try:
+            profile = choose(self._rules, identity).profile
+            grant = self._grants[profile]
+            with self._mutex:
+                roots = [self._root(root, identity) for root in grant.roots]
+                return grant, self._workspace(profile, roots)
+        except FsserverError as refused:
+            raise Refusal(403, "principal", refused.message) from None
+
+    def _root(self, root: Root, identity: Identity) -> Root:
+        """The root, or the principal's directory in it."""
+        if root.rules.each is None:
+            return root
+        name = fill(root.rules.each, identity)
+        key = (id(root), name)
+        known = self._opened.get(key)
+        if known is not None and known.is_still(name, root):
+            return known
+        if len(self._opened) + len(self._left) >= MAX_OPENED:
+            raise busy("Too many directories of principals are open; the operator has to restart the server")
+        opened = root.one(name)
+        if known is not None:
+            self._left.append(known)
+        self._opened[key] = opened
+        return opened
+
+    def _workspace(self, profile: str | None, roots: Sequence[Root]) -> Workspace:
+        """One for the same roots, as long as they are the same: sessions are told apart by it."""
+        key = (profile, tuple(map(id, roots)))
+        workspace = self._workspaces.get(key)
+        if workspace is None:
+            workspace = self._workspaces[key] = Workspace(roots)
+        return workspace
+
+    def close(self) -> None:
+        for root in (*self._opened.values(), *self._left):
+            root.close()
+
+
+class Sessions:
+    """The session of each principal and handshake, as the tools see it; remembered, since it is worked out from the
+    roots what it grants.
+    """
+
+    MOST: Final = 4096
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], Session] = {}
+
+    def of(self, identity: Identity, workspace: Workspace, hello: Hello | None) -> Session:
+        """Args:
+        hello: None for a modern client, whose requests have no session: what it starts belongs to the principal.
+        """
+        named = sha256(identity.name.encode("utf-8", "surrogatepass")).hexdigest()[:16] if hello is None else hello.id
+        key = (identity.name, named)
+        known = self._known.get(key)
+        if known is not None and known.workspace is workspace:
+            return known
+        if len(self._known) >= self.MOST:
+            self._known.clear()
+        made: dict[str, Any] = {"transport": "http", "scope": identity.name}
+        session = self._known[key] = Session(named, identity.name, None, None, workspace, **made)
+        return session

@@ -1,0 +1,66 @@
+"""Sockets that are bound before the server confines itself, and the TLS in front of them."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+from typing import Final
+
+from fsserver.errors import ConfigError
+from fsserver.policy.service import Address, TlsFiles
+
+BACKLOG: Final = 1024
+
+
+def bind(address: Address) -> socket.socket:
+    """A socket that listens there; with port 0 on any free port.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(("127.0.0.1" if address.host == "localhost" else address.host, address.port))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise ConfigError(f"Cannot listen on {address}: {os.strerror(error.errno or 0)}.") from None
+    return listener
+
+
+def bound(listener: socket.socket) -> Address:
+    """Where a socket listens."""
+    host, port, *_ = listener.getsockname()
+    return Address(host, port)
+
+
+def server_context(files: TlsFiles | None) -> ssl.SSLContext | None:
+    """TLS as the policy wants it, 1.2 and newer; None for none.
+
+    Raises:
+        ConfigError: a file cannot be read, or is not what it should be.
+    """
+    if files is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    try:
+        context.load_cert_chain(files.certificate, files.key, password=_no_password)
+        if files.client_ca is not None:
+            context.load_verify_locations(files.client_ca)
+            context.verify_mode = ssl.CERT_REQUIRED
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        raise ConfigError(f"server.tls: the certificate or its key cannot be used: {error}") from None
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _no_password() -> str:
+    """Instead of a question on the terminal."""
+    raise ValueError("the key is encrypted; a server needs one that is not")
