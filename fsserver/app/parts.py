@@ -105,14 +105,18 @@ def start_launcher(
     )
 
 
-def hear_launcher(runner: LauncherRunner, audit: AuditLog, *, strict: bool) -> None:
+def hear_launcher(runner: LauncherRunner, audit: AuditLog, *, strict: bool, profile: str | None = None) -> None:
     """Which layer commands run in. Where it is less than the policy requires, there are none, and that is said.
+
+    Args:
+        profile: whose commands they are, where each profile that is served has a launcher of its own.
 
     Raises:
         KernelUnsupported: with ``strict``, commands cannot be confined as the policy requires.
     """
     runner.listen()
-    audit.append("run.commands", {"layer": runner.layer.value, "unavailable": runner.unavailable})
+    fields = {"layer": runner.layer.value, "unavailable": runner.unavailable}
+    audit.append("run.commands", fields if profile is None else {**fields, "profile": profile})
     if runner.unavailable is None:
         if runner.layer is not Layer.FULL:
             _LOG.warning("Commands run in layer %s; not enforced: %s.", runner.layer, "; ".join(runner.gaps))

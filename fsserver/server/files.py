@@ -21,6 +21,7 @@ from fsserver.server.boundary import Call, Peer, PersonNeeded
 from fsserver.server.client_roots import roots_required
 from fsserver.server.connection import Connection
 from fsserver.server.context import Serving
+from fsserver.server.exchanges import Exchanges
 from fsserver.server.resources import CACHE, CACHED, Resources, RunBlocking
 from fsserver.server.sealing import Seal
 from fsserver.tools.approval import Consent, ConsentNeeded
@@ -49,14 +50,17 @@ class FileServer:
     Args:
         session: the principal and what it may reach. Each connection serves a copy with its client's name.
         run: runs a blocking call in a thread, several at once, and returns its result.
+        seal: of the questions that a modern client carries; None makes one of this server alone.
     """
 
-    def __init__(self, gate: Gate, session: Session, *, policy: Policy, run: RunBlocking) -> None:
+    def __init__(
+        self, gate: Gate, session: Session, *, policy: Policy, run: RunBlocking, seal: Seal | None = None
+    ) -> None:
         self._gate = gate
         self._session = session
         self._policy = policy
         self._run = run
-        self._seal = Seal(policy.approvals.timeout_s)
+        self._seal = seal or Seal(policy.approvals.timeout_s)
         self._slow: set[str] = set()
         self._precedence = Precedence()
         self._sdk: Server[None] = Server(
@@ -75,6 +79,10 @@ class FileServer:
     def concurrency(self) -> int:
         """How many calls may run at once."""
         return self._policy.limits.concurrency
+
+    def exchanges(self) -> Exchanges:
+        """The protocol over HTTP, in which each request says whose it is."""
+        return Exchanges(self._sdk, seal=self._seal, timeout_s=self._policy.approvals.timeout_s)
 
     def connect(self, peer: Peer) -> Connection:
         return Connection(self._sdk, self, self._session, peer, policy=self._policy, seal=self._seal)

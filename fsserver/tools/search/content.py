@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import stat
+from functools import partial
 from typing import Annotated, Final
 
 from pydantic import Field
 
-from fsserver.errors import BadArguments, SpecialFile
+from fsserver.errors import BadArguments, SpecialFile, ToolDenied
 from fsserver.paths.names import display, split, undisplay
 from fsserver.paths.workspace import Access, ClientPath
 from fsserver.policy.compiled import Action
@@ -60,14 +61,20 @@ def content_tool(engine: SearchEngine) -> Tool[SearchContent]:
         needs=frozenset({Action.READ}),
         paths={"path": Access.LIST},
         unavailable=engine.no_ripgrep,
-        check=_check,
+        check=partial(_check, engine),
         body=lambda call: _search_content(call, engine),
     )
 
 
-def _check(call: Call[SearchContent]) -> None:
+def _check(engine: SearchEngine, call: Call[SearchContent]) -> None:
     """One file is read, so whoever may not read it is refused now; and none that could block whoever opens it."""
     target = call.targets["path"]
+    why_not = engine.not_there(target)
+    if why_not is not None:
+        raise ToolDenied(
+            f"Access denied - search_content cannot be used here: {why_not}",
+            allowed_instead="search_files, and reading what it finds",
+        )
     assert target.stat is not None
     if not stat.S_ISDIR(target.stat.st_mode):
         if not stat.S_ISREG(target.stat.st_mode):

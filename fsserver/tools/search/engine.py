@@ -7,7 +7,7 @@ what it reads under the same confinement as a command: read-only, with what is d
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final, Protocol
 
@@ -77,15 +77,25 @@ class SearchEngine:
         runner: None where this server was started without one.
         no_ripgrep: why there is none, ending a sentence; None if there is.
         time_s: what a call may take.
+        apart: the roots that cells do not see, since there is a directory in them for each principal.
     """
 
-    def __init__(self, runner: Runner | None, no_ripgrep: str | None, time_s: float) -> None:
+    def __init__(
+        self, runner: Runner | None, no_ripgrep: str | None, time_s: float, *, apart: Collection[str] = ()
+    ) -> None:
         self._runner = runner
+        self._apart = frozenset(apart)
         self._time_s = time_s
         self._no_ripgrep = no_ripgrep
 
+    def not_there(self, target: Target) -> str | None:
+        """Why no search can be run in a process of its own there, ending a sentence; None if one can."""
+        if target.root.rules.name in self._apart:
+            return f"the root {target.root.rules.name} has a directory for each principal, which no other process sees"
+        return self.no_cells()
+
     def no_cells(self) -> str | None:
-        """Why no search can be run in a process of its own, ending a sentence; None if one can."""
+        """The same of every place."""
         if self._runner is None:
             return "this server was started without what runs searches"
         return self._runner.unavailable

@@ -111,7 +111,7 @@ class Finder:
     def _source(self, *, unignored: bool) -> Generator[Found, None, None]:
         if unignored:
             return self._from_ripgrep()
-        return self._from_walk() if self._engine.no_cells() is not None else self._from_cell()
+        return self._from_walk() if self._engine.not_there(self._target) is not None else self._from_cell()
 
     # --- What may be shown
 

@@ -63,7 +63,7 @@ def search_tool(engine: SearchEngine) -> Tool[SearchFiles]:
 
     def check(call: Call[SearchFiles]) -> None:
         check_directory(call)
-        why_not = engine.no_ripgrep()
+        why_not = engine.no_ripgrep() or engine.not_there(call.targets["path"])
         if call.arguments.respect_gitignore and why_not is not None:
             raise ToolDenied(
                 f"Access denied - respectGitignore cannot be used: {why_not}",

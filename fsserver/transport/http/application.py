@@ -13,7 +13,9 @@ import asyncio
 import json
 import secrets
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
 from typing import Final
 
 from starlette.types import Receive, Scope, Send
@@ -33,6 +35,7 @@ from fsserver.transport.http.exchange import Exchange
 from fsserver.transport.http.grants import Grant, Grants, Sessions
 from fsserver.transport.http.pending import Pending
 from fsserver.transport.http.refusal import Refusal, draining
+from fsserver.transport.http.refusal_log import RefusalLog
 from fsserver.transport.jsonrpc import Malformed, Message, Notification, Request, Response
 
 SESSION_ID: Final = b"mcp-session-id"
@@ -60,6 +63,8 @@ class Application:
         self._sessions = Sessions()
         self.pending = Pending(rules.limits.streams)
         self.draining = False
+        self._refusals = RefusalLog()
+        self._proxies = tuple(ip_network(each, strict=False) for each in rules.proxies)
         path = metadata_path(rules)
         self._metadata = None if path is None else (path, json.dumps(resource_metadata(rules)).encode())
 
@@ -75,6 +80,8 @@ class Application:
             status = await self._serve(scope, receive, send, request_id)
         except Refusal as refusal:
             status, reason = refusal.status, refusal.reason
+            if status != 405:  # every client asks for a stream once
+                self._refusals.tell(refusal, self._client(scope), request_id)
             await _send_refusal(send, refusal, request_id)
         self._observe(status, reason)
 
@@ -97,6 +104,16 @@ class Application:
                 return await self._answer(exchange, receive, send)
             self._noted(message, sender)
         return await _send_empty(send, 202, request_id)
+
+    def _client(self, scope: Scope) -> str:
+        """Where a request comes from, for the log; behind a proxy of the policy, what that says."""
+        address = str((scope["client"] or ("unknown",))[0])
+        with suppress(ValueError):
+            if any(ip_address(address) in network for network in self._proxies):
+                forwarded = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
+                said = forwarded[-1].decode("latin-1").rpartition(",")[2].strip() if forwarded else address
+                return str(ip_address(said))
+        return address
 
     # --- who
 

@@ -70,6 +70,10 @@ class Front:
         )
         return cls(bind(rules.listen), context, Notifier(), bounds)
 
+    def close(self) -> None:
+        self.socket.close()
+        self.notifier.close()
+
 
 @dataclass
 class Listener:
@@ -160,7 +164,6 @@ class Service:
         gc.freeze()
         gc.enable()
         asyncio.run(self._run())
-        self._notifier.close()
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
