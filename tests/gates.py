@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from fsserver.tools.files.line_index import LineIndex
 from fsserver.tools.files.resource import RESOURCE
 from fsserver.tools.gate import Gate
 from fsserver.tools.guise import Guise
+from fsserver.tools.observing import Observer
 from fsserver.tools.result import Text, ToolResult
 from fsserver.tools.search.engine import SearchEngine
 from fsserver.tools.session import Session
@@ -29,15 +30,20 @@ from tests.audit_schema import require_fit
 
 @dataclass
 class Served:
-    """A gate, the session that calls it, and its log."""
+    """A gate, the session that calls it, and its log.
+
+    Attributes:
+        control: the strings attached to a call that brings none.
+    """
 
     gate: Gate
     session: Session
     log: AuditLog
     top: Path
+    control: Callable[[], Control] = field(default=Control, kw_only=True)
 
     def call(self, name: str, control: Control | None = None, /, **arguments: Any) -> ToolResult:
-        result = self.gate.call(self.session, name, arguments, control or Control())
+        result = self.gate.call(self.session, name, arguments, control or self.control())
         assert isinstance(result, ToolResult), result
         return result
 
@@ -51,19 +57,19 @@ class Served:
         return None if result.is_error else result.structured
 
     def _as(self, guise: Guise, parameters: Mapping[str, Any]) -> ToolResult:
-        result = self.gate.call(self.session, guise.usual, parameters, Control(), guise=guise)
+        result = self.gate.call(self.session, guise.usual, parameters, self.control(), guise=guise)
         assert isinstance(result, ToolResult), result
         return result
 
     def needed(self, name: str, /, **arguments: Any) -> ConsentNeeded:
         """What a call needs that a person has to be asked about."""
-        needed = self.gate.call(self.session, name, arguments, Control())
+        needed = self.gate.call(self.session, name, arguments, self.control())
         assert isinstance(needed, ConsentNeeded), needed
         return needed
 
     def answered(self, consent: Consent, name: str, /, **arguments: Any) -> ToolResult:
         """The same call with what came of asking."""
-        result = self.gate.call(self.session, name, arguments, Control(), consent=consent)
+        result = self.gate.call(self.session, name, arguments, self.control(), consent=consent)
         assert isinstance(result, ToolResult), result
         return result
 
@@ -103,6 +109,7 @@ def served(
     audit: AuditRules | None = None,
     engine: SearchEngine | None = None,
     index: LineIndex | None = None,
+    observer: Observer | None = None,
 ) -> Iterator[Served]:
     """A gate over the roots; its audit log is in ``base / "state"``.
 
@@ -111,6 +118,7 @@ def served(
         engine: runs searches; None leaves what a walk in this process can do.
         can_ask: a person can be asked through the client.
         index: of the lines of large files.
+        observer: watches the calls.
     """
     state = base / "state"
     state.mkdir(mode=0o700, exist_ok=True)
@@ -121,7 +129,8 @@ def served(
         with closing(AuditLog.open(audit, run_id="test", header={})) as log:
             session = Session("s1", "tester", None, None, Workspace(roots), can_ask)
             registry = file_tools(index=index) if engine is None else file_tools(engine, index)
-            yield Served(Gate(registry=registry, policy=policy, audit=log), session, log, Path(rules[0].path))
+            gate = Gate(registry=registry, policy=policy, audit=log, observer=observer)
+            yield Served(gate, session, log, Path(rules[0].path))
         require_fit(Path(log.path), beginning="call.")
     finally:
         for root in roots:

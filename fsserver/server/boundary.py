@@ -37,6 +37,11 @@ class Call(Protocol):
     def id(self) -> int | str: ...
 
     @property
+    def request_id(self) -> str | None:
+        """The transport's name for it, which the log and every other record of it has. Printable, bounded."""
+        ...
+
+    @property
     def cancelled(self) -> threading.Event:
         """Set when the client cancels the request or the session ends."""
         ...

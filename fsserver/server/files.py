@@ -24,6 +24,7 @@ from fsserver.server.context import Serving
 from fsserver.server.exchanges import Exchanges
 from fsserver.server.resources import CACHE, CACHED, Resources, RunBlocking
 from fsserver.server.sealing import Seal
+from fsserver.telemetry.trace_context import traceparent
 from fsserver.tools.approval import Consent, ConsentNeeded
 from fsserver.tools.control import BRIEF_S, Control, Precedence, Turn
 from fsserver.tools.gate import Gate
@@ -110,7 +111,8 @@ class FileServer:
         if session is None:
             return roots_required()
         token = progress_token_from_params(context.params)
-        attempt = partial(self._attempt, serving.call, session, params.name, params.arguments, token)
+        trace = traceparent(context.params)
+        attempt = partial(self._attempt, serving.call, session, params.name, params.arguments, token, trace=trace)
         outcome = await self._run(partial(attempt, consent=serving.approvals.given()))
         if isinstance(outcome, ConsentNeeded):
             answered = await serving.approvals.ask(outcome, serving.call)
@@ -149,13 +151,13 @@ class FileServer:
         arguments: Mapping[str, Any] | None,
         token: str | int | None,
         *,
+        trace: str | None = None,
         consent: Consent | None = None,
         asks: bool = True,
     ) -> Attempt:
         with Turn(self._precedence) as turn:
-            result = self._gate.call(
-                session, name, arguments, self._control(call, turn, token), consent=consent, asks=asks
-            )
+            control = self._control(call, turn, token, trace)
+            result = self._gate.call(session, name, arguments, control, consent=consent, asks=asks)
         if time.monotonic() - turn.began > BRIEF_S:
             self._slow.add(name)
         else:
@@ -163,21 +165,30 @@ class FileServer:
         return result if isinstance(result, ConsentNeeded) else wire.call_result(result, session.protocol)
 
     def answer(
-        self, call: Call, session: Session, guise: Guise, parameters: Mapping[str, Any], token: str | int | None
+        self,
+        call: Call,
+        session: Session,
+        guise: Guise,
+        parameters: Mapping[str, Any],
+        token: str | int | None,
+        *,
+        trace: str | None,
     ) -> ToolResult:
         """What comes of a request that is no tool call, made as one in this thread."""
         with Turn(self._precedence) as turn:
-            control = self._control(call, turn, token)
+            control = self._control(call, turn, token, trace)
             result = self._gate.call(session, guise.usual, parameters, control, guise=guise)
         assert not isinstance(result, ConsentNeeded), "reading needs nobody's consent"
         return result
 
-    def _control(self, call: Call, turn: Turn, token: str | int | None) -> Control:
+    def _control(self, call: Call, turn: Turn, token: str | int | None, trace: str | None) -> Control:
         return Control(
             cancelled=call.cancelled,
             deadline=turn.began + self._policy.limits.time_s,
             progress=None if token is None else _Progress(call, token),
             turn=turn,
+            request_id=call.request_id,
+            trace=trace,
         )
 
     def expect_brief(self, name: str) -> bool:

@@ -25,6 +25,7 @@ from fsserver.server import wire
 from fsserver.server.boundary import INTERNAL_ERROR, Call, ProtocolError
 from fsserver.server.client_roots import roots_required
 from fsserver.server.context import Serving
+from fsserver.telemetry.trace_context import traceparent
 from fsserver.tools.files.completion import COMPLETION, LISTER
 from fsserver.tools.files.resource import READERS, RESOURCE
 from fsserver.tools.guise import Guise
@@ -76,7 +77,15 @@ class Answer(Protocol):
     """See `fsserver.server.files.FileServer.answer`."""
 
     def __call__(
-        self, call: Call, session: Session, guise: Guise, parameters: Mapping[str, Any], token: str | int | None, /
+        self,
+        call: Call,
+        session: Session,
+        guise: Guise,
+        parameters: Mapping[str, Any],
+        token: str | int | None,
+        /,
+        *,
+        trace: str | None,
     ) -> ToolResult: ...
 
 
@@ -163,8 +172,9 @@ class Resources:
     async def _made(
         self, context: ServerRequestContext[None, Any], session: Session, guise: Guise, parameters: Mapping[str, Any]
     ) -> ToolResult:
-        token = progress_token_from_params(context.params)
-        return await self._run(partial(self._answer, Serving.of(context).call, session, guise, parameters, token))
+        token, trace = progress_token_from_params(context.params), traceparent(context.params)
+        call = Serving.of(context).call
+        return await self._run(partial(self._answer, call, session, guise, parameters, token, trace=trace))
 
 
 def _failure(result: ToolResult, uri: str, protocol: str | None) -> ProtocolError:

@@ -93,12 +93,16 @@ class Control:
         deadline: the `time.monotonic` second at which the call has to be over; None is no limit.
         progress: takes (done so far, whole or None, message or None); None when the client did not ask for it.
         turn: the call's place among the others; None where nothing else runs.
+        request_id: the transport's name for the request, for the log and its neighbours.
+        trace: a valid ``traceparent`` of W3C Trace Context that the client sent.
     """
 
     cancelled: threading.Event = field(default_factory=threading.Event)
     deadline: float | None = None
     progress: Progress | None = None
     turn: Turn | None = None
+    request_id: str | None = None
+    trace: str | None = None
 
     def checkpoint(self) -> None:
         """Every loop over files, lines or chunks calls this, often: a long call gives way to brief ones here.

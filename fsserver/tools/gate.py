@@ -39,6 +39,7 @@ from fsserver.tools.call import Call, Decide, Each
 from fsserver.tools.control import Control
 from fsserver.tools.guise import Guise
 from fsserver.tools.introductions import Introductions
+from fsserver.tools.observing import Observer, Watched, trace_of
 from fsserver.tools.redacting import Outputs
 from fsserver.tools.registry import Registry, Tool
 from fsserver.tools.render import bounded, error_result
@@ -72,12 +73,19 @@ class Gate:
     """
 
     def __init__(
-        self, *, registry: Registry, policy: Policy, audit: AuditLog, logger: logging.Logger | None = None
+        self,
+        *,
+        registry: Registry,
+        policy: Policy,
+        audit: AuditLog,
+        logger: logging.Logger | None = None,
+        observer: Observer | None = None,
     ) -> None:
         self._registry = registry
         self._policy = policy
         self._audit = audit
         self._logger = logger or logging.getLogger(__name__)
+        self._observer = observer
         self._numbers = itertools.count(1)
         self.introduce: Final = Introductions(audit).introduce
         self._large_turns = threading.BoundedSemaphore(LARGE_AT_ONCE)
@@ -115,11 +123,19 @@ class Gate:
             guise: the request is no tool call, and ``arguments`` are its parameters. Which tool it is a call of is
                 found out here; ``name`` is `Guise.usual`.
         """
-        method = None if guise is None else guise.method
-        trail = Trail(next(self._numbers), name[:MAX_NAME], session.id, session.principal, via=method)
+        trail = Trail(next(self._numbers), name[:MAX_NAME], session.id, session.principal)
+        trail.via = None if guise is None else guise.method
+        trail.request, trail.trace = control.request_id, trace_of(control.trace)
+        watched = None if self._observer is None else Watched(self._observer, trail, control.trace)
         if self._outputs is not None:
             control = self._outputs.control(control)
-        wanted = _Wanted(name, arguments or {}, control, consent, asks, guise)
+        outcome = self._ended(session, _Wanted(name, arguments or {}, control, consent, asks, guise), trail)
+        if watched is not None:
+            watched.over(outcome, asks=asks)
+        return outcome
+
+    def _ended(self, session: Session, wanted: _Wanted, trail: Trail) -> ToolResult | ConsentNeeded:
+        """What the client gets, whatever happens."""
         try:
             return self._shown(self._answered(session, wanted, trail))
         except Exception:

@@ -27,6 +27,8 @@ class Trail:
     Attributes:
         commands, changes: see `fsserver.tools.call.Call`.
         via: the method of a request that is no tool call; ``tool`` is what serves it.
+        request: the transport's name for the request.
+        trace: the id of the trace that the call is part of.
         intended: its intent is in the log, so what follows is an outcome and repeats nothing.
     """
 
@@ -40,6 +42,8 @@ class Trail:
     changes: Changes = field(default_factory=Changes)
     intended: bool = False
     via: str | None = None
+    request: str | None = None
+    trace: str | None = None
     _names_left: int = MAX_NAMES
     started_ns: int = field(default_factory=time.perf_counter_ns)
 
@@ -100,12 +104,24 @@ class Trail:
             "session": self.session,
             "principal": self.principal,
         }
-        return who if self.via is None else {**who, "via": self.via}
+        if self.via is not None:
+            who["via"] = self.via
+        return who | self._origin()
+
+    def _origin(self) -> dict[str, Any]:
+        """What finds the call in other systems."""
+        origin: dict[str, Any] = {}
+        if self.request is not None:
+            origin["request"] = self.request
+        if self.trace is not None:
+            origin["trace"] = self.trace
+        return origin
 
     def _end(self, fields: dict[str, Any]) -> dict[str, Any]:
         fields["duration_us"] = (time.perf_counter_ns() - self.started_ns) // 1000
         if self.intended:
-            return {"call": self.call, "tool": self.tool, "session": self.session, **fields, **self.changes.record()}
+            who = {"call": self.call, "tool": self.tool, "session": self.session, **self._origin()}
+            return {**who, **fields, **self.changes.record()}
         return {**self.intent(), **fields}
 
 

@@ -43,13 +43,26 @@ loop.
 class InFlight:
     """A request that has no answer yet. The `fsserver.server.boundary.Call` of its handler."""
 
-    __slots__ = ("_dispatcher", "_here", "_notice", "cancelled", "id", "method", "over", "params", "size", "unwanted")
+    __slots__ = (
+        "_dispatcher",
+        "_here",
+        "_notice",
+        "cancelled",
+        "id",
+        "method",
+        "over",
+        "params",
+        "request_id",
+        "size",
+        "unwanted",
+    )
 
     def __init__(self, dispatcher: Dispatcher, request: Request, here: Shortcut | None = None) -> None:
         self.id = request.id
         self.method = request.method
         self.params = request.params
         self.size = request.size
+        self.request_id: str | None = None  # what a client says over a pipe is known by its session and its number
         self.cancelled = threading.Event()
         self.over = False
         self.unwanted = False  # the client cancelled it: whatever comes of it is not sent

@@ -8,6 +8,7 @@ import resource
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -278,6 +279,7 @@ def test_whatever_a_call_leaves_in_the_log_fits_and_nothing_in_the_schema_is_mad
     with ExitStack() as stack:
         gate = stack.enter_context(commanded(tmp_path, [SHELL, ASKING, SHOWING], [root], can_ask=True, changes=True))
         gate.session.client = Client("pytest", "9")
+        gate.control = partial(Control, request_id="0f3a", trace=f"00-{'a1' * 16}-{'b2' * 8}-01")
         every_kind_of_call(gate, monkeypatch)
         records = [json.loads(line) for line in Path(gate.log.path).read_text().splitlines()][1:]
     assert [problem for each in records for problem in misfits(each)] == []
