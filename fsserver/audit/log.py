@@ -1,7 +1,8 @@
 """The audit log of a running server: records go in at one end and never change.
 
-One `AuditLog` writes each record to every sink of the policy, each of which has a chain of its own (`ChainLog`). A
-record that a required sink does not take refuses the call; what an optional one misses is counted and said.
+One `AuditLog` writes each record to every sink of the policy, each of which has a chain of its own: a `ChainLog` in
+files, a `RemoteChain` elsewhere. A record that a required sink does not take refuses the call; what an optional one
+misses is counted and said.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from os.path import dirname
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from fsserver.audit.checkpoints import CheckpointTimer
 from fsserver.audit.record import RUN_START, Json
@@ -21,13 +22,38 @@ from fsserver.audit.redaction import Redactor
 from fsserver.audit.retention import Keep
 from fsserver.audit.stamp import Stamp, UnfitRecordError, check_fields
 from fsserver.audit.writer import ChainLog, Settings, Written
-from fsserver.errors import AuditError, FsserverError
+from fsserver.errors import AuditError, ConfigError, FsserverError
 from fsserver.policy.compiled import AuditRules, AuditSink, Durability
+from fsserver.policy.service import NetworkSink
 
 if TYPE_CHECKING:
+    from fsserver.audit.remote import RemoteChain, Sent
     from fsserver.audit.signing import Signer
 
 _LOG = logging.getLogger(__name__)
+
+
+class SinkStatus(NamedTuple):
+    """Of one place: whether it takes records now, as far as is known, and in ``text`` why not."""
+
+    name: str
+    required: bool
+    ok: bool
+    text: str
+
+
+class SinkLag(NamedTuple):
+    """Of one place beyond this machine's disk.
+
+    Attributes:
+        queued: records that are not handed over; oldest_s: for how long the first of them is not, 0.0 without any.
+        missed: records that are not in it and will never be.
+    """
+
+    name: str
+    queued: int
+    oldest_s: float
+    missed: int
 
 
 @dataclass(slots=True)
@@ -41,7 +67,7 @@ class _Sink:
 
     place: str
     required: bool
-    chain: ChainLog | None
+    chain: ChainLog | RemoteChain | None
     missed: int = 0
     signed_s: float = field(default_factory=time.monotonic)
     fails: bool = False
@@ -58,19 +84,54 @@ class _Sink:
             _LOG.warning("This run has no audit records in %s: %s", place, error.message)
             return cls(place, required=False, chain=None)
 
+    @classmethod
+    def connect(cls, sink: NetworkSink, settings: Settings, header: Mapping[str, Json]) -> _Sink:
+        """Raises ConfigError, for a required sink."""
+        from fsserver.audit.network import open_network, place  # noqa: PLC0415 - TLS, only where it is needed
+
+        try:
+            return cls(place(sink), sink.required, open_network(sink, settings, header))
+        except ConfigError as error:
+            if sink.required:
+                raise
+            _LOG.warning("This run has no audit records in %s: %s", place(sink), error.message)
+            return cls(place(sink), required=False, chain=None)
+
+    @classmethod
+    def stderr(cls, settings: Settings, header: Mapping[str, Json]) -> _Sink:
+        from fsserver.audit.network import open_stderr  # noqa: PLC0415 - as above
+
+        chain = open_stderr(settings, header)
+        return cls(chain.place, required=False, chain=chain)
+
     def miss(self, error: AuditError) -> None:
         """A record was not taken. It is said once, until one is taken again."""
         self.missed += 1
-        if not self.fails:
+        if not self.fails and self._speaks:
             _LOG.warning("The audit log %s takes no records: %s", self.place, error.message)
         self.fails = True
 
     def take(self) -> None:
         """A record was taken after others were not."""
-        _LOG.warning("The audit log %s takes records again; it missed %d.", self.place, self.missed)
+        if self._speaks:
+            _LOG.warning("The audit log %s takes records again; it missed %d.", self.place, self.missed)
         self.fails = False
 
-    def sign(self, chain: ChainLog) -> None:
+    @property
+    def _speaks(self) -> bool:
+        """Whether there is something to say here: a required place over the network says why itself."""
+        return not self.required or isinstance(self.chain, ChainLog)
+
+    @property
+    def status(self) -> SinkStatus:
+        if self.chain is None:
+            return SinkStatus(
+                self.place, self.required, ok=False, text="it could not be opened when the server started"
+            )
+        trouble = self.chain.trouble
+        return SinkStatus(self.place, self.required, not trouble, trouble or "it takes records")
+
+    def sign(self, chain: ChainLog | RemoteChain) -> None:
         """A checkpoint. What fails is noted and told by the next record; those before are in the log all the same."""
         with suppress(AuditError):
             chain.checkpoint()
@@ -87,10 +148,11 @@ class AuditLog:
     def __init__(self, sinks: Sequence[_Sink], rules: AuditRules, signer: Signer | None, redactor: Redactor) -> None:
         """For `open` only."""
         first = sinks[0].chain
-        assert first is not None
+        assert isinstance(first, ChainLog)
         self.path: Final = first.path
         self._first = first
         self._sinks = sinks
+        self._remote: Final = tuple(sink for sink in sinks if not isinstance(sink.chain, ChainLog | None))
         self._redactor = redactor
         self._rules = rules
         self._waits = rules.durability is Durability.EFFECT
@@ -109,7 +171,9 @@ class AuditLog:
     ) -> AuditLog:
         """The log that `rules` describe, ready, with its ``run.start`` record written to every sink.
 
-        The key is read now and never again, so that the server can then give up its right to.
+        The key and certificates are read now and never again, so that the server can then give up its right to. What
+        is reached over the network is so from the first `append` on, which waits for the required ones: until then
+        nothing is looked up, connected, or done by a thread.
 
         Raises:
             ConfigError: a place is unsuitable: not ours, writable by others, a link, not a regular file; or the key.
@@ -139,6 +203,10 @@ class AuditLog:
         try:
             for sink in rules.sinks:
                 sinks.append(_Sink.open(sink, settings, start))  # noqa: PERF401 - those that are open have to be closed
+            for network in rules.network:
+                sinks.append(_Sink.connect(network, settings, start))  # noqa: PERF401 - as above
+            if rules.stderr:
+                sinks.append(_Sink.stderr(settings, start))
         except BaseException:
             for opened in sinks:
                 if opened.chain is not None:
@@ -157,15 +225,29 @@ class AuditLog:
     @property
     def directories(self) -> tuple[str, ...]:
         """Where this run writes, absolute; they may be links or hold some."""
-        return tuple(dict.fromkeys(dirname(sink.chain.path) for sink in self._sinks if sink.chain is not None))
+        chains = (sink.chain for sink in self._sinks if isinstance(sink.chain, ChainLog))
+        return tuple(dict.fromkeys(dirname(chain.path) for chain in chains))
 
     @property
     def ready(self) -> bool:
         """Whether every required sink took the last record that it was given, and put it on the disk if it had to."""
         return not any(sink.required and sink.chain is not None and sink.chain.failed for sink in self._sinks)
 
+    def status(self) -> list[SinkStatus]:
+        """What every sink is up to, in the order of the policy."""
+        return [sink.status for sink in self._sinks]
+
+    def lags(self) -> list[SinkLag]:
+        """How far the sinks are behind that something else has to carry records to."""
+        return [
+            SinkLag(sink.place, sink.chain.queued, sink.chain.lag_s, sink.missed)
+            for sink in self._remote
+            if not isinstance(sink.chain, ChainLog | None)
+        ]
+
     def append(self, event: str, fields: Mapping[str, Json], *, durable: bool = False) -> int:
-        """Write one record; its number in the first sink. When it returns, the record is in every required sink, whole.
+        """Write one record; its number in the first sink. When it returns, the record is in every required sink, whole,
+        and each that is reached over the network has taken it.
 
         Args:
             durable: where the policy says ``durability: effect``, return only when the record is on the disk there,
@@ -173,8 +255,9 @@ class AuditLog:
 
         Raises:
             AuditError: not. Nothing of the record is in the sink that failed, or the rest is removed before the next
-                record; or it is there, and may not be on the disk. Each `append` tries again, and a ``log.healed``
-                record tells that it had failed. Fields that cannot be a record (floats, more than 4 MiB) do no harm.
+                record; or it is there, and may not be on the disk or not have been taken in time. Each `append` tries
+                again, and a ``log.healed`` record tells that it had failed. Fields that cannot be a record (floats,
+                more than 4 MiB) do no harm.
         """
         fields = self._redactor.fields(event, fields, check_fields(fields))
         with self._mutex:
@@ -186,6 +269,10 @@ class AuditLog:
                 self._sign_what_is_long()
         if durable and self._waits:
             self._put_on_disk(written)
+        if self._remote:
+            for _, place in written:
+                if not isinstance(place, Written):
+                    place.wait()
         return written[0][1].seq
 
     def close(self) -> None:
@@ -207,13 +294,13 @@ class AuditLog:
 
     # --- Everything below is called with the mutex held, but `_put_on_disk` and `_sign_what_is_due`.
 
-    def _write(self, event: str, fields: Mapping[str, Json]) -> list[tuple[_Sink, Written]]:
+    def _write(self, event: str, fields: Mapping[str, Json]) -> list[tuple[_Sink, Written | Sent]]:
         """Write to every sink that takes it, the first one first: the more of them have a record, the better.
 
         Raises AuditError if a required one does not.
         """
         failure: AuditError | None = None
-        written = []
+        written: list[tuple[_Sink, Written | Sent]] = []
         for sink in self._sinks:
             if sink.chain is None:
                 sink.missed += 1
@@ -234,14 +321,16 @@ class AuditLog:
             raise failure
         return written
 
-    def _put_on_disk(self, written: Sequence[tuple[_Sink, Written]]) -> None:
+    def _put_on_disk(self, written: Sequence[tuple[_Sink, Written | Sent]]) -> None:
         """Raises AuditError if one of the records may not outlive a power failure."""
         for sink, place in written:
+            if not isinstance(place, Written):
+                continue
             try:
                 place.wait()
             except OSError as error:
                 with self._mutex:
-                    assert sink.chain is not None
+                    assert isinstance(sink.chain, ChainLog)
                     sink.chain.lost(error)
                 raise AuditError(
                     "The audit log cannot be put on the disk, so the call was refused. It goes on in a new file."
@@ -271,6 +360,6 @@ class AuditLog:
         try:
             sink.chain.end({"missed": missed} if missed else {})
         except AuditError as error:
-            sink.missed += 1
+            sink.missed += sink.chain.queued or 1
             _LOG.warning("The audit log %s has no end: %s", sink.place, error.message)
             raise

@@ -268,6 +268,12 @@ def healing_words(record: Record) -> str:
     if record.get("at") == "append":
         failed = shown(record.get("failed"), 20)
         return f"the log could not be written ({shown(record.get('error'), 40)}): {failed} tries failed"
+    if record.get("at") == "sink":
+        missing = f"; {shown(record['failed'], 20)} records are not in it" if "failed" in record else ""
+        doubt = ""
+        if "doubtful_seq" in record:
+            doubt = f"; those from {shown(record['doubtful_seq'], 20)} on may be missing or be there twice"
+        return f"this place of the log could not be reached ({shown(record.get('error'), 40)}){missing}{doubt}"
     if "named" in record:
         return f"a server was stopped between two files; {shown(record['named'])} got its name now"
     return f"a server was stopped in the middle of a record; {cut} bytes of it were removed"

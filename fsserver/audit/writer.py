@@ -63,6 +63,18 @@ class Settings:
     keep: Keep
     signer: Signer | None
 
+    def line(self, event: str, fields: Mapping[str, Json], after: Position) -> tuple[bytes, Position]:
+        """The record that comes after `after`, sealed. Raises UnfitRecordError if it is too long."""
+        record = self.stamp.record(event, fields)
+        if self.signer is not None and event in (LOG_CHECKPOINT, RUN_END):
+            record |= {"signed_seq": after.seq, "signed_head": after.head, "key": self.signer.public.id}
+            record["signature"] = self.signer.sign(event, after.seq, after.head)
+        record["seq"], record["prev"] = after.seq + 1, after.head
+        line, position = seal(record)
+        if len(line) > MAX_RECORD_BYTES:
+            raise UnfitRecordError("The call is too large for an audit record, so it was refused.")
+        return line, position
+
 
 class Written(NamedTuple):
     """Where a record is."""
@@ -148,6 +160,16 @@ class ChainLog:
         """How many records came after the last checkpoint, or since this run began."""
         return self.position.seq - self._signed
 
+    @property
+    def trouble(self) -> str:
+        """Why the last record was not taken, for the operator; empty if it was."""
+        return f"it cannot be written ({self._failure})" if self.failed else ""
+
+    @property
+    def queued(self) -> int:
+        """How many records wait to be written: a file's never do."""
+        return 0
+
     def put(self, event: str, fields: Mapping[str, Json]) -> Written:
         """Write one record, whose fields passed `check_fields`. When it returns, the record is in the file, whole.
 
@@ -199,23 +221,12 @@ class ChainLog:
         assert self._segment is not None
         return self._segment
 
-    def _line(self, event: str, fields: Mapping[str, Json], after: Position) -> tuple[bytes, Position]:
-        """The record that comes after `after`, sealed. Raises UnfitRecordError if it is too long."""
-        record = self._settings.stamp.record(event, fields)
-        signer = self._settings.signer
-        if signer is not None and event in (LOG_CHECKPOINT, RUN_END):
-            record |= {"signed_seq": after.seq, "signed_head": after.head, "key": signer.public.id}
-            record["signature"] = signer.sign(event, after.seq, after.head)
-        record["seq"], record["prev"] = after.seq + 1, after.head
-        line, position = seal(record)
-        if len(line) > MAX_RECORD_BYTES:
-            raise UnfitRecordError("The call is too large for an audit record, so it was refused.")
-        return line, position
-
     def _put(self, event: str, fields: Mapping[str, Json]) -> Written:
         segment = self._current
         size, position = segment.end
-        lines, after = self._lines(event, fields, position) if self.failed else self._line(event, fields, position)
+        lines, after = (
+            self._lines(event, fields, position) if self.failed else self._settings.line(event, fields, position)
+        )
         try:
             full = size + len(lines) + _ROTATED_BYTES > self._settings.max_size and segment.records > 1
             if full or segment.failed:
@@ -232,10 +243,10 @@ class ChainLog:
     def _lines(self, event: str, fields: Mapping[str, Json], after: Position) -> tuple[bytes, Position]:
         """The record, and before it, after a failure, the one that tells of it: both get into the file, or none."""
         if not self.failed:
-            return self._line(event, fields, after)
+            return self._settings.line(event, fields, after)
         failure: dict[str, Json] = {"error": self._failure, "failed": self.failed, "cut_bytes": self._cut_bytes}
-        healed, after = self._line(LOG_HEALED, {"at": "append", **failure}, after)
-        line, after = self._line(event, fields, after)
+        healed, after = self._settings.line(LOG_HEALED, {"at": "append", **failure}, after)
+        line, after = self._settings.line(event, fields, after)
         return healed + line, after
 
     def _note(self, error: OSError | AuditError) -> None:
@@ -300,7 +311,7 @@ class ChainLog:
         found = find_end(self._directory, self._first)
         self._segment, self._index = found.segment, found.index
         try:
-            lines, after = self._line(RUN_START, start, self._current.position)
+            lines, after = self._settings.line(RUN_START, start, self._current.position)
             if found.repaired:
                 healed, after = self._healed_line(found.repaired, after)
                 lines += healed
@@ -310,7 +321,7 @@ class ChainLog:
             raise
 
     def _healed_line(self, repaired: Mapping[str, Json], after: Position) -> tuple[bytes, Position]:
-        return self._line(LOG_HEALED, {"at": "start", "run": self._settings.run_id, **repaired}, after)
+        return self._settings.line(LOG_HEALED, {"at": "start", "run": self._settings.run_id, **repaired}, after)
 
     def _link(self, ended: Segment) -> dict[str, Json]:
         return {"previous": ended.name, "first": os.path.basename(self.path)}
@@ -319,7 +330,7 @@ class ChainLog:
         """End this file and go on in the next, which is made ready first: a full disk stops this before it begins."""
         ended = self._current
         index, name = next_name(self._directory, os.path.basename(self.path), self._index)
-        line, after = self._line(LOG_ROTATED, {"next": name}, ended.position)
+        line, after = self._settings.line(LOG_ROTATED, {"next": name}, ended.position)
         self._next = self._prepared(name, LOG_CONTINUED, self._link(ended), after)
         ended.write(line, after)
         self._index = index
@@ -333,7 +344,7 @@ class ChainLog:
         segment = Segment(self._directory, hidden, os.O_CREAT | os.O_EXCL)
         try:
             segment.begin(after)
-            line, position = self._line(event, fields, after)
+            line, position = self._settings.line(event, fields, after)
             segment.write(line, position)
             if after != START:
                 segment.sync()  # a file that the ended one names must not be empty after a power failure
