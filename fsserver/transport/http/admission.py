@@ -11,6 +11,7 @@ kinds of answer.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterable
 from typing import Final
 from urllib.parse import urlsplit
@@ -98,7 +99,10 @@ def _values(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> list[str]:
     return [value.decode("latin-1") for name, value in headers if name == wanted]
 
 
+_PORT: Final = re.compile(r":[0-9]{0,5}")
+
+
 def _without_port(host: str) -> str:
-    if host.startswith("["):
-        return host.partition("]")[0] + "]"
-    return host.partition(":")[0]
+    name, bracket, rest = host.partition("]") if host.startswith("[") else (host.partition(":")[0], "", "")
+    port = rest if bracket else host[len(name) :]
+    return f"{name}{bracket}" if not port or _PORT.fullmatch(port) else host
