@@ -36,7 +36,7 @@ LEVELS = {
 }
 POLICY_CORE = {
     f"fsserver.policy.{name}"
-    for name in ("arguments", "compiled", "decision", "globs", "principals", "rules", "service")
+    for name in ("arguments", "compiled", "decision", "globs", "principals", "rules", "service", "variables")
 }
 STANDARD_LIBRARY_ONLY = ("kernel", "policy core", "errors", "version")
 

@@ -172,12 +172,12 @@ def _decided(rules: RootRules, name: str, action: Action) -> dict[str, Any]:
 
 def _place(policy: Policy, text: str) -> tuple[RootRules, str]:
     """The root that a path begins in, and the name beneath it; a relative path is in the first root."""
-    path = os.path.normpath(os.path.join(policy.roots[0].path, os.path.expanduser(text)))
-    inside = [rules for rules in policy.roots if f"{path}/".startswith(f"{rules.path}/")]
+    path = os.path.normpath(os.path.join(policy.roots[0].written, os.path.expanduser(text)))
+    inside = [rules for rules in policy.roots if f"{path}/".startswith(f"{rules.written}/")]
     if not inside:
         raise click.UsageError(f"{text} begins in no root, so every tool refuses it.")
-    rules = max(inside, key=lambda each: len(each.path))
-    return rules, path[len(rules.path) :].strip("/")
+    rules = max(inside, key=lambda each: len(each.written))
+    return rules, path[len(rules.written) :].strip("/")
 
 
 def _spellings(roots: Sequence[RootRules]) -> dict[str, tuple[str, ...]]:

@@ -33,7 +33,7 @@ def check(file: Path, as_json: bool) -> None:
 
     policy = _or_exit(lambda: load_policy(file), as_json)
     if as_json:
-        roots = [{"name": root.name, "path": root.path, "mode": root.mode.value} for root in policy.roots]
+        roots = [{"name": root.name, "path": root.written, "mode": root.mode.value} for root in policy.roots]
         summary = {
             "ok": True,
             "name": policy.name,
@@ -48,7 +48,7 @@ def check(file: Path, as_json: bool) -> None:
     click.echo(f'{file}: ok, policy "{policy.name}"')
     for root in policy.roots:
         rules = f"{len(root.deny)} deny, {len(root.read_only)} read_only"
-        click.echo(f"  {root.mode}  {root.name}  {root.path}  ({rules})")
+        click.echo(f"  {root.mode}  {root.name}  {root.written}  ({rules})")
     for command in policy.commands.values():
         facts = _summary(command)
         roots_seen = " ".join(f"{name}:{mode}" for name, mode in facts["roots"].items())

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Final
 
+from fsserver.policy.addresses import PLAIN_SYSLOG_PORT, SYSLOG_PORT, parse_url
 from fsserver.policy.compiled import AuditRules, AuditSink, Durability
-from fsserver.policy.placement import absolute
+from fsserver.policy.placement import Guarded, absolute
 from fsserver.policy.problems import Code, LanguageError, Place, Problem
+from fsserver.policy.service import NetworkProtocol, NetworkSink
 from fsserver.policy.surroundings import Surroundings
 from fsserver.policy.tree import Node
 
@@ -16,17 +19,15 @@ MAX_SINK_NAME: Final = 200  # bytes; a rotated file's name is longer
 
 def compile_audit(tree: Node, here: Surroundings, problems: list[Problem]) -> AuditRules:
     """Build the rules of the whole policy, appending whatever is wrong to ``problems``."""
-    sinks = [sink for item in tree.items_at("audit", "sinks") if (sink := _sink(item, here, problems)) is not None]
-    places = [sink.file or sink.directory for sink in sinks]
-    for item, place in zip(tree.items_at("audit", "sinks"), places, strict=False):
+    items = tree.items_at("audit", "sinks")
+    named = [(item, sink) for item in items if (sink := _sink(item, here, problems)) is not None]
+    _check_items(items, problems)
+    places = [_place(sink) for _, sink in named]
+    for (item, _), place in zip(named, places, strict=True):
         if places.count(place) > 1:
             problems.append(Problem(Code.CONFLICT, item.place, f"two sinks write to {place}"))
             break
-    for item in tree.items_at("audit", "sinks")[:1]:
-        required = item.get("required")
-        if required is not None and required.value is False:
-            message = "the first sink is always required; `required: false` is for further ones"
-            problems.append(Problem(Code.CONFLICT, required.place, message))
+    sinks = [sink for _, sink in named if isinstance(sink, AuditSink)]
     keep = tree.get("audit", "keep")
     if keep is not None and sinks and all(sink.directory is None for sink in sinks):
         message = "`keep` removes ended runs from a directory, and every sink here is one file"
@@ -41,6 +42,8 @@ def compile_audit(tree: Node, here: Surroundings, problems: list[Problem]) -> Au
         first.file,
         max_size=_whole(tree, "max_size") or defaults.max_size,
         others=tuple(others),
+        network=tuple(sink for _, sink in named if isinstance(sink, NetworkSink)),
+        stderr=any(item.get("stderr") is not None for item in items),
         durability=Durability(durability.text) if durability else defaults.durability,
         key=None if key is None else _path(key, here, problems),
         checkpoint_records=_whole(tree, "checkpoint", "records") or defaults.checkpoint_records,
@@ -61,21 +64,75 @@ def file_sink(tree: Node) -> Place | None:
     return None
 
 
-def _sink(item: Node, here: Surroundings, problems: list[Problem]) -> AuditSink | None:
-    required = item.get("required")
+def certificates(tree: Node, here: Surroundings) -> list[Guarded]:
+    """The files that say whom network sinks trust. What is wrong with one is told by `compile_audit`."""
+    nodes = [ca for item in tree.items_at("audit", "sinks") if (ca := item.get("ca")) is not None]
+    named = ((node, _path(node, here, [])) for node in nodes)
+    what = "the certificate of an audit sink's CA"
+    return [Guarded(what, path, node.place, secret=False) for node, path in named if path is not None]
+
+
+def _check_items(items: Sequence[Node], problems: list[Problem]) -> None:
+    """Report what single sinks say that has no meaning there."""
+    for item in items[:1]:
+        if item.get("dir") is None and item.get("file") is None:
+            message = "the first sink is a directory or a file: the log that calls wait for, and that is verified"
+            problems.append(Problem(Code.CONFLICT, item.place, message, "put `dir` or `file` before it"))
+    for number, item in enumerate(items):
+        required, ca, errors = item.get("required"), item.get("ca"), item.get("stderr")
+        if required is not None and number == 0 and required.value is False:
+            message = "the first sink is always required; `required: false` is for further ones"
+            problems.append(Problem(Code.CONFLICT, required.place, message))
+        if errors is not None and required is not None and required.value is True:
+            message = "standard error is never required: nobody can tell whether it was read"
+            problems.append(Problem(Code.CONFLICT, required.place, message, "take it out"))
+        if errors is not None and errors.value is False:
+            problems.append(Problem(Code.CONFLICT, errors.place, "a sink that is none", "write true, or take it out"))
+        syslog = item.get("syslog")
+        if ca is not None and (syslog is None or not syslog.text.startswith("tls:")):
+            message = "`ca` is for a syslog server with TLS"
+            problems.append(Problem(Code.CONFLICT, ca.place, message, "take it out, or write syslog: tls://…"))
+    if sum(item.get("stderr") is not None for item in items) > 1:
+        problems.append(Problem(Code.CONFLICT, items[-1].place, "two sinks write to standard error"))
+
+
+def _sink(item: Node, here: Surroundings, problems: list[Problem]) -> AuditSink | NetworkSink | None:
+    """None for standard error, and for a place that is none."""
+    written = item.get("required")
+    required = written is None or written.value is True
+    syslog, otlp = item.get("syslog"), item.get("otlp")
+    if syslog is not None:
+        ca = item.get("ca")
+        url = parse_url(syslog.text, ("tls", "tcp"), "")
+        plain = url.scheme == "tcp"
+        return NetworkSink(
+            NetworkProtocol.SYSLOG,
+            host=url.host,
+            port=url.port or (PLAIN_SYSLOG_PORT if plain else SYSLOG_PORT),
+            ca=None if ca is None else _path(ca, here, problems),
+            plain=plain,
+            required=required,
+        )
+    if otlp is not None:
+        return NetworkSink(NetworkProtocol.OTLP, url=otlp.text, required=required)
     for key in ("dir", "file"):
         node = item.get(key)
-        if node is None:
+        path = None if node is None else _path(node, here, problems)
+        if node is None or path is None:
             continue
-        path = _path(node, here, problems)
-        if path is None:
-            return None
-        if key == "file" and not _can_continue(os.path.basename(path)):
+        if key == "dir":
+            return AuditSink(path, None, required)
+        if not _can_continue(os.path.basename(path)):
             message = "the audit log's file has a name that begins with a dot, or one of more than 200 bytes"
             problems.append(Problem(Code.PLACE, node.place, message, "when it is full, the next is named after it"))
-        needed = required is None or required.value is True
-        return AuditSink(path, None, needed) if key == "dir" else AuditSink(None, path, needed)
+        return AuditSink(None, path, required)
     return None
+
+
+def _place(sink: AuditSink | NetworkSink) -> str:
+    if isinstance(sink, AuditSink):
+        return sink.file or str(sink.directory)
+    return sink.url or f"{sink.host}:{sink.port}"
 
 
 def _path(node: Node, here: Surroundings, problems: list[Problem]) -> str | None:

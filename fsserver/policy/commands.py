@@ -99,7 +99,11 @@ def _roots(node: Node, compiler: _Compiler) -> dict[str, Mode]:
     """The roots that the command sees, in the policy's order."""
     written = node.get("roots")
     if written is None:
-        return {name: rules.mode for name, rules in compiler.roots.items()}
+        seen = {name: rules.mode for name, rules in compiler.roots.items() if rules.each is None}
+        if compiler.roots and not seen:
+            message = "each root here is another directory for each principal, so no command can run in one"
+            compiler.problems.append(Problem(Code.CONFLICT, node.place, message, "add a root without variables"))
+        return seen
     if not written.entries and not written.incomplete:
         message = "a command that sees no root has no directory to run in"
         compiler.problems.append(Problem(Code.MISSING, written.place, message, "name one, or take the key out for all"))
@@ -116,6 +120,10 @@ def _roots(node: Node, compiler: _Compiler) -> dict[str, Mode]:
         if mode is Mode.RW and rules.mode is Mode.RO:
             message = f'the root "{name}" is read-only ({rules.origin}); a command can only narrow it'
             compiler.problems.append(Problem(Code.WIDENS, entry.node.place, message, 'write "ro"'))
+        if rules.each is not None:
+            message = f'the root "{name}" is another directory for each principal; no command can run there'
+            compiler.problems.append(Problem(Code.CONFLICT, entry.key, message, "name a root without variables"))
+            continue
         granted[name] = mode
     return {name: granted[name] for name in compiler.roots if name in granted}
 

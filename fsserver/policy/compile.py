@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from fsserver.policy.auditing import compile_audit, file_sink
+from fsserver.policy.auditing import certificates, compile_audit, file_sink
 from fsserver.policy.commands import compile_commands
 from fsserver.policy.compiled import (
     Action,
@@ -17,7 +17,6 @@ from fsserver.policy.compiled import (
     Command,
     Effect,
     Layer,
-    Limits,
     Mode,
     PinnedProgram,
     Policy,
@@ -27,11 +26,15 @@ from fsserver.policy.compiled import (
 )
 from fsserver.policy.decision import read_only_operations
 from fsserver.policy.examples import check_examples
+from fsserver.policy.limits import compile_limits
 from fsserver.policy.overlap import share
-from fsserver.policy.placement import Located, check_exposure, check_key, check_overlaps, locate
+from fsserver.policy.placement import Guarded, Located, check_exposure, check_guarded, check_overlaps, locate
+from fsserver.policy.principal_rules import compile_principals
 from fsserver.policy.problems import Code, Place, Problem, did_you_mean
 from fsserver.policy.programs import SYSTEM, Grounds
 from fsserver.policy.rules import Origin, PathRule
+from fsserver.policy.service import Transport
+from fsserver.policy.serving import ONLY_HTTP, compile_service, says_transport
 from fsserver.policy.surroundings import Surroundings
 from fsserver.policy.tree import Entry, Node
 
@@ -55,19 +58,20 @@ def compile_policy(
     located = locate(sections, here, problems)
     overlaps = check_overlaps(located, problems)
     audit = compile_audit(tree, here, problems)
+    service = compile_service(tree, here, problems)
+    guarded = (*_signing_key(tree, audit), *certificates(tree, here), *service.files)
     logs = tuple(sink.place for sink in audit.sinks)
-    check_exposure(located, here, files, logs, problems, key=audit.key, sink=file_sink(tree), policy=tree.place)
-    signing = tree.get("audit", "key")
-    if audit.key is not None and signing is not None:
-        seen = SYSTEM if tree.entries_at("commands") else ()
-        check_key(audit.key, here, logs, problems, seen=seen, place=signing.place)
+    check_exposure(located, here, files, logs, problems, guarded=guarded, sink=file_sink(tree), policy=tree.place)
+    check_guarded(guarded, here, logs, problems, seen=SYSTEM if tree.entries_at("commands") else ())
+    if service.server.transport is Transport.STDIO and says_transport(tree):
+        _refuse_variables(located, problems)
     roots = {root: _root(root, entry, tree, located.get(root), problems) for root, entry in entries.items()}
     for outer, inner, way in overlaps:
         roots[outer], roots[inner] = share(roots[outer], roots[inner], way)
     for root, section in sections.items():
         check_examples(roots[root], section, problems)
-    limits = _limits(tree)
-    grounds = Grounds(here, located, tuple(files), logs, audit.key)
+    limits = compile_limits(tree)
+    grounds = Grounds(here, located, tuple(files), logs, tuple(file for file in guarded if file.secret))
     commands = compile_commands(tree, roots, grounds, limits=limits, origin_of=origin_of, problems=problems)
     profiles = {
         profile: _profile(profile, entry, roots, tree, problems)
@@ -76,7 +80,7 @@ def compile_policy(
     return Policy(
         name=_text(tree, "name") or name,
         source=source,
-        digest=_digest(tree, located, audit, commands),
+        digest=_digest(tree, located, audit, commands, guarded),
         roots=tuple(roots.values()),
         audit=audit,
         limits=limits,
@@ -87,6 +91,10 @@ def compile_policy(
         commands=MappingProxyType(commands),
         state=here.state,
         redact_output=_flag(tree, "redact_output"),
+        server=service.server,
+        principals=compile_principals(tree, service.server, profiles, origin_of=origin_of, problems=problems),
+        shared=service.shared,
+        telemetry=service.telemetry,
     )
 
 
@@ -94,6 +102,19 @@ def origin_of(place: Place) -> Origin:
     """The place as rules carry it; what was given on the command line has no line."""
     label = place.source.label
     return Origin(label, 0 if label == COMMAND_LINE else place.line)
+
+
+def _signing_key(tree: Node, audit: AuditRules) -> list[Guarded]:
+    node = tree.get("audit", "key")
+    return [] if node is None or audit.key is None else [Guarded("the key of the audit log", audit.key, node.place)]
+
+
+def _refuse_variables(located: Mapping[str, Located], problems: list[Problem]) -> None:
+    """Report roots of principals where there are none."""
+    for root in located.values():
+        if root.each is not None:
+            message = f"variables in a path need principals: {ONLY_HTTP}"
+            problems.append(Problem(Code.CONFLICT, root.place, message, "write the directory's name"))
 
 
 def _require_a_root(tree: Node, problems: list[Problem]) -> None:
@@ -123,6 +144,7 @@ def _root(name: str, entry: Entry, tree: Node, located: Located | None, problems
         hardlinks=Effect(_text(node, "hardlinks") or Effect.ALLOW),
         max_file=_number(node, "max_file"),
         quota=_number(node, "quota"),
+        each=located.each if located else None,
     )
 
 
@@ -183,19 +205,6 @@ def _profile_commands(profile: Node, tree: Node, problems: list[Problem]) -> fro
     return frozenset(item.text for item in profile.items_at("commands"))
 
 
-def _limits(tree: Node) -> Limits:
-    defaults = Limits()
-    time = tree.get("limits", "time")
-    return Limits(
-        time_s=float(time.number) if time else defaults.time_s,
-        memory_bytes=_number(tree, "limits", "memory") or defaults.memory_bytes,
-        output_bytes=_number(tree, "limits", "output") or defaults.output_bytes,
-        result_bytes=_number(tree, "limits", "result") or defaults.result_bytes,
-        concurrency=_number(tree, "limits", "calls", "concurrency") or defaults.concurrency,
-        background=_number(tree, "limits", "background") or defaults.background,
-    )
-
-
 def _sandbox(tree: Node, default: Layer) -> SandboxRules:
     section = tree.get("sandbox") or Node(tree.place, {})
     return SandboxRules(
@@ -215,7 +224,13 @@ def _approvals(tree: Node) -> ApprovalRules:
     )
 
 
-def _digest(tree: Node, located: Mapping[str, Located], audit: AuditRules, commands: Mapping[str, Command]) -> str:
+def _digest(
+    tree: Node,
+    located: Mapping[str, Located],
+    audit: AuditRules,
+    commands: Mapping[str, Command],
+    guarded: Sequence[Guarded],
+) -> str:
     """Of everything that the policy says, with the paths that it means here; not of where it is written."""
     paths = {name: root.path for name, root in located.items()}
     programs = {name: _paths_of(command) for name, command in commands.items()}
@@ -224,6 +239,7 @@ def _digest(tree: Node, located: Mapping[str, Located], audit: AuditRules, comma
         "paths": paths,
         "programs": programs,
         "audit": [[sink.directory, sink.file] for sink in audit.sinks],
+        "files": [[file.what, file.path] for file in guarded],
     }
     return hashlib.sha256(json.dumps(resolved, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 

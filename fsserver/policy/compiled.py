@@ -120,6 +120,11 @@ class RootRules:
     denied: Matcher = field(init=False, repr=False, compare=False)
     frozen: Matcher = field(init=False, repr=False, compare=False)
 
+    @property
+    def written(self) -> str:
+        """The directory of the root as the policy names it, with variables."""
+        return self.path if self.each is None else f"{self.path}/{self.each}"
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "denied", Matcher(self.deny))
         object.__setattr__(self, "frozen", Matcher(self.read_only))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
 from fsserver.policy.problems import Code, Place, Problem
+from fsserver.policy.service import CallClass, Rate
 from fsserver.policy.tree import Entry, Node
+from fsserver.policy.units import byte_rate, call_rate
 
 Pattern = tuple[str, ...]
 
@@ -42,6 +44,12 @@ _GROWING: Final[frozenset[Pattern]] = frozenset(
     }
 )
 
+# Where bounds of calls stand: of all, and of each class.
+_CALLS: Final[tuple[Pattern, ...]] = (
+    ("limits", "calls"),
+    *(("limits", "calls", "classes", each.value) for each in CallClass),
+)
+
 # Words from the weakest to the strictest; an empty tuple: numbers, of which the smaller is the stricter.
 _ORDERED: Final[Mapping[Pattern, tuple[str | bool, ...]]] = MappingProxyType(
     {
@@ -56,6 +64,15 @@ _ORDERED: Final[Mapping[Pattern, tuple[str | bool, ...]]] = MappingProxyType(
         ("limits", "result"): (),
         ("limits", "calls", "concurrency"): (),
         ("limits", "background"): (),
+        **{(*calls, "each"): () for calls in _CALLS},
+        ("server", "limits", "body"): (),
+        ("server", "limits", "headers"): (),
+        ("server", "limits", "connections"): (),
+        ("server", "limits", "streams"): (),
+        ("server", "limits", "session"): (),
+        ("server", "limits", "header_time"): (),
+        ("server", "limits", "body_time"): (),
+        ("state", "on_failure"): ("local", "refuse"),
         ("sandbox", "require"): ("none", "landlock", "full"),
         ("sandbox", "accept_unprotected"): (True, False),
         ("sandbox", "accept_uid0"): (True, False),
@@ -79,6 +96,11 @@ _ORDERED: Final[Mapping[Pattern, tuple[str | bool, ...]]] = MappingProxyType(
     }
 )
 
+# How much in how long.
+_RATES: Final[Mapping[Pattern, Callable[[str], Rate]]] = MappingProxyType(
+    {(*calls, "rate"): call_rate for calls in _CALLS} | {(*calls, "output"): byte_rate for calls in _CALLS}
+)
+
 # What only one file may say. Anything that is in no table here is the extending file's to replace.
 _SINGLE: Final[frozenset[Pattern]] = frozenset(
     {
@@ -93,6 +115,12 @@ _SINGLE: Final[frozenset[Pattern]] = frozenset(
         ("commands", "*", "env", "pass"),
         ("commands", "*", "env", "set", "*"),
         ("commands", "*", "runtime"),
+        ("principals",),
+        ("server", "auth"),
+        ("server", "hosts"),
+        ("server", "origins"),
+        ("server", "proxies"),
+        ("server", "tls"),
     }
 )
 
@@ -114,6 +142,8 @@ def _join(a: Node, b: Node, pattern: Pattern, below: bool, problems: list[Proble
         return a
     if pattern in _ORDERED:
         return _stricter(a, b, pattern, below, problems)
+    if pattern in _RATES:
+        return _slower(a, b, pattern, below, problems)
     if pattern in _GROWING:
         known = {id(item) for item in a.items}
         joined = a.items + [item for item in b.items if id(item) not in known]
@@ -138,12 +168,32 @@ def _join(a: Node, b: Node, pattern: Pattern, below: bool, problems: list[Proble
 def _stricter(a: Node, b: Node, pattern: Pattern, below: bool, problems: list[Problem]) -> Node:
     words = _ORDERED[pattern]
     stricter = words.index(b.plain()) >= words.index(a.plain()) if words else b.number <= a.number
-    if stricter:
+    if not stricter and below:
+        _widens(a, b, problems)
+    return b if stricter else a
+
+
+def _slower(a: Node, b: Node, pattern: Pattern, below: bool, problems: list[Problem]) -> Node:
+    """The rate that keeps the other one too, if there is one: 10 in 30 seconds and 15 in 40 are neither's."""
+    one, other = _RATES[pattern](a.text), _RATES[pattern](b.text)
+    if _keeps(other, one):
         return b
     if below:
-        message = f"this asks for more than {_at(a.place)} grants"
-        problems.append(Problem(Code.WIDENS, b.place, message, "a file that extends another can only narrow it"))
+        _widens(a, b, problems)
+    elif not _keeps(one, other):
+        message = f"{_at(a.place)} allows more in one length of time, and this in another"
+        problems.append(Problem(Code.CONFLICT, b.place, message, "write it in one file"))
     return a
+
+
+def _keeps(strict: Rate, rate: Rate) -> bool:
+    """Whether whoever keeps ``strict`` keeps ``rate``, in any stretch of time."""
+    return -(-rate.per_s // strict.per_s) * strict.amount <= rate.amount
+
+
+def _widens(a: Node, b: Node, problems: list[Problem]) -> None:
+    message = f"this asks for more than {_at(a.place)} grants"
+    problems.append(Problem(Code.WIDENS, b.place, message, "a file that extends another can only narrow it"))
 
 
 def _one_of(a: Node, b: Node, pattern: Pattern, below: bool, problems: list[Problem]) -> Node:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from typing import Any, Final
 
+from fsserver.policy.addresses import syslog_url, web_url
 from fsserver.policy.globs import GlobError, refuse_traps, regex_source
 from fsserver.policy.problems import Code, LanguageError
 from fsserver.policy.rules import comparable
@@ -29,9 +30,10 @@ from fsserver.policy.schema import (
     Word,
     parse_name,
 )
+from fsserver.policy.service_model import CALLS, PRINCIPALS, SERVER, STATE, TELEMETRY
+from fsserver.policy.terms import DURATION, EFFECT, LINE, SIZE, line
 from fsserver.policy.text import shortened
 from fsserver.policy.toolnames import TOOL_NAMES
-from fsserver.policy.units import DURATION_PATTERN, SIZE_PATTERN, duration_s, size_bytes
 
 
 def _glob(text: str) -> str:
@@ -44,12 +46,6 @@ def _glob(text: str) -> str:
     return text
 
 
-def _line(text: str) -> str:
-    if not text or len(text) > 4096 or not text.isprintable():
-        raise LanguageError(Code.TYPE, f'"{shortened(text)}" is empty, too long, or not one line that can be printed')
-    return text
-
-
 def _argument(text: str) -> str:
     if len(text) > 4096:
         raise LanguageError(Code.TYPE, "an argument of more than 4096 characters")
@@ -57,7 +53,7 @@ def _argument(text: str) -> str:
 
 
 def _variable_value(text: str) -> str:
-    return _line(text) if text else text
+    return line(text) if text else text
 
 
 def _regex(text: str) -> str:
@@ -95,12 +91,8 @@ def repeat(text: str) -> str:
     return text
 
 
-SIZE = Text(size_bytes, "a size such as 20MiB", SIZE_PATTERN)
-DURATION = Text(duration_s, "a duration such as 30s", DURATION_PATTERN)
-LINE = Text(_line)
 GLOB = Text(_glob)
 MODE = Word("mode", ("ro", "rw"))
-EFFECT = Word("effect", ("allow", "ask", "deny"))
 
 GLOB_RULES = ListOf(
     TextOrSection(
@@ -126,7 +118,7 @@ OPERATIONS = Section(
 
 ROOT = Section(
     {
-        "path": Key(LINE, "The directory: absolute, or beginning with ~/."),
+        "path": Key(LINE, "The directory: absolute, or beginning with ~/. Over HTTP its last part may hold variables."),
         "mode": Key(MODE, "ro (default) or rw."),
         "deny": Key(GLOB_RULES, "Not read, written, moved, deleted or searched."),
         "read_only": Key(GLOB_RULES, "Not changed."),
@@ -290,10 +282,7 @@ LIMITS = Section(
         "memory": Key(SIZE, "Of one command. Default: 2GiB."),
         "output": Key(SIZE, "What is kept of a command's output. Default: 4MiB."),
         "result": Key(SIZE, "The text of one result. Default: 64KiB."),
-        "calls": Key(
-            Section({"concurrency": Key(Count(1, 256), "Calls at work at the same time. Default: 16.")}),
-            "Bounds of calls taken together.",
-        ),
+        "calls": Key(CALLS, "Bounds of calls taken together."),
         "background": Key(Count(1, 256), "Background processes. Default: 8."),
     }
 )
@@ -329,13 +318,19 @@ SINK = OneKey(
     {
         "dir": Key(LINE, "A directory: one new file for each run of the server."),
         "file": Key(LINE, "One file, which only one server writes at a time."),
+        "syslog": Key(Text(syslog_url), "A syslog server, as tls://HOST:PORT; tcp:// on loopback only."),
+        "otlp": Key(Text(web_url), "The logs of an OTLP/HTTP collector."),
+        "stderr": Key(Flag(), "Standard error; never required."),
     },
-    beside={"required": Key(Flag(), "Refuse calls when it cannot be written. Default: true; the first always is.")},
+    beside={
+        "required": Key(Flag(), "Refuse calls when it cannot be written. Default: true; the first always is."),
+        "ca": Key(LINE, "Of syslog with TLS: a PEM file of who signed its certificate. Default: the system's."),
+    },
 )
 
 AUDIT = Section(
     {
-        "sinks": Key(ListOf(SINK, least=1, most=4), "Where records go. Default: a directory below ~/.local/state."),
+        "sinks": Key(ListOf(SINK, least=1, most=8), "Where records go. Default: a directory below ~/.local/state."),
         "on_failure": Key(Word("reaction", ("refuse",)), "When a record cannot be written: no call is served."),
         "content": Key(Word("kind of content", ("hash",)), "What is recorded of file contents."),
         "max_size": Key(SIZE, "A file that has reached this size is followed by a new one. Default: 1GiB."),
@@ -384,7 +379,10 @@ POLICY: Final = Section(
         "approvals": Key(APPROVALS, "How a person is asked."),
         "audit": Key(AUDIT, "The record of every call."),
         "redact_output": Key(Flag(), "Secrets are not shown in results either. Default: false."),
-        "server": Key(Section({"transport": Key(Word("transport", ("stdio",)), "stdio.")}), "How clients connect."),
+        "server": Key(SERVER, "How clients connect."),
+        "principals": Key(PRINCIPALS, "Over HTTP: who gets which profile. Nobody else is served."),
+        "state": Key(STATE, "Over HTTP: what replicas share."),
+        "telemetry": Key(TELEMETRY, "What an operator can see."),
     }
 )
 

@@ -8,6 +8,7 @@ between is not this module's to notice.
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,9 @@ from itertools import islice
 
 from fsserver.policy.problems import Code, LanguageError, Place, Problem, nearest
 from fsserver.policy.surroundings import Surroundings
+from fsserver.policy.text import shortened
 from fsserver.policy.tree import Node
+from fsserver.policy.variables import NAMES, VARIABLE
 
 Identity = tuple[int, int]
 
@@ -34,6 +37,7 @@ class Located:
         path: absolute, ``~`` expanded, links not followed.
         ancestry: identities of the directory and all above it, itself first.
         names: the components of its real path, the last one first.
+        each: the name of what in the directory is the root of one principal, with variables; None: it is the root.
     """
 
     path: str
@@ -41,10 +45,28 @@ class Located:
     place: Place
     ancestry: tuple[Identity, ...]
     names: tuple[str, ...]
+    each: str | None = None
 
     @property
     def identity(self) -> Identity:
         return self.ancestry[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """A file that the server reads and no client may choose.
+
+    Attributes:
+        what: it is, in a sentence.
+        path: absolute.
+        place: where the policy names it.
+        secret: no command may read it either.
+    """
+
+    what: str
+    path: str
+    place: Place
+    secret: bool = True
 
 
 def locate(roots: Mapping[str, Node], here: Surroundings, problems: list[Problem]) -> dict[str, Located]:
@@ -66,13 +88,14 @@ def locate(roots: Mapping[str, Node], here: Surroundings, problems: list[Problem
 
 
 def _located(node: Node, writable: bool, here: Surroundings) -> Located:
-    path = absolute(node.text, here)
+    written, each = _without_variables(node.text)
+    path = absolute(written, here)
     real = os.path.realpath(path)
     try:
         found = os.stat(real)
     except OSError as error:
         message = f"{path}: {(error.strerror or 'cannot be reached').lower()}"
-        raise LanguageError(Code.PLACE, message, _help(error, node.text, path)) from None
+        raise LanguageError(Code.PLACE, message, _help(error, written, path)) from None
     except ValueError:
         raise LanguageError(Code.PLACE, "not a path") from None
     if not stat.S_ISDIR(found.st_mode):
@@ -86,7 +109,29 @@ def _located(node: Node, writable: bool, here: Surroundings) -> Located:
         message = "the home directory itself cannot be served"
         raise LanguageError(Code.PLACE, message, "name a directory in it, such as ~/Documents")
     _require_access(path, real)
-    return Located(path, writable, node.place, ancestry, tuple(reversed(real.split("/")[1:])))
+    return Located(path, writable, node.place, ancestry, tuple(reversed(real.split("/")[1:])), each)
+
+
+def _without_variables(text: str) -> tuple[str, str | None]:
+    """A root's path as it is written; if that holds variables, the directory above and the component with them.
+
+    Raises `LanguageError` where they could not keep principals apart, or are none.
+    """
+    if "${" not in text:
+        return text, None
+    for found in re.finditer(r"\$\{[^}]*\}?", text):
+        if not VARIABLE.fullmatch(found[0]):
+            message = f'"{shortened(found[0])}" is not a variable of a path'
+            known = ", ".join(f"${{{name}}}" for name in NAMES)
+            raise LanguageError(Code.PLACE, message, f"there are {known}")
+    above, _, last = text.rstrip("/").rpartition("/")
+    if "${" in above or "/" not in text:
+        message = "only the last component of a path holds variables"
+        raise LanguageError(Code.PLACE, message, "as in /srv/work/${principal.name}: what is above is there already")
+    if re.search(r"\}[A-Za-z0-9_-]*\$", last):
+        message = "two variables with nothing between them that is in no value: two principals could have one directory"
+        raise LanguageError(Code.PLACE, message, "put a full stop between them")
+    return above or "/", last
 
 
 def _require_access(path: str, real: str) -> None:
@@ -179,7 +224,11 @@ def check_overlaps(located: Mapping[str, Located], problems: list[Problem]) -> l
                 continue
             depth = inner.ancestry.index(outer.identity)
             first = f'the root "{outer_name}" ({outer.place.source.label}:{outer.place.line})'
-            if depth == 0:
+            if inner.each is not None or outer.each is not None:
+                if depth or outer.place.order() < inner.place.order():
+                    message = f"{first} and this one share a directory, and one has variables in its path"
+                    problems.append(Problem(Code.OVERLAP, inner.place, message, "give each a directory of its own"))
+            elif depth == 0:
                 if outer.place.order() < inner.place.order():
                     message = f"this is the same directory as {first}"
                     problems.append(Problem(Code.OVERLAP, inner.place, message, "a directory is one root"))
@@ -199,7 +248,7 @@ def check_exposure(
     logs: Sequence[str],
     problems: list[Problem],
     *,
-    key: str | None,
+    guarded: Sequence[Guarded],
     sink: Place | None,
     policy: Place,
 ) -> None:
@@ -210,13 +259,13 @@ def check_exposure(
         files: the policy files, absolute.
         logs: the directories that the audit log is in, absolute; they need not exist. The server may make and rename
             files anywhere in them, so a file sink takes its directory for itself.
-        key: the file with the key that signs the log.
+        guarded: further files that no client may choose, nor read.
         sink: where the policy names the log's file, if it names one: to be changed when a root lies beside it.
         policy: where to tell what is no root's fault.
     """
     apart = [*(("the audit log", log) for log in logs), ("fsserver's state directory", here.state), *here.own]
-    secret = [] if key is None else [("the key of the audit log", key)]
-    outside = [*(("the policy file", file) for file in files), *secret, *apart]
+    named = ((file.what, file.path) for file in guarded)
+    outside = [*(("the policy file", file) for file in files), *named, *apart]
     above = [(what, path, all_above(path)) for what, path in outside]
     above_imports = [("a directory that Python imports from", path, all_above(path)) for path in here.imports]
     inside = [(what, path, identity_of(path)) for what, path in apart]
@@ -245,27 +294,25 @@ def check_exposure(
                 break
 
 
-def check_key(
-    key: str, here: Surroundings, logs: Sequence[str], problems: list[Problem], *, seen: Sequence[str], place: Place
+def check_guarded(
+    files: Sequence[Guarded], here: Surroundings, logs: Sequence[str], problems: list[Problem], *, seen: Sequence[str]
 ) -> None:
-    """Report a key that signs the log where the server may still read it, or where commands may.
+    """Report files that lie where the server could still write them, or secrets where commands could read them.
 
     Args:
         logs: as in `check_exposure`.
         seen: directories that every command sees; empty if there are no commands.
-        place: where the policy names the key.
     """
-    above = all_above(key)
-    for what, directory in _written(here, logs):
-        if identity_of(directory) in above:
-            message = f"the key lies in {what}, which the server may read and write: {key}"
-            problems.append(Problem(Code.EXPOSED, place, message, "keep it apart: ~/.config/fsserver/audit.key"))
-            return
-    for directory in seen:
-        if identity_of(directory) in above:
-            message = f"the key lies in {directory}, which every command may read: {key}"
-            problems.append(Problem(Code.EXPOSED, place, message, "keep it apart: ~/.config/fsserver/audit.key"))
-            return
+    reachable = [(f"{what}, which the server may read and write", path, False) for what, path in _written(here, logs)]
+    reachable += [(f"{path}, which every command may read", path, True) for path in seen]
+    for file in files:
+        above = all_above(file.path)
+        for where, directory, reads in reachable:
+            if (file.secret or not reads) and identity_of(directory) in above:
+                message = f"{file.what} lies in {where}: {file.path}"
+                help_text = f"keep it apart: ~/.config/fsserver/{os.path.basename(file.path)}"
+                problems.append(Problem(Code.EXPOSED, file.place, message, help_text))
+                break
 
 
 def _written(here: Surroundings, logs: Sequence[str]) -> list[tuple[str, str]]:

@@ -6,7 +6,7 @@ import os
 from typing import Final
 
 PREFIX: Final = "preset:"
-NAMES: Final = ("git", "make", "node", "python", "readonly", "secrets")
+NAMES: Final = ("git", "make", "node", "python", "readonly", "secrets", "service")
 
 
 def read_preset(name: str) -> bytes:

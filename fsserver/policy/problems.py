@@ -29,6 +29,7 @@ class Code(StrEnum):
     GLOB = "E016"
     UNAVAILABLE = "E017"  # reserved: not available in this version
     VERSION = "E018"
+    ADDRESS = "E019"  # no address or URL, or not of the kind that may stand here
     EXTENDS = "E020"  # not found, a cycle, no such preset
     WIDENS = "E021"  # asks for more than what is above grants
     CONFLICT = "E022"  # two things that exclude each other
@@ -39,9 +40,11 @@ class Code(StrEnum):
     UNKNOWN_ROOT = "E040"
     TEST_FAILED = "E041"
     UNKNOWN_COMMAND = "E042"
+    UNKNOWN_PROFILE = "E043"
     PROGRAM = "E050"  # missing, not executable, setuid, in a writable root, another SHA-256
     ARGUMENTS = "E051"  # rules that can be read in two ways, or that let a launcher start anything
     ENVIRONMENT = "E052"  # a variable that cannot be passed or set
+    OPEN = "E060"  # open to the network: without authentication, without TLS, or to proxies that are anybody
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from fsserver.policy.compiled import PinnedProgram
-from fsserver.policy.placement import Located, absolute, all_above, ancestors, identity_of
+from fsserver.policy.placement import Guarded, Located, absolute, all_above, ancestors, identity_of
 from fsserver.policy.problems import Code, LanguageError
 from fsserver.policy.surroundings import Surroundings
 
@@ -37,14 +37,14 @@ class Grounds:
         located: the roots.
         files: the policy files, absolute.
         audit: the directories that the audit log is in.
-        key: the file with the key that signs it.
+        secrets: files that no command may read.
     """
 
     here: Surroundings
     located: Mapping[str, Located]
     files: tuple[str, ...]
     audit: tuple[str, ...]
-    key: str | None = None
+    secrets: tuple[Guarded, ...] = ()
 
     def why_apart(self, directory: str) -> str | None:
         """What of ours, or which root, lies in ``directory`` or around it, completing "it lies …"; None if nothing."""
@@ -65,8 +65,7 @@ class Grounds:
     def _ours(self) -> Iterator[tuple[str, str]]:
         yield from (("the policy file", file) for file in self.files)
         yield from (("the audit log", directory) for directory in self.audit)
-        if self.key is not None:
-            yield ("the key of the audit log", self.key)
+        yield from ((secret.what, secret.path) for secret in self.secrets)
         yield ("fsserver's state directory", self.here.state)
         # Python's library and packages are no secret, and a Python may well be what a command needs.
         yield from ((what, path) for what, path in self.here.own if what.startswith("fsserver's"))

@@ -130,10 +130,12 @@ def _pinned(path: str, roots: Sequence[RootRules]) -> Ripgrep:
 
 
 def search_commands(policy: Policy, ripgrep: Ripgrep) -> Mapping[str, Command]:
-    """The commands by name; those of ripgrep only where there is one, and none where there is no root."""
-    if not policy.roots:
+    """The commands by name; those of ripgrep only where there is one, and none where there is no root that a cell can
+    have: one that is another directory for each principal is never in a cell.
+    """
+    roots = MappingProxyType({root.name: Mode.RO for root in policy.roots if root.each is None})
+    if not roots:
         return MappingProxyType({})
-    roots = MappingProxyType({root.name: Mode.RO for root in policy.roots})
     limits = CommandLimits(time_s=policy.limits.time_s, memory_bytes=policy.limits.memory_bytes)
 
     def command(name: Own, program: PinnedProgram | BuiltinProgram, form: ArgumentForm, *prepend: str) -> Command:

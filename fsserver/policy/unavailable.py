@@ -13,13 +13,6 @@ from typing import Final
 KEYS: Final[frozenset[tuple[str, ...]]] = frozenset(
     {
         ("commands", "*", "network", "allow"),
-        ("principals",),
-        ("audit", "sinks", "[]", "stderr"),
-        ("audit", "sinks", "[]", "syslog"),
-        ("audit", "sinks", "[]", "url"),
-        ("limits", "calls", "rate"),
-        ("server", "auth"),
-        ("server", "listen"),
     }
 )
 
@@ -27,7 +20,5 @@ KEYS: Final[frozenset[tuple[str, ...]]] = frozenset(
 VALUES: Final[MappingProxyType[tuple[str, ...], frozenset[str]]] = MappingProxyType(
     {
         ("audit", "content"): frozenset({"full"}),
-        ("extends", "[]"): frozenset({"preset:service"}),
-        ("server", "transport"): frozenset({"http"}),
     }
 )

@@ -32,9 +32,12 @@ def keys(spec: Spec) -> set[str]:
 
 def test_every_policy_in_the_manual_loads(tmp_path: Path) -> None:
     desk = desk_in(tmp_path)
-    small, whole = EXAMPLES
+    small, whole, team = EXAMPLES
     assert [root.name for root in desk.load(small).roots] == ["notes"]
     assert [root.name for root in desk.load(whole).roots] == ["app", "notes"]
+    above = desk.directory("srv/work")
+    served = desk.load(team.replace("/srv/work", str(above)))
+    assert [(root.name, root.each) for root in served.roots] == [("work", "${principal.name}"), ("shared", None)]
 
 
 def test_every_policy_in_the_manual_of_commands_loads(tmp_path: Path) -> None:
@@ -47,8 +50,9 @@ def test_every_policy_in_the_manual_of_commands_loads(tmp_path: Path) -> None:
     assert [list(desk.load(text).commands) for text in texts] == [["git", "pytest"], ["cargo"]]
 
 
-def test_the_whole_example_holds_every_key() -> None:
-    assert {name for name in keys(POLICY) if not re.search(rf"\b{name}\b", EXAMPLES[1])} == set()
+def test_the_whole_examples_hold_every_key() -> None:
+    _, whole, team = EXAMPLES
+    assert {name for name in keys(POLICY) if not re.search(rf"\b{name}\b", whole + team)} == set()
 
 
 def test_the_manual_lists_every_error_preset_and_reserved_word() -> None:

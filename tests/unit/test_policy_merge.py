@@ -182,7 +182,6 @@ def test_a_chain_has_an_end(desk: Desk) -> None:
         pytest.param("~/base.yaml", "E020 2:11 a policy is extended by a path relative to the file", id="home"),
         pytest.param("preset:secret", 'E020 2:11 there is no preset "secret"', id="no such preset"),
         pytest.param("preset:../secrets", 'E020 2:11 there is no preset "../secrets"', id="a path for a preset"),
-        pytest.param("preset:service", 'E017 2:11 "preset:service" is not available', id="preset of a later version"),
         pytest.param(".", "E001 2:11 {base}/. is not a regular file", id="directory"),
         pytest.param("3", 'E013 2:11 an item of "extends" must be text', id="no text"),
     ],

@@ -287,10 +287,22 @@ def test_a_file_for_the_audit_log_whose_next_file_could_not_be_found_is_refused(
 @pytest.mark.parametrize(
     ("key", "told"),
     [
-        ("~/log/key", "the key lies in the directory of the audit log, which the server may read and write: "),
-        ("~/link/key", "the key lies in the directory of the audit log, which the server may read and write: "),
-        ("~/.local/state/fsserver/key", "the key lies in fsserver's state directory, which the server may read and "),
-        ("/usr/local/etc/key", "the key lies in /usr, which every command may read: /usr/local/etc/key"),
+        (
+            "~/log/key",
+            "the key of the audit log lies in the directory of the audit log, which the server may read and write: ",
+        ),
+        (
+            "~/link/key",
+            "the key of the audit log lies in the directory of the audit log, which the server may read and write: ",
+        ),
+        (
+            "~/.local/state/fsserver/key",
+            "the key of the audit log lies in fsserver's state directory, which the server ",
+        ),
+        (
+            "/usr/local/etc/key",
+            "the key of the audit log lies in /usr, which every command may read: /usr/local/etc/key",
+        ),
         ("~/keys/key", None),
     ],
 )
