@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from fsserver.policy.compiled import AnyArguments, BuiltinProgram, Command, Policy, SoughtProgram, Subcommands
+from fsserver.policy.service import Transport
 
 EXIT_REFUSED = 1
 EXIT_CONFIG = 2
@@ -41,6 +42,7 @@ def check(file: Path, as_json: bool) -> None:
             "roots": roots,
             "commands": [_summary(command) for command in policy.commands.values()],
             "profiles": sorted(policy.profiles),
+            "server": _served(policy),
             "warnings": list(warnings(policy)),
         }
         click.echo(json.dumps(summary, indent=2))
@@ -49,6 +51,11 @@ def check(file: Path, as_json: bool) -> None:
     for root in policy.roots:
         rules = f"{len(root.deny)} deny, {len(root.read_only)} read_only"
         click.echo(f"  {root.mode}  {root.name}  {root.written}  ({rules})")
+    if policy.server.transport is Transport.HTTP:
+        served = _served(policy)
+        click.echo(
+            f"  http  {served['listen']}  (auth: {', '.join(served['auth'])}; {served['principals']} principals)"
+        )
     for command in policy.commands.values():
         facts = _summary(command)
         roots_seen = " ".join(f"{name}:{mode}" for name, mode in facts["roots"].items())
@@ -149,6 +156,22 @@ def _or_exit(load: Callable[[], T], as_json: bool) -> T:
         else:
             click.echo(error.message, err=True)
         sys.exit(EXIT_CONFIG)
+
+
+def _served(policy: Policy) -> dict[str, Any]:
+    """How clients connect. ``principals``: how many entries say who is served."""
+    server = policy.server
+    if server.transport is Transport.STDIO:
+        return {"transport": server.transport.value}
+    ways = {"none": server.auth.off, "oauth": bool(server.auth.oauth), "tokens": server.auth.tokens is not None}
+    return {
+        "transport": server.transport.value,
+        "listen": str(server.listen),
+        "tls": server.tls is not None,
+        "auth": [way for way, offered in ways.items() if offered],
+        "principals": len(policy.principals),
+        "ops": str(server.ops) if server.ops else None,
+    }
 
 
 def _summary(command: Command) -> dict[str, Any]:

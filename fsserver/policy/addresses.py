@@ -46,7 +46,12 @@ def parse_address(text: str) -> Address:
     """``"127.0.0.1:8080"`` or ``"[::1]:0"``. Raises `LanguageError`."""
     found = re.fullmatch(ADDRESS_PATTERN[1:-1], text)
     host = found[1].strip("[]") if found else ""
-    if found is None or int(found[2]) > 65535 or not (host == "localhost" or _is_ip(host)):
+    if (
+        found is None
+        or int(found[2]) > 65535
+        or not (host == "localhost" or _is_ip(host))
+        or found[1].startswith("[") != (":" in host)
+    ):
         message = f'"{shortened(text)}" is not an IP address or localhost, a colon and a port'
         help_text = "127.0.0.1:8080 is for this machine only, 0.0.0.0:8080 for every network that it is in"
         if re.fullmatch(":?[1-9][0-9]{0,4}", text):
@@ -101,8 +106,6 @@ def origin(text: str) -> str:
 def web_url(text: str) -> str:
     """A URL with https, or with http where that does not leave this machine. Raises `LanguageError`."""
     url = parse_url(text, ("https", "http"), "https://example.org/path")
-    if url.user is not None:
-        raise LanguageError(Code.ADDRESS, "a URL in a policy names no user and holds no password")
     if url.scheme == "http" and not is_loopback(url.host):
         message = "http beyond this machine can be read and changed on the way"
         raise LanguageError(Code.OPEN, message, f'write "https{text[4:]}"')
@@ -118,10 +121,7 @@ def plain_web_url(text: str) -> str:
 
 def redis_url(text: str) -> str:
     """Where Redis is. Raises `LanguageError`."""
-    url = parse_url(text, ("redis", "rediss"), "rediss://redis.example.org:6379/0")
-    if url.user is not None and ":" in url.user:
-        help_text = "write it into a file that only the server's user may read, and name the file in `password`"
-        raise LanguageError(Code.ADDRESS, "a policy holds no password", help_text)
+    url = parse_url(text, ("redis", "rediss"), "rediss://redis.example.org:6379/0", user=True)
     if url.query or not re.fullmatch("(/[0-9]{0,4})?", url.path):
         message = f'"{shortened(text)}" names more than a host, a port and the number of a database'
         raise LanguageError(Code.ADDRESS, message, "such as redis://10.0.0.7:6379/0")
@@ -131,7 +131,7 @@ def redis_url(text: str) -> str:
 def syslog_url(text: str) -> str:
     """Where a syslog server is: with TLS, or plain where that does not leave this machine. Raises `LanguageError`."""
     url = parse_url(text, ("tls", "tcp"), "tls://logs.example.org:6514")
-    if url.user is not None or url.path or url.query:
+    if url.path or url.query:
         message = f'"{shortened(text)}" names more than a host and a port'
         raise LanguageError(Code.ADDRESS, message, "such as tls://logs.example.org:6514")
     if url.scheme == "tcp" and not is_loopback(url.host):
@@ -140,12 +140,21 @@ def syslog_url(text: str) -> str:
     return text
 
 
-def parse_url(text: str, schemes: tuple[str, ...], example: str) -> Url:
-    """A URL with one of ``schemes``, in lower case, and without a fragment. Raises `LanguageError`."""
+def parse_url(text: str, schemes: tuple[str, ...], example: str, *, user: bool = False) -> Url:
+    """A URL with one of ``schemes``, in lower case, and without a fragment. Raises `LanguageError`.
+
+    Args:
+        user: the URL may name a user.
+    """
     url = _url(text)
     if url is None or url.scheme not in schemes or not text.startswith(f"{url.scheme}://"):
-        message = f'"{shortened(text)}" is not a URL that begins with {" or ".join(f"{each}://" for each in schemes)}'
+        # What may be a password is not repeated.
+        shown = "this" if "@" in text else f'"{shortened(text)}"'
+        message = f"{shown} is not a URL that begins with {' or '.join(f'{each}://' for each in schemes)}"
         raise LanguageError(Code.ADDRESS, message, f"such as {example}")
+    if url.user is not None and (not user or ":" in url.user):
+        help_text = "a password is in a file of its own that the policy names; take out what stands before the @"
+        raise LanguageError(Code.ADDRESS, "a policy holds no password, and this URL has a place for one", help_text)
     return url
 
 

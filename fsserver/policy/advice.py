@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from fsserver.policy.compiled import ArgumentForm, Command, MatchValue, Network, Policy, Subcommands, Value
 from fsserver.policy.text import shortened
+from fsserver.policy.variables import VARIABLE
 
 _CLASS = re.compile(r"\\(?P<escaped>.)|\[(?P<negated>\^?)\]?(?:\\.|[^\]\\])*\]", re.DOTALL)
 _INNERMOST = re.compile(r"\((?:\?(?:[:=!>]|<[=!]|P<\w+>|[a-zA-Z-]+:))?([^()]*)\)([*+?]|\{\d*,?\d*\})?")
@@ -31,6 +32,7 @@ def warnings(policy: Policy) -> Iterator[str]:
                 f"repetition: {shortened(pattern)}; a text can be chosen for which that takes forever, and the server "
                 "with it: let each round begin or end with a character that no other part of it matches"
             )
+    yield from _about_principals(policy)
     for outward in policy.commands.values():
         if outward.network is not Network.FULL:
             continue
@@ -43,6 +45,23 @@ def warnings(policy: Policy) -> Iterator[str]:
                     f'{outward.origin}: warning: "{outward.name}" has the network and sees the root "{root}", so '
                     f"network: none keeps little of it from leaving that is written there by {', '.join(inward)}"
                 )
+
+
+def _about_principals(policy: Policy) -> Iterator[str]:
+    """About who is served over HTTP."""
+    server, file = policy.server, os.path.basename(policy.source or policy.name)
+    if server.auth.off and (server.proxies or server.public_url or server.hosts):
+        yield (
+            f"{file}: warning: with auth: none everybody is served who reaches this through a proxy; it is for clients "
+            "on this machine"
+        )
+    for root in policy.roots:
+        variables = {found[1] for found in VARIABLE.finditer(root.each or "")}
+        if len(server.auth.oauth) > 1 and variables and variables <= {"subject", "client"}:
+            yield (
+                f"{root.origin}: warning: two issuers may give the same subject or client to two principals, who would "
+                f'then share the root "{root.name}": write ${{principal.name}}'
+            )
 
 
 def may_never_end(pattern: str) -> bool:

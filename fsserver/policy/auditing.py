@@ -103,7 +103,7 @@ def _sink(item: Node, here: Surroundings, problems: list[Problem]) -> AuditSink 
     syslog, otlp = item.get("syslog"), item.get("otlp")
     if syslog is not None:
         ca = item.get("ca")
-        url = parse_url(syslog.text, ("tls", "tcp"), "")
+        url = parse_url(syslog.text, ("tls", "tcp"), syslog.text)
         plain = url.scheme == "tcp"
         return NetworkSink(
             NetworkProtocol.SYSLOG,

@@ -124,11 +124,13 @@ def _without_variables(text: str) -> tuple[str, str | None]:
             message = f'"{shortened(found[0])}" is not a variable of a path'
             known = ", ".join(f"${{{name}}}" for name in NAMES)
             raise LanguageError(Code.PLACE, message, f"there are {known}")
-    above, _, last = text.rstrip("/").rpartition("/")
-    if "${" in above or "/" not in text:
+    above, slash, last = text.rstrip("/").rpartition("/")
+    if not slash:
+        return text, None  # it is refused, since it is not absolute
+    if "${" in above:
         message = "only the last component of a path holds variables"
         raise LanguageError(Code.PLACE, message, "as in /srv/work/${principal.name}: what is above is there already")
-    if re.search(r"\}[A-Za-z0-9_-]*\$", last):
+    if re.search(r"\}[A-Za-z0-9_-]*\$\{", last):
         message = "two variables with nothing between them that is in no value: two principals could have one directory"
         raise LanguageError(Code.PLACE, message, "put a full stop between them")
     return above or "/", last

@@ -30,8 +30,9 @@ def compile_principals(
             message = f'there is no profile "{profile.text}"'
             help_text = did_you_mean(profile.text, profiles)
             problems.append(Problem(Code.UNKNOWN_PROFILE, profile.place, message, help_text))
-    whole = not (tree.get("server") or tree).incomplete and not (tree.get("server", "auth") or tree).incomplete
-    if server.transport is Transport.HTTP and whole:
+    whole = not any((tree.get(*path) or tree).incomplete for path in (("server",), ("server", "auth")))
+    ways = server.auth.off or server.auth.oauth or server.auth.tokens is not None
+    if server.transport is Transport.HTTP and whole and ways:
         _require_somebody(tree, server.auth, problems)
         for item in items:
             when = item.get("when")
@@ -59,7 +60,8 @@ def _rule(item: Node, origin_of: Callable[[Place], Origin]) -> PrincipalRule:
 def _require_somebody(tree: Node, auth: AuthRules, problems: list[Problem]) -> None:
     """Report a policy that lets in nobody at all; with ``auth: none`` and no ``principals`` it is everybody."""
     written, way = tree.get("principals"), tree.get("server", "auth")
-    if (written is None and auth.off) or (written or tree).incomplete or way is None:
+    assert way is not None
+    if (written is None and auth.off) or (written or tree).incomplete:
         return
     if written is None or not written.items:
         message = "nobody would be served: a policy over HTTP names those who are"
@@ -74,7 +76,8 @@ def _check_conditions(when: Node, auth: AuthRules, problems: list[Problem]) -> N
     def tell(entry: Entry, message: str, help_text: str | None = None, code: Code = Code.CONFLICT) -> None:
         problems.append(Problem(code, entry.key, message, help_text))
 
-    if not when.entries:
+    claims = when.get("claim")
+    if not when.entries or (claims is not None and not claims.entries and not claims.incomplete):
         message = "without a condition this would be everybody"
         problems.append(Problem(Code.MISSING, when.place, message, "say who is meant, such as {token: NAME}"))
     anonymous = when.entries.get("anonymous")

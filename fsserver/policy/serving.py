@@ -67,7 +67,7 @@ def compile_service(tree: Node, here: Surroundings, problems: list[Problem]) -> 
         _check_exposed(tree, node, server, compiler)
     elif says_transport(tree):
         _refuse_http(tree, node, compiler)
-    return Service(server, shared, _telemetry(tree), tuple(compiler.files))
+    return Service(server, shared, _telemetry(tree, compiler), tuple(compiler.files))
 
 
 def says_transport(tree: Node) -> bool:
@@ -151,7 +151,7 @@ def _auth(server: Node, compiler: _Compiler) -> AuthRules:
     names = [each.issuer for each in oauth]
     for item, name in zip(issuers, names, strict=True):
         if names.count(name) > 1:
-            compiler.tell(Code.CONFLICT, item.place, f"the issuer {name} is there twice")
+            compiler.tell(Code.CONFLICT, item.place, f"the issuer {name} is there twice", "make one of them")
             break
     return AuthRules(oauth=oauth, tokens=compiler.file(node.get("tokens"), "the file of tokens"))
 
@@ -212,9 +212,12 @@ def _shared(node: Node, compiler: _Compiler) -> SharedRules:
     )
 
 
-def _telemetry(tree: Node) -> TelemetryRules:
+def _telemetry(tree: Node, compiler: _Compiler) -> TelemetryRules:
     node = tree.get("telemetry") or Node(tree.place, {})
     calls, sample = node.get("calls"), node.get("sample")
+    if sample is not None and "traces" not in node.entries and not node.incomplete:
+        message = "`sample` is about traces, and none are made"
+        compiler.tell(Code.CONFLICT, node.entries["sample"].key, message, "write traces: and a URL, or take it out")
     return TelemetryRules(
         calls=calls is not None and calls.value is True,
         traces=_text(node, "traces"),

@@ -42,12 +42,48 @@ SEEDS.append(
     "audit: {sinks: [{dir: ~/audit}], max_size: 1GiB}\n"
 )
 
+SEEDS.append(
+    "version: 1\n"
+    "roots: {app: {path: '~/app/${principal.name}', mode: rw}, notes: {path: ~/notes}}\n"
+    "server:\n"
+    "  transport: http\n"
+    "  listen: 10.0.0.1:8443\n"
+    "  public_url: https://mcp.example.org/mcp\n"
+    "  hosts: [mcp.internal:8443]\n"
+    "  origins: ['https://app.example.org']\n"
+    "  tls: {certificate: /c, key: /k}\n"
+    "  proxies: [10.0.0.0/24]\n"
+    "  auth: {tokens: /t, oauth: [{issuer: 'https://id.example.org', scopes: [a], algorithms: [ES256], leeway: 5s}]}\n"
+    "  limits: {body: 1MiB, connections: 9}\n"
+    "  ops: 127.0.0.1:9090\n"
+    "principals:\n"
+    "  - {when: {token: ci}, profile: reader}\n"
+    "  - {when: {issuer: 'https://id.example.org', claim: {team: a}}}\n"
+    "profiles: {reader: {roots: {notes: ro}}}\n"
+    "limits: {calls: {rate: 10/30s, output: 1MiB/h, each: 2, classes: {read: {rate: 5/s}}}}\n"
+    "state: {redis: 'rediss://h', ca: /r, key: /s, on_failure: local}\n"
+    "telemetry: {calls: true, traces: 'http://127.0.0.1:4318', sample: 10%}\n"
+    "audit: {sinks: [{dir: ~/audit}, {syslog: 'tls://h', ca: /l}, {otlp: 'https://h'}, {stderr: true}]}\n"
+)
+
 HOSTILE = (
     *("\t", "\0", "\ufeff", "\u2028", "\x85", "\r", "\x1b", "\uffff", "\U0001f600", "e\u0301", "\u202e"),
     *("&a ", "*a", "<<: ", "!!python/object:x ", "---\n", "...\n", "%YAML 1.1\n", "? ", "- ", ": ", "|\n", ">\n", "#"),
     *("[" * 40, "{" * 40, "[]", "{}", "'", '"', "\\", '"\\0"', '"\\ud800"', "`", "@", "=", "a" * 5000),
     *("~", "null", "true", "yes", "0o7", "1e400", "9" * 400, ".nan", "-1", "!x", "**", "../", "/"),
-    *("preset:secrets", "policy.yaml"),
+    *(
+        "preset:secrets",
+        "preset:service",
+        "policy.yaml",
+        "http",
+        "none",
+        "1/s",
+        "5%",
+        "0.0.0.0:80",
+        "[::]:80",
+        "x://:y@z",
+    ),
+    *("${", "${principal.name}", "${principal.claim.x}"),
 )
 
 
@@ -94,6 +130,7 @@ KEYS = (
         "except",
     ),
     *("operations", "delete", "tests", "accept", "exec", "in", "find", "args", "flags", "positionals", "value"),
+    *("listen", "auth", "oauth", "issuer", "tls", "ops", "state", "redis", "key", "telemetry", "when", "token", "rate"),
     *("subcommands", "decision", "env", "set", "pass", "network", "runtime", "repeat", "int", "enum", "match"),
 )
 
@@ -112,7 +149,7 @@ def wrong_types(draw: st.DrawFn) -> str:
             return changed
         return [replace(inner) for inner in value] if isinstance(value, list) else value
 
-    return yaml.safe_dump(replace(yaml.safe_load(SEEDS[-1])), allow_unicode=True)
+    return yaml.safe_dump(replace(yaml.safe_load(draw(st.sampled_from(SEEDS[-2:])))), allow_unicode=True)
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from fsserver.policy.compiled import Action, Effect, Mode
+from fsserver.policy.service import Rate
 from tests.policy_files import Desk, desk_in
 
 BASE = """\
@@ -197,3 +198,70 @@ def test_mistakes_in_a_base_are_shown_in_the_base(desk: Desk) -> None:
         'E010 2:1 unknown key "rots"',
         f"E030 3:19 {desk.home}/gone: no such file or directory",
     ]
+
+
+SERVICE = """\
+version: 1
+roots: {app: {path: ~/app}}
+server: {transport: http, ops: "127.0.0.1:9090", auth: {tokens: /t}, hosts: [a], limits: {body: 1MiB}}
+principals: [{when: {token: ci}}]
+limits: {calls: {rate: 60/m, output: 1MiB/m, each: 4, classes: {command: {rate: 10/30s}}}}
+state: {redis: "redis://h", on_failure: refuse}
+"""
+
+
+@pytest.mark.parametrize(
+    ("rest", "problem"),
+    [
+        pytest.param("limits: {calls: {rate: 10/10s}}", None, id="slower over any time"),
+        pytest.param("limits: {calls: {rate: 1/s}}", None, id="the same, and never at once"),
+        pytest.param("limits: {calls: {rate: 60/m}}", None, id="the same"),
+        pytest.param("limits: {calls: {rate: 61/m}}", "E021 3:24", id="faster"),
+        pytest.param("limits: {calls: {rate: 3600/h}}", "E021 3:24", id="as fast, and more at once"),
+        pytest.param("limits: {calls: {rate: 50/40s}}", "E021 3:24", id="less at once, and faster"),
+        pytest.param("limits: {calls: {output: 64KiB/s}}", "E021 3:26", id="more bytes"),
+        pytest.param("limits: {calls: {output: 16KiB/s}}", None, id="fewer bytes"),
+        pytest.param("limits: {calls: {each: 5}}", "E021 3:24", id="more at the same time"),
+        pytest.param("limits: {calls: {classes: {command: {rate: 20/m}}}}", "E021 3:44", id="faster in a class"),
+        pytest.param("limits: {calls: {classes: {read: {rate: 1/s}}}}", None, id="a class that the base leaves open"),
+        pytest.param("server: {limits: {body: 2MiB}}", "E021 3:25", id="larger bodies"),
+        pytest.param("server: {auth: none}", "E022 3:16", id="no authentication"),
+        pytest.param("server: {auth: {tokens: /other}}", "E022 3:16", id="other tokens"),
+        pytest.param("server: {hosts: [a, b]}", "E022 3:17", id="more hosts"),
+        pytest.param("server: {ops: 127.0.0.1:1}", None, id="another address for operators"),
+        pytest.param("principals: [{when: {token: mine}}]", "E022 3:13", id="other principals"),
+        pytest.param("state: {on_failure: local}", "E021 3:21", id="serving without Redis"),
+    ],
+)
+def test_whoever_extends_a_service_lets_in_nobody_else_and_grants_no_more(
+    desk: Desk, rest: str, problem: str | None
+) -> None:
+    desk.write(SERVICE, "base.yaml")
+    text = extending(rest + "\n")
+    if problem is None:
+        desk.load(text)
+    else:
+        assert desk.problems(text)[0].startswith(problem)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "rate"),
+    [
+        ("60/m", "1/s", Rate(1, 1)),
+        ("1/s", "60/m", Rate(1, 1)),
+        ("20/m", "10/30s", Rate(10, 30)),
+        ("15/40s", "10/30s", None),
+        ("10/30s", "15/40s", None),
+    ],
+)
+def test_of_rates_side_by_side_the_one_that_keeps_both_holds(
+    desk: Desk, one: str, other: str, rate: Rate | None
+) -> None:
+    for name, written in (("one.yaml", one), ("other.yaml", other)):
+        desk.write(f"version: 1\nlimits: {{calls: {{rate: {written}}}}}\n", name)
+    text = "version: 1\nextends: [one.yaml, other.yaml]\nroots: {a: {path: ~/app}}\n"
+    if rate is not None:
+        assert desk.load(text).limits.budget.rate == rate
+    else:
+        (problem,) = desk.problems(text)
+        assert problem.startswith("E022 2:24 one.yaml:2 allows more in one length of time, and this in another")
