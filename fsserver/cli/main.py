@@ -19,6 +19,8 @@ class LazyGroup(click.Group):
         "serve": "fsserver.cli.serve:serve",
         "policy": "fsserver.cli.policy:policy_group",
         "audit": "fsserver.cli.audit:audit_group",
+        "token": "fsserver.cli.token:token_group",
+        "state": "fsserver.cli.state:state_group",
         "doctor": "fsserver.cli.doctor:doctor",
     }
 

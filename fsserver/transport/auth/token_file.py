@@ -69,12 +69,18 @@ def check_name(name: str) -> None:
         )
 
 
-def read_tokens(path: str) -> list[StoredToken]:
-    """Raises ConfigError: no such file, others may write or any user may read it, or it is not written as it should be.
+def read_tokens(path: str, *, foreign: bool = False) -> list[StoredToken]:
+    """All of them, in the file's order.
 
     A group may read it, as where Kubernetes mounts a secret: what is in it lets nobody in.
+
+    Args:
+        foreign: it may be another user's, as where root looks at what a server of another user reads.
+
+    Raises:
+        ConfigError: no such file, others may write or any user may read it, or it is not written as it should be.
     """
-    return parse_tokens(_read(path), path)
+    return parse_tokens(_read(path, foreign=foreign), path)
 
 
 def parse_tokens(text: str, path: str) -> list[StoredToken]:
@@ -150,7 +156,7 @@ def _change(path: str, change: Callable[[str], str], *, create: bool) -> None:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             new = create and not os.path.lexists(path)
-            _replace(path, change("" if new else _read(path)), like=None if new else os.stat(path))
+            _replace(path, change("" if new else _read(path, foreign=True)), like=None if new else os.stat(path))
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
@@ -178,14 +184,14 @@ def _replace(path: str, text: str, like: os.stat_result | None) -> None:
         raise
 
 
-def _read(path: str) -> str:
+def _read(path: str, *, foreign: bool) -> str:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as file:
             found = os.fstat(descriptor)
             if not stat.S_ISREG(found.st_mode):
                 raise ConfigError(f"{path} is not a regular file.")
-            if found.st_uid not in (os.geteuid(), 0) or found.st_mode & _TOO_OPEN:
+            if not (foreign or found.st_uid in (os.geteuid(), 0)) or found.st_mode & _TOO_OPEN:
                 raise ConfigError(
                     f"{path} must belong to this user or to root, and nobody else may write to it, nor everybody read "
                     "it: chmod 600."
