@@ -83,12 +83,12 @@ class FakeIssuer:
     def token(
         self, *, key: Any = None, algorithm: str = "RS256", header: Mapping[str, Any] | None = None, **claims: Any
     ) -> str:
-        signer = rsa_key() if key is None else key
+        named = {"kid": "first", "typ": "at+jwt", **(header or {})}
         return jwt.encode(
             self.claims(**claims),
-            signer,
+            rsa_key() if key is None else key,
             algorithm=algorithm,
-            headers={"kid": "first", "typ": "at+jwt", **(header or {})},
+            headers={name: value for name, value in named.items() if value is not None},
         )
 
 

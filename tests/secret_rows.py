@@ -77,6 +77,7 @@ SECRETS: dict[str, Row] = {
     "SendGrid key": _whole("sendgrid-key", "S" + "G." + MIXED[:22] + "." + MIXED[:43]),
     "Vault token": _whole("vault-token", "hv" + "s." + MIXED[:24]),
     "Vault batch token": _whole("vault-token", "hv" + "b." + MIXED[:90]),
+    "fsserver token": _whole("fsserver-token", "fs" + "s_" + MIXED[:20] + "_-" + MIXED[:21]),
     "age key": _whole("age-key", "AGE-SECRET" + "-KEY-1" + MIXED[:58].upper()),
     "JSON Web Token": _whole("jwt", JWT),
     "JSON Web Token behind an escaped line end": Row(f"\\n{JWT}", JWT, "jwt"),

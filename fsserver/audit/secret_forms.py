@@ -136,6 +136,7 @@ FORMS: Final[tuple[Form, ...]] = (
     _form("docker-token", "dckr_pat_", rf"dckr_pat_{_WORD}{{27,}}"),
     _form("sendgrid-key", "SG.", rf"{_apart('SG[.]', 3)}{_WORD}{{22}}\.{_WORD}{{43}}"),
     _form("vault-token", "hvs. hvb. hvr.", rf"{_apart('hv[sbr][.]', 4)}{_MIXED}{_WORD}{{24,}}"),
+    _form("fsserver-token", "fss_", rf"fss_{_WORD}{{43}}(?!{_WORD})"),
     _form("age-key", "AGE-SECRET-KEY-1", r"AGE-SECRET-KEY-1[0-9A-Z]{58}"),
     # Of any length only at the start of a run: tried at each place of one, it would take time with the square of that.
     _form("jwt", "eyJ", rf"{_apart('eyJ', 3, _WORD)}{_WORD}{{8,}}\.eyJ{_WORD}{{8,}}\.{_WORD}*"),

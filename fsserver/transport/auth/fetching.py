@@ -86,8 +86,10 @@ async def fetch_json(url: str, trust: ssl.SSLContext, *, timeout_s: float = TIME
             answer = await _get(url, trust)
     except TimeoutError:
         raise FetchError(f"{url} did not answer within {timeout_s:g} s") from None
-    except httptools.HttpParserError:
+    except (httptools.HttpParserError, httptools.HttpParserUpgrade):
         raise FetchError(f"{url} did not answer in HTTP") from None
+    except UnicodeError:
+        raise FetchError(f"{url} names a host that cannot be") from None
     except OSError as error:
         raise FetchError(f"{url} cannot be reached: {error.strerror or error}") from error
     if answer.status != 200:

@@ -187,18 +187,23 @@ def _replace(path: str, text: str, like: os.stat_result | None) -> None:
 def _read(path: str, *, foreign: bool) -> str:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
-            found = os.fstat(descriptor)
-            if not stat.S_ISREG(found.st_mode):
-                raise ConfigError(f"{path} is not a regular file.")
-            if not (foreign or found.st_uid in (os.geteuid(), 0)) or found.st_mode & _TOO_OPEN:
-                raise ConfigError(
-                    f"{path} must belong to this user or to root, and nobody else may write to it, nor everybody read "
-                    "it: chmod 600."
-                )
-            content = file.read(MAX_FILE + 1)
+        try:
+            _check(path, os.fstat(descriptor), foreign=foreign)
+            content = os.read(descriptor, MAX_FILE + 1)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
     if len(content) > MAX_FILE or not content.isascii():
         raise ConfigError(f"{path} is no file of tokens.")
     return content.decode("ascii")
+
+
+def _check(path: str, found: os.stat_result, *, foreign: bool) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise ConfigError(f"{path} is not a regular file.")
+    if not (foreign or found.st_uid in (os.geteuid(), 0)) or found.st_mode & _TOO_OPEN:
+        raise ConfigError(
+            f"{path} must belong to this user or to root, and nobody else may write to it, nor everybody read it: "
+            "chmod 600."
+        )
