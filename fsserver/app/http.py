@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import resource
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from fsserver.app.parts import close_inherited, header, hear_launcher, plan, policy_change, root_changes, start_launcher
@@ -58,11 +59,8 @@ class _Opened:
     why_no_ripgrep: str | None
 
 
-def serve_http(policy: Policy, *, confined: Callable[[], None]) -> None:
+def serve_http(policy: Policy) -> None:
     """Serve principals over Streamable HTTP until a signal ends it.
-
-    Args:
-        confined: called once this process is confined.
 
     Raises:
         ConfigError: a root, a file or an address of the policy is unsuitable.
@@ -85,7 +83,7 @@ def serve_http(policy: Policy, *, confined: Callable[[], None]) -> None:
         ripgrep = find_ripgrep(policy.roots)
         profiles: dict[str | None, _Profile] = {}
         for name in dict.fromkeys(rule.profile for rule in policy.principals):
-            profiles[name] = profile = _profile(policy, name, roots, run_id, ripgrep)
+            profiles[name] = profile = _profile(policy, name, roots, ripgrep)
             if profile.runner is not None:
                 held.callback(profile.runner.close)
         audit = AuditLog.open(policy.audit, run_id=run_id, header=header(policy))
@@ -98,9 +96,10 @@ def serve_http(policy: Policy, *, confined: Callable[[], None]) -> None:
         enforcement = confine(confinement)
         audit.append("run.confined", enforcement.as_record())
         for name, profile in profiles.items():
-            if profile.runner is not None:
+            if profile.runner is not None and profile.here.commands:
                 hear_launcher(profile.runner, audit, strict=True, profile=name)
-        confined()
+            elif profile.runner is not None:  # it sleeps until the first search
+                profile.runner.on_first_use = partial(hear_launcher, profile.runner, audit, strict=False, profile=name)
         _serve(_Opened(policy, profiles, front, authenticator, audit, ripgrep.why_not), held)
 
 
@@ -155,7 +154,7 @@ def _serve(opened: _Opened, held: ExitStack) -> None:
     Service(policy.server, application, opened.front, others=(), hooks=hooks).run()
 
 
-def _profile(policy: Policy, name: str | None, roots: Mapping[str, Root], run_id: str, ripgrep: Ripgrep) -> _Profile:
+def _profile(policy: Policy, name: str | None, roots: Mapping[str, Root], ripgrep: Ripgrep) -> _Profile:
     narrowed = policy if name is None else narrow(policy, name)
     here = replace(narrowed, roots=tuple(rules for rules in narrowed.roots if rules.each is None))
     views = tuple(
@@ -163,7 +162,8 @@ def _profile(policy: Policy, name: str | None, roots: Mapping[str, Root], run_id
         for rules in narrowed.roots
     )
     within = [root for root in views if root.rules.each is None]
-    runner = start_launcher(here, within, run_id, search_commands(here, ripgrep)) if within else None
+    # Each launcher has files of its own, named after its run.
+    runner = start_launcher(here, within, secrets.token_hex(8), search_commands(here, ripgrep)) if within else None
     return _Profile(narrowed, here, views, runner)
 
 

@@ -1,4 +1,4 @@
-"""``fsserver serve``: load a policy, or make one from ``--root``, and serve it over stdio."""
+"""``fsserver serve``: load a policy, or make one from ``--root``, and serve it, over stdio or HTTP as it says."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from fsserver import __version__
 from fsserver.cli.selection import Selection, refuse_what_is_no_option
 from fsserver.errors import AuditError, ConfigError, FsserverError, KernelUnsupported, SandboxSetupError
 from fsserver.policy.compiled import Policy
+from fsserver.policy.service import Transport
 
 EXIT_CONFIG = 2
 EXIT_KERNEL = 3
@@ -24,7 +25,7 @@ EXIT_KERNEL = 3
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-@click.command(short_help="Serve files and commands to one MCP client.", context_settings={"allow_extra_args": True})
+@click.command(short_help="Serve files and commands to MCP clients.", context_settings={"allow_extra_args": True})
 @click.option("--policy", "policy_file", type=click.Path(path_type=Path), help="The YAML policy to serve.")
 @click.option("--root", "roots", multiple=True, metavar="DIR", help="Serve this directory, read-only. Repeatable.")
 @click.option("--write", is_flag=True, help="With --root: the directories may be written to.")
@@ -46,7 +47,9 @@ def serve(
     profile: str | None,
     strict: bool,
 ) -> None:
-    """Serve the files and commands of a policy to one MCP client over standard input and output."""
+    """Serve the files and commands of a policy: to one MCP client over standard input and output, or to many over HTTP
+    where the policy says `server: {transport: http}`.
+    """
     refuse_what_is_no_option(context.args)
     selection = Selection(policy_file, roots, write, profile)
     selection.check(needed=True)
@@ -54,15 +57,21 @@ def serve(
     gc.disable()  # nearly all that is made until the first message stays; the transport turns collection on again
     try:
         policy = selection.load()
-        introduction = _introduction(policy, selection, strict=strict) if _by_hand() else None
+        by_hand = policy.server.transport is Transport.STDIO and _by_hand()
+        introduction = _introduction(policy, selection, strict=strict) if by_hand else None
 
         def introduce() -> None:
             if introduction is not None:
                 click.echo(introduction, err=True)
 
-        from fsserver.app.stdio import serve_stdio  # noqa: PLC0415  (opens roots and confines itself before it loads the SDK)
+        if policy.server.transport is Transport.HTTP:
+            from fsserver.app.http import serve_http  # noqa: PLC0415  (as below)
 
-        serve_stdio(policy, strict=strict, confined=introduce)
+            serve_http(policy)
+        else:
+            from fsserver.app.stdio import serve_stdio  # noqa: PLC0415  (confines itself before it loads the SDK)
+
+            serve_stdio(policy, strict=strict, confined=introduce)
     except (ConfigError, AuditError) as error:
         _fail(error, EXIT_CONFIG)
     except (KernelUnsupported, SandboxSetupError) as error:
