@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from fsserver.paths.workspace import Access, ClientPath
 from fsserver.policy.arguments import judge
 from fsserver.policy.compiled import Action, ClientRoots, Effect, Layer, Mode, Network, Policy
 from fsserver.policy.decision import decide, narrow
+from fsserver.policy.service import CallClass, Transport
 from fsserver.policy.toolnames import TOOL_NAMES
 from tests.policy_files import desk_in
 from tests.support import REPOSITORY
@@ -26,8 +28,13 @@ def load(name: str, directory: Path) -> Policy:
     return desk.load((REPOSITORY / "policies" / name).read_bytes(), name)
 
 
-def test_three_policies_are_shipped() -> None:
-    assert [path.name for path in SHIPPED] == ["ci-agent.yaml", "claude-desktop.yaml", "workstation.yaml"]
+def test_four_policies_are_shipped() -> None:
+    assert [path.name for path in SHIPPED] == [
+        "ci-agent.yaml",
+        "ci-service.yaml",
+        "claude-desktop.yaml",
+        "workstation.yaml",
+    ]
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
@@ -111,11 +118,12 @@ def test_workstation_works_in_one_project(tmp_path: Path) -> None:
     assert "write_file" not in reader.tools
 
 
-def test_ci_agent_neither_moves_nor_deletes_nor_touches_its_pipeline(tmp_path: Path) -> None:
-    policy = load("ci-agent.yaml", tmp_path)
+@pytest.mark.parametrize("name", ["ci-agent", "ci-service"])
+def test_a_ci_policy_neither_moves_nor_deletes_nor_touches_its_pipeline(name: str, tmp_path: Path) -> None:
+    policy = load(f"{name}.yaml", tmp_path)
     assert granted(policy, "src/main.py") == {"work": WRITING}
-    for name in (".github/workflows/ci.yml", ".gitlab-ci.yml", "deploy/Jenkinsfile"):
-        assert granted(policy, name) == {"work": READING}
+    for pipeline in (".github/workflows/ci.yml", ".gitlab-ci.yml", "deploy/Jenkinsfile"):
+        assert granted(policy, pipeline) == {"work": READING}
     assert policy.roots[0].hardlinks is Effect.DENY
     assert not any(effect is Effect.ASK for effect, _ in policy.roots[0].operations.values())
     assert policy.redact_output
@@ -136,10 +144,50 @@ def test_workstation_builds_tests_and_commits_and_asks_before_it_pushes(tmp_path
     assert not narrow(policy, "reader").commands
 
 
-def test_ci_agent_commits_and_never_pushes(tmp_path: Path) -> None:
-    policy = load("ci-agent.yaml", tmp_path)
+@pytest.mark.parametrize("name", ["ci-agent", "ci-service"])
+def test_a_ci_policy_commits_and_never_pushes(name: str, tmp_path: Path) -> None:
+    policy = load(f"{name}.yaml", tmp_path)
     assert list(policy.commands) == ["git", "make"]
     assert judged(policy, "git commit -m x") is Effect.ALLOW
     assert judged(policy, "git push origin") is Effect.DENY
     assert policy.commands["make"].limits.time_s == 60.0
     assert set(narrow(policy, "reviewer").commands) == {"git"}
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_only_the_service_is_served_over_http(path: Path, tmp_path: Path) -> None:
+    served = load(path.name, tmp_path).server.transport
+    assert served is (Transport.HTTP if path.stem == "ci-service" else Transport.STDIO)
+
+
+def test_ci_service_serves_only_whom_it_names_with_tls_and_bounds(tmp_path: Path) -> None:
+    policy = load("ci-service.yaml", tmp_path)
+    assert policy.server.tls is not None
+    assert not policy.server.auth.off
+    assert [issuer.audience for issuer in policy.server.auth.oauth] == [policy.server.public_url]
+    assert str(policy.server.ops) == "127.0.0.1:9090"
+    assert [(rule.token, dict(rule.claims), rule.profile) for rule in policy.principals] == [
+        ("ci", {}, None),
+        ("dashboard", {}, "reviewer"),
+        (None, {"team": "platform"}, None),
+        (None, {"team": "support"}, "reviewer"),
+    ]
+    assert policy.limits.budget.rate is not None
+    assert policy.limits.budget.output is not None
+    assert policy.limits.budgets[CallClass.COMMAND].concurrency == 2
+    assert policy.audit.key == "/etc/fsserver/audit.key"
+    assert policy.telemetry.calls
+
+
+def test_what_ci_service_only_proposes_loads_too(tmp_path: Path) -> None:
+    """Its lines that are commented out, as whoever needs them would write them."""
+    desk = desk_in(tmp_path)
+    desk.directory("work")
+    text = (REPOSITORY / "policies/ci-service.yaml").read_text()
+    for key in ("state", "notes"):
+        text, times = re.subn(f"^( *)# {key}: ", rf"\g<1>{key}: ", text, flags=re.MULTILINE)
+        assert times == 1
+    policy = desk.load(text)
+    assert policy.shared.key == "/etc/fsserver/seal.key"
+    assert [root.each for root in policy.roots] == [None, "${principal.name}"]
+    assert {name for command in policy.commands.values() for name in command.roots} == {"work"}
