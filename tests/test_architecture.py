@@ -28,6 +28,7 @@ LEVELS = {
     "paths": 5,
     "sandbox": 5,
     "audit": 5,
+    "state": 5,
     "policy front": 6,
     "policy core": 7,
     "kernel": 8,
@@ -55,6 +56,7 @@ OSERROR_PARTS = {
     "paths",  # translates into resource.* and denied.*
     "sandbox",  # translates into sandbox.setup
     "audit",  # translates into audit.*
+    "state",  # translates into state.*, and files of secrets into config.*
     "policy front",  # a policy file that cannot be read is a config.* error with its place
     "transport",  # the client's end of a pipe closes
     "telemetry",  # nobody reads standard error any more
@@ -146,6 +148,10 @@ def test_every_part_has_a_level() -> None:
         ("fsserver.policy.decision", "fsserver.policy.model", False),
         ("fsserver.paths.root", "fsserver.audit.log", False),
         ("fsserver.paths.root", "fsserver.tools.gate", False),
+        ("fsserver.tools.budgets", "fsserver.state.opening", True),
+        ("fsserver.state.redis", "fsserver.policy.service", True),
+        ("fsserver.state.redis", "fsserver.audit.log", False),
+        ("fsserver.state.redis", "fsserver.policy.loader", False),
         ("fsserver.kernel.syscalls", "fsserver.telemetry.logging", False),
         ("fsserver.server", "fsserver.transport.stdio", False),
     ],
@@ -248,7 +254,13 @@ def test_no_module_has_an_empty_word_for_a_name() -> None:
 
 @pytest.mark.parametrize(
     ("library", "home"),
-    [("ctypes", "fsserver.kernel."), ("mcp.server", "fsserver.server"), ("click", "fsserver.cli.")],
+    [
+        ("ctypes", "fsserver.kernel."),
+        ("mcp.server", "fsserver.server"),
+        ("click", "fsserver.cli."),
+        ("redis", "fsserver.state."),
+        ("limits", "fsserver.state."),
+    ],
 )
 def test_a_powerful_library_has_one_home(library: str, home: str) -> None:
     strays = [

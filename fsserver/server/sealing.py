@@ -2,11 +2,12 @@
 
 *Trust.* The client holds the text between question and answer, and may send any other: it is hostile.
 
-*Invariant.* With a text an answer counts only if this process made the text, for the same principal, session, tool and
-arguments, not longer ago than the policy lets a person think, and only once.
+*Invariant.* With a text an answer counts only if this process made the text, or another that has the same key and
+the same memory of what was used; for the same principal, scope of sessions, tool and arguments, not longer ago than
+the policy lets a person think, and only once. Where that memory cannot be asked, no answer counts.
 
 Nothing in it is secret from the client, which was shown the question; so it is authenticated and not encrypted:
-HMAC-SHA256 (RFC 2104) with a key that lives as long as the process.
+HMAC-SHA256 (RFC 2104), with a key that lives as long as the process unless replicas share one.
 """
 
 from __future__ import annotations
@@ -19,8 +20,11 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Self, TypeAlias
 
+from fsserver.errors import SharedStateError
+from fsserver.state.secret import derived
+from fsserver.state.shared import SharedState
 from fsserver.tools.approval import Answer, Consent, ConsentNeeded, canonical_digest
 from fsserver.tools.session import Session
 
@@ -31,9 +35,16 @@ MAX_USED: Final = 4096
 """How many answers are remembered until they expire. While there are so many, no further one is taken."""
 
 
+CLOCKS_S: Final = 300.0
+"""By how much the clocks of replicas may differ: for so long after its end a state that was used is remembered."""
+
+Spend: TypeAlias = Callable[[str, float], bool]
+"""See `fsserver.state.shared.SharedState.spend`."""
+
+
 def bound_to(session: Session, name: str, arguments: Mapping[str, Any] | None) -> str:
     """Whom and which call a state is for, as a digest."""
-    return canonical_digest([session.principal, session.id, "tools/call", name, arguments or {}])
+    return canonical_digest([*session.owner, "tools/call", name, arguments or {}])
 
 
 class Seal:
@@ -41,15 +52,33 @@ class Seal:
 
     Args:
         ttl_s: how long a state holds.
-        clock: seconds, never stepping back.
+        key, spend: what replicas share; both or neither. A key whose uses are remembered by one process alone would
+            let an answer be used once in each.
+        clock: seconds. Default: of the machine since its start, which never steps back; with a key that of the day,
+            since no other is the same on two machines.
     """
 
-    def __init__(self, ttl_s: float, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        ttl_s: float,
+        key: bytes | None = None,
+        spend: Spend | None = None,
+        *,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        if (key is None) is not (spend is None):
+            raise ValueError("a key is shared together with the memory of its uses")
         self._ttl_s = ttl_s
-        self._clock = clock
-        self._key = secrets.token_bytes(32)
+        self._clock = clock or (time.monotonic if key is None else time.time)
+        self._key = secrets.token_bytes(32) if key is None else derived(key, "question")
+        self._spend = spend
         self._mutex = threading.Lock()  # over the next
         self._used: dict[str, float] = {}
+
+    @classmethod
+    def of(cls, ttl_s: float, key: bytes | None, state: SharedState) -> Self:
+        """A seal for every process that has this key, if they share a state; for this one alone if they do not."""
+        return cls(ttl_s, key, state.spend) if key is not None and state.shared else cls(ttl_s)
 
     def make(self, needed: ConsentNeeded, bound: str) -> str:
         fields = {
@@ -91,6 +120,8 @@ class Seal:
 
     def _spent(self, once: str, expires: float) -> Answer | None:
         """Take note that the state is used; why it cannot be."""
+        if self._spend is not None:
+            return self._spent_anywhere(self._spend, once, expires)
         with self._mutex:
             if once in self._used:
                 return Answer.USED
@@ -101,6 +132,13 @@ class Seal:
                 return Answer.BUSY
             self._used[once] = expires
             return None
+
+    def _spent_anywhere(self, spend: Spend, once: str, expires: float) -> Answer | None:
+        left_s = max(0.0, expires - self._clock())
+        try:
+            return None if spend(f"question {once}", left_s + CLOCKS_S) else Answer.USED
+        except SharedStateError:
+            return Answer.UNREACHABLE
 
     def _mac(self, body: str) -> str:
         return hmac.digest(self._key, body.encode("ascii"), "sha256").hex()

@@ -58,10 +58,24 @@ class Answer(StrEnum):
     UNKNOWN_STATE = "unknown_state"
     OTHER_CALL = "other_call"
     USED = "used"
+    UNREACHABLE = "unreachable"
     EXPIRED = "expired"
     CHANGED = "changed"
     TOO_LONG = "too_long"
 
+
+ANSWERED: Final = frozenset(
+    {
+        Answer.ACCEPTED,
+        Answer.DECLINED,
+        Answer.CANCELLED,
+        Answer.TIMEOUT,
+        Answer.FAILED,
+        Answer.MALFORMED,
+        Answer.ABANDONED,
+    }
+)
+"""What can come of one question only once. A client can repeat the others as often as it likes."""
 
 _WHY: Final[Mapping[Answer, str]] = MappingProxyType(
     {
@@ -76,6 +90,7 @@ _WHY: Final[Mapping[Answer, str]] = MappingProxyType(
         Answer.UNKNOWN_STATE: "the requestState is missing, was altered, or is not from this server's run",
         Answer.OTHER_CALL: "the requestState belongs to another call: the tool and every argument have to be the same",
         Answer.USED: "the answer was used before, and each holds for one call",
+        Answer.UNREACHABLE: "what this server's replicas share cannot be reached, so an answer might be used twice",
         Answer.EXPIRED: "the answer came later than the policy's approvals.timeout",
         Answer.CHANGED: "the call would not do exactly what the person was shown any more",
         Answer.TOO_LONG: "the question is too long to be shown whole",
@@ -87,6 +102,7 @@ _INSTEAD: Final[Mapping[Answer, str]] = MappingProxyType(
         Answer.DECLINED: "go on without it, or talk to the person first",
         Answer.UNAVAILABLE: "a client that offers elicitation; or calls that the policy allows without asking",
         Answer.TOO_LONG: "the same in several smaller calls",
+        Answer.UNREACHABLE: "in a few seconds, the call anew, without requestState, to have the person asked again",
     }
 )
 

@@ -39,6 +39,7 @@ class Session:
         client: None until it says who it is.
         protocol: the revision that is spoken.
         transport: how the client reaches this server.
+        scope: what outlives a call belongs to the principal's sessions of one scope; None is this session alone.
         workspace: what this principal may reach; may be replaced by a narrower one between two calls.
         can_ask: a person can be asked through the client: it offers elicitation in form mode.
         scope: what outlives a call belongs to, of the principal: by default the session alone.
@@ -53,6 +54,11 @@ class Session:
     transport: str = "stdio"
     scope: str | None = None
     _known: tuple[Workspace, frozenset[Action]] | None = field(default=None, init=False, repr=False, compare=False)
+
+    @property
+    def owner(self) -> tuple[str, str]:
+        """Whom what outlives a call belongs to, also across connections and replicas: the principal and the scope."""
+        return self.principal, self.id if self.scope is None else self.scope
 
     def granted(self) -> frozenset[Action]:
         """What some root of the workspace grants, by itself or with consent that can be asked for. Worked out once for

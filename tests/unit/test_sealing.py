@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
+from fsserver.errors import SharedStateError
 from fsserver.paths.workspace import Workspace
 from fsserver.server import sealing
 from fsserver.server.sealing import Seal, bound_to
-from fsserver.tools.approval import Answer, Consent, ConsentNeeded, Question
+from fsserver.state.local import LocalState
+from fsserver.tools.approval import Answer, Consent, ConsentNeeded, Question, refused
 from fsserver.tools.session import Session
 
 SESSION = Session("s1", "alice", None, None, Workspace(()))
@@ -39,6 +42,7 @@ def test_answer_with_its_state_is_the_consent_to_that_call() -> None:
     [
         pytest.param(bound_to(replace(SESSION, principal="mallory"), "delete_file", ARGUMENTS), id="other principal"),
         pytest.param(bound_to(replace(SESSION, id="s2"), "delete_file", ARGUMENTS), id="other session"),
+        pytest.param(bound_to(replace(SESSION, scope="p"), "delete_file", ARGUMENTS), id="other scope"),
         pytest.param(bound_to(SESSION, "write_file", ARGUMENTS), id="other tool"),
         pytest.param(bound_to(SESSION, "delete_file", {**ARGUMENTS, "path": "b"}), id="other path"),
         pytest.param(bound_to(SESSION, "delete_file", {**ARGUMENTS, "recursive": True}), id="other flag"),
@@ -130,3 +134,84 @@ def test_of_many_threads_with_one_state_one_gets_the_consent() -> None:
     for thread in threads:
         thread.join(10)
     assert sorted(got) == [Answer.ACCEPTED] + [Answer.USED] * 7
+
+
+KEY = bytes(range(32))
+
+
+class Memory(LocalState):
+    """One memory of several processes."""
+
+    shared: bool = True  # type: ignore[misc]  # a constant of the class
+
+
+class Unreachable(Memory):
+    def spend(self, key: str, ttl_s: float) -> bool:
+        raise SharedStateError("unreachable")
+
+
+def test_answer_to_one_replica_holds_at_another_and_for_one_of_them() -> None:
+    memory = Memory()
+    here, there = Seal.of(60, KEY, memory), Seal.of(60, KEY, memory)
+    state = here.make(NEEDED, BOUND)
+    assert there.open(state, BOUND, Answer.ACCEPTED) == GOOD
+    assert here.open(state, BOUND, Answer.ACCEPTED).answer is Answer.USED
+    assert there.open(state, BOUND, Answer.ACCEPTED).answer is Answer.USED
+
+
+def test_no_answer_holds_while_nobody_knows_which_were_used() -> None:
+    seal = Seal.of(60, KEY, Unreachable())
+    state = seal.make(NEEDED, BOUND)
+    assert seal.open(state, BOUND, Answer.ACCEPTED) == replace(GOOD, answer=Answer.UNREACHABLE)
+    assert seal.open(state, bound_to(SESSION, "write_file", {}), Answer.ACCEPTED).answer is Answer.OTHER_CALL
+    assert "cannot be reached" in refused(Answer.UNREACHABLE, None).message
+
+
+def test_clock_of_the_day_is_used_with_a_shared_key_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    day, machine = Clock(), Clock()
+    monkeypatch.setattr(sealing, "time", SimpleNamespace(time=day, monotonic=machine))
+    shared, alone = Seal.of(60, KEY, Memory()), Seal(60)
+    ours, later, theirs = shared.make(NEEDED, BOUND), shared.make(NEEDED, BOUND), alone.make(NEEDED, BOUND)
+    machine.now += 61  # as another machine's may be
+    assert shared.open(ours, BOUND, Answer.ACCEPTED) == GOOD
+    assert alone.open(theirs, BOUND, Answer.ACCEPTED).answer is Answer.EXPIRED
+    day.now += 61
+    assert shared.open(later, BOUND, Answer.ACCEPTED).answer is Answer.EXPIRED
+
+
+def test_used_state_is_remembered_for_as_long_as_any_replicas_clock_would_take_it() -> None:
+    clock, kept = Clock(), []
+
+    def spend(key: str, ttl_s: float) -> bool:
+        kept.append(ttl_s)
+        return True
+
+    seal = Seal(60, KEY, spend, clock=clock)
+    state = seal.make(NEEDED, BOUND)
+    clock.now += 50
+    assert seal.open(state, BOUND, Answer.ACCEPTED) == GOOD
+    assert kept == [pytest.approx(10 + sealing.CLOCKS_S)]
+
+
+def test_key_without_a_shared_memory_is_not_used() -> None:
+    here, there = Seal.of(60, KEY, LocalState()), Seal.of(60, KEY, LocalState())
+    state = here.make(NEEDED, BOUND)
+    assert there.open(state, BOUND, Answer.ACCEPTED) == Consent(Answer.UNKNOWN_STATE)
+    assert here.open(state, BOUND, Answer.ACCEPTED) == GOOD
+    for half in ({"key": KEY}, {"spend": LocalState().spend}):
+        with pytest.raises(ValueError, match="together"):
+            Seal(60, **half)
+
+
+def test_another_key_opens_nothing() -> None:
+    memory = Memory()
+    state = Seal.of(60, KEY, memory).make(NEEDED, BOUND)
+    assert Seal.of(60, bytes(32), memory).open(state, BOUND, Answer.ACCEPTED) == Consent(Answer.UNKNOWN_STATE)
+
+
+def test_sessions_of_one_scope_are_one_and_other_principals_are_not() -> None:
+    first, second = (replace(SESSION, id=name, scope="alice") for name in ("s1", "s2"))
+    assert bound_to(first, "t", {}) == bound_to(second, "t", {})
+    assert bound_to(first, "t", {}) != bound_to(replace(first, principal="bob"), "t", {})
+    assert SESSION.owner == ("alice", "s1")
+    assert second.owner == ("alice", "alice")
