@@ -7,6 +7,7 @@ never holds a host path outside the roots, the operating system's error text, or
 
 from __future__ import annotations
 
+from math import ceil
 from typing import ClassVar
 
 
@@ -174,15 +175,16 @@ class RateLimited(LimitExceeded):
     transient = True
 
     def __init__(self, message: str, *, retry_after_s: float, rule: str | None = None) -> None:
-        super().__init__(message, rule=rule, allowed_instead=f"the same call in {max(1, round(retry_after_s))} s")
+        super().__init__(message, rule=rule, allowed_instead=f"the same call in {max(1, ceil(retry_after_s))} s")
         self.retry_after_s = retry_after_s
 
 
 class TooManyCalls(LimitExceeded):
-    """As many calls of this principal are at work as the policy allows."""
+    """As many calls of this principal are at work as the policy allows. ``retry_after_s``: when to try again."""
 
     code = "limit.concurrency"
     transient = True
+    retry_after_s: ClassVar[float] = 1.0
 
 
 # --- What replicas share.

@@ -13,7 +13,9 @@ from fsserver.audit.log import AuditLog
 from fsserver.paths.root import Root
 from fsserver.paths.workspace import Workspace
 from fsserver.policy.compiled import AuditRules, Limits, Policy, RootRules
+from fsserver.state.shared import SharedState
 from fsserver.tools.approval import Consent, ConsentNeeded
+from fsserver.tools.budgets import Budgets
 from fsserver.tools.catalog import file_tools
 from fsserver.tools.control import Control
 from fsserver.tools.files.completion import COMPLETION
@@ -110,6 +112,7 @@ def served(
     engine: SearchEngine | None = None,
     index: LineIndex | None = None,
     observer: Observer | None = None,
+    counts: SharedState | None = None,
 ) -> Iterator[Served]:
     """A gate over the roots; its audit log is in ``base / "state"``.
 
@@ -119,6 +122,7 @@ def served(
         can_ask: a person can be asked through the client.
         index: of the lines of large files.
         observer: watches the calls.
+        counts: where what principals use is counted; None counts nothing.
     """
     state = base / "state"
     state.mkdir(mode=0o700, exist_ok=True)
@@ -129,7 +133,8 @@ def served(
         with closing(AuditLog.open(audit, run_id="test", header={})) as log:
             session = Session("s1", "tester", None, None, Workspace(roots), can_ask)
             registry = file_tools(index=index) if engine is None else file_tools(engine, index)
-            gate = Gate(registry=registry, policy=policy, audit=log, observer=observer)
+            budgets = None if counts is None else Budgets.of(policy.limits, counts)
+            gate = Gate(registry=registry, policy=policy, audit=log, budgets=budgets, observer=observer)
             yield Served(gate, session, log, Path(rules[0].path))
         require_fit(Path(log.path), beginning="call.")
     finally:

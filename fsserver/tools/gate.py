@@ -4,12 +4,13 @@ kinds that reach files go through it as calls too; see `fsserver.tools.guise`.
 *Trust.* Hostile: the tool's name, every argument, the contents of every file and directory, and the moment at which
 the client cancels. Ours: the registry, the policy, the workspace that the session was given, and the audit log.
 
-*Invariant.* When a body runs, the policy grants its tool, its arguments fit its model, every path parameter is an
-opened target that the policy allows for exactly what the tool does there, and, if it changes anything, the quota holds
-it and an intent record is in the log. Where a rule asks, a person accepted exactly this call on exactly these objects,
-and the log has the answer. When a result is returned, its outcome record is in the log; if that failed, the
-result is withheld. Every refusal has a record. Where the policy says ``redact_output``, every result passes the
-redactor. No exception, and nothing of one that was not written for clients, leaves here.
+*Invariant.* When a body runs, the principal's budget has room for it, the policy grants its tool, its arguments fit
+its model, every path parameter is an opened target that the policy allows for exactly what the tool does there, and,
+if it changes anything, the quota holds it and an intent record is in the log. Where a rule asks, a person accepted
+exactly this call on exactly these objects, and the log has the answer. When a result is returned, its outcome record
+is in the log; if that failed, the result is withheld. Every refusal has a record. Where the policy says
+``redact_output``, every result passes the redactor. No exception, and nothing of one that was not written for clients,
+leaves here.
 """
 
 from __future__ import annotations
@@ -33,8 +34,19 @@ from fsserver.paths.target import Target
 from fsserver.paths.workspace import Access, ClientPath, Workspace
 from fsserver.policy.compiled import Action, Policy
 from fsserver.policy.decision import why_not_granted
-from fsserver.tools.approval import CANNOT_ASK, MAX_SHOWN, Answer, Consent, ConsentNeeded, Question, digest_of, refused
+from fsserver.tools.approval import (
+    ANSWERED,
+    CANNOT_ASK,
+    MAX_SHOWN,
+    Answer,
+    Consent,
+    ConsentNeeded,
+    Question,
+    digest_of,
+    refused,
+)
 from fsserver.tools.arguments import parse
+from fsserver.tools.budgets import Budgets, Use
 from fsserver.tools.call import Call, Decide, Each
 from fsserver.tools.control import Control
 from fsserver.tools.guise import Guise
@@ -42,7 +54,7 @@ from fsserver.tools.introductions import Introductions
 from fsserver.tools.observing import Observer, Watched, trace_of
 from fsserver.tools.redacting import Outputs
 from fsserver.tools.registry import Registry, Tool
-from fsserver.tools.render import bounded, error_result
+from fsserver.tools.render import bounded, error_result, size_of
 from fsserver.tools.result import ToolResult
 from fsserver.tools.session import Session
 from fsserver.tools.trail import Trail, without_contents
@@ -63,6 +75,7 @@ class _Wanted(NamedTuple):
     consent: Consent | None
     asks: bool
     guise: Guise | None
+    use: Use | None
 
 
 class Gate:
@@ -78,12 +91,17 @@ class Gate:
         registry: Registry,
         policy: Policy,
         audit: AuditLog,
+        budgets: Budgets | None = None,
         logger: logging.Logger | None = None,
         observer: Observer | None = None,
     ) -> None:
+        """Args:
+        budgets: what each principal may use; None bounds nobody.
+        """
         self._registry = registry
         self._policy = policy
         self._audit = audit
+        self._budgets = budgets
         self._logger = logger or logging.getLogger(__name__)
         self._observer = observer
         self._numbers = itertools.count(1)
@@ -129,7 +147,8 @@ class Gate:
         watched = None if self._observer is None else Watched(self._observer, trail, control.trace)
         if self._outputs is not None:
             control = self._outputs.control(control)
-        outcome = self._ended(session, _Wanted(name, arguments or {}, control, consent, asks, guise), trail)
+        use = None if self._budgets is None else self._use(self._budgets, session, name)
+        outcome = self._ended(session, _Wanted(name, arguments or {}, control, consent, asks, guise, use), trail)
         if watched is not None:
             watched.over(outcome, asks=asks)
         return outcome
@@ -137,11 +156,17 @@ class Gate:
     def _ended(self, session: Session, wanted: _Wanted, trail: Trail) -> ToolResult | ConsentNeeded:
         """What the client gets, whatever happens."""
         try:
-            return self._shown(self._answered(session, wanted, trail))
+            return self._counted(self._shown(self._answered(session, wanted, trail)), wanted.use)
         except Exception:
             # A bug in the gate or in the log itself, which has no record then. The client learns nothing of it.
             self._logger.exception("call %d of %s failed in the gate", trail.call, trail.tool)
             return error_result(InternalError(f"call {trail.call}"), self._policy.limits.result_bytes)
+
+    def _counted(self, outcome: ToolResult | ConsentNeeded, use: Use | None) -> ToolResult | ConsentNeeded:
+        """What a call that was let in gave out is counted, errors too."""
+        if use is not None and use.begun and isinstance(outcome, ToolResult):
+            use.count(size_of(outcome))
+        return outcome
 
     def _shown(self, outcome: ToolResult | ConsentNeeded) -> ToolResult | ConsentNeeded:
         """What the client gets; a question is shown to a person whole."""
@@ -156,10 +181,12 @@ class Gate:
             return error_result(error, self._policy.limits.result_bytes)
 
     def _run(self, session: Session, wanted: _Wanted, trail: Trail) -> ToolResult | ConsentNeeded:
-        """The order is the point: validate, decide, check, consent, quota, intent, act, outcome."""
+        """The order is the point: budget, validate, decide, check, consent, quota, intent, act, outcome."""
         self.introduce(session)
         with ExitStack() as opened:
             try:
+                if wanted.use is not None:
+                    self._begin(wanted.use, wanted, trail, opened)
                 tool, call = self._decided(session, wanted, trail, opened)
                 needed = self._without_consent(session, tool, call, wanted, trail)
                 if needed is not None:
@@ -178,6 +205,20 @@ class Gate:
             self._record(trail, *trail.done(call.facts))
             return result
 
+    def _use(self, budgets: Budgets, session: Session, name: str) -> Use:
+        """A request in another guise counts as the tool that usually serves it: nothing is opened to find out which."""
+        tool = self._registry.get(name)
+        return budgets.use(session.principal, None if tool is None else tool.call_class)
+
+    def _begin(self, use: Use, wanted: _Wanted, trail: Trail, opened: ExitStack) -> None:
+        """Let the call in for as long as it lasts. Made again with an answer that came from a person it was counted."""
+        try:
+            use.begin(counted=wanted.consent is None or wanted.consent.answer not in ANSWERED)
+        except FsserverError:
+            trail.arguments = summarise(without_contents(wanted.arguments, self._registry.paths), ())
+            raise
+        opened.callback(use.end)
+
     def _decided(
         self, session: Session, wanted: _Wanted, trail: Trail, opened: ExitStack
     ) -> tuple[Tool[Any], Call[Any]]:
@@ -192,7 +233,7 @@ class Gate:
             self._take_answer(wanted.consent, trail)
         each = self._each(workspace, trail)
         decide = self._decide(workspace, trail, opened)
-        owner = (session.principal, session.id)
+        owner = session.owner
         call = Call(parsed, {}, workspace, self._policy.limits, wanted.control, each, decide, owner, self._large_turns)
         call.commands = trail.commands
         call.can_ask = session.can_ask

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from fsserver.paths.workspace import Access
 from fsserver.policy.compiled import Action
+from fsserver.policy.service import CallClass
 from fsserver.tools.arguments import Arguments, input_schema
 from fsserver.tools.call import Call
 from fsserver.tools.result import ToolResult
@@ -45,6 +46,7 @@ class Tool(Generic[A]):
         path_lists: the parameters that hold many; the body has each decided through `Call.each`.
         own_paths: the parameters with a path that means something only together with others; the check has each decided
             through `Call.decide`.
+        call_class: what a call takes of the server, for what a principal may use of it.
         needs: the tool is offered only if some root grants one of these.
         contents: parameters whose values the audit log holds as hash and size only.
         unavailable: why the tool cannot be used now, ending a sentence, or None; then it is not offered.
@@ -61,6 +63,7 @@ class Tool(Generic[A]):
     description: str
     arguments: type[A]
     annotations: Annotations
+    call_class: CallClass
     needs: frozenset[Action]
     body: Callable[[Call[A]], ToolResult]
     paths: Mapping[str, Access] = field(default_factory=lambda: MappingProxyType({}))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from math import ceil
 from typing import Any, Final
 
-from fsserver.errors import FsserverError
+from fsserver.errors import FsserverError, RateLimited, TooManyCalls
 from fsserver.tools.result import Content, Text, ToolResult
 from fsserver.tools.text.cutting import cut
 
@@ -12,7 +13,10 @@ CUT_NOTE: Final = "\n[cut here: the policy's limits.result is reached]"
 
 
 def error_result(error: FsserverError, limit_bytes: int) -> ToolResult:
-    """The error as a client sees it: a text for the model, and the same for programs under ``error``."""
+    """The error as a client sees it: a text for the model, and the same for programs under ``error``.
+
+    ``retryAfter`` is in seconds, whole ones, as in HTTP.
+    """
     fields: dict[str, Any] = {"code": error.code, "message": error.message, "transient": error.transient}
     lines = [error.message]
     if error.rule is not None:
@@ -21,6 +25,8 @@ def error_result(error: FsserverError, limit_bytes: int) -> ToolResult:
     if error.allowed_instead is not None:
         fields["allowedInstead"] = error.allowed_instead
         lines.append(f"allowed instead: {error.allowed_instead}")
+    if isinstance(error, RateLimited | TooManyCalls):
+        fields["retryAfter"] = max(1, ceil(error.retry_after_s))
     text = cut("\n".join(lines), limit_bytes, CUT_NOTE)
     fields["message"] = cut(error.message, limit_bytes, CUT_NOTE)
     return ToolResult((Text(text),), is_error=True, structured={"error": fields})
@@ -44,3 +50,11 @@ def bounded(result: ToolResult, limit_bytes: int) -> ToolResult:
         else:
             content.append(block)
     return ToolResult(tuple(content), result.is_error, result.structured, result.meta)
+
+
+def size_of(result: ToolResult) -> int:
+    """Bytes of all blocks: text in UTF-8, all else in base64 as it is sent."""
+    return sum(
+        len(block.text.encode("utf-8", "surrogatepass")) if isinstance(block, Text) else len(block.data)
+        for block in result.content
+    )

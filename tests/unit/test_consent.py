@@ -12,6 +12,7 @@ import pytest
 
 from fsserver.paths.workspace import Access
 from fsserver.policy.compiled import Action, Effect
+from fsserver.policy.service import CallClass
 from fsserver.tools.approval import MAX_SHOWN, Answer, Consent, ConsentNeeded, Question, digest_of
 from fsserver.tools.arguments import Arguments
 from fsserver.tools.call import Call
@@ -277,6 +278,7 @@ def with_questions(gate: Served, *questions: Question) -> Served:
         description="For tests.",
         arguments=Anything,
         annotations=Annotations(read_only=False),
+        call_class=CallClass.READ,
         needs=frozenset(),
         paths={"path": Access.READ},
         effect=lambda arguments: True,

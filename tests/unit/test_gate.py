@@ -17,6 +17,7 @@ from fsserver.audit.verify import Status, verify
 from fsserver.errors import AuditError
 from fsserver.paths.workspace import Access
 from fsserver.policy.compiled import Action, Effect, Limits, Mode, Origin
+from fsserver.policy.service import CallClass
 from fsserver.tools.arguments import Arguments
 from fsserver.tools.call import Call
 from fsserver.tools.catalog import file_tools
@@ -54,6 +55,7 @@ def with_tool(gate: Served, body: Any, **more: Any) -> Served:
         description="For tests.",
         arguments=OnePath,
         annotations=READS,
+        call_class=CallClass.READ,
         needs=frozenset({Action.READ}),
         paths={"path": Access.READ},
         body=body,

@@ -12,6 +12,7 @@ from pydantic import Field
 from fsserver.errors import CommandDenied
 from fsserver.paths.workspace import Access
 from fsserver.policy.compiled import Effect, Network
+from fsserver.policy.service import CallClass
 from fsserver.tools.approval import Question
 from fsserver.tools.arguments import MAX_NUMBER, Arguments, Offset
 from fsserver.tools.call import Call
@@ -184,6 +185,7 @@ def background_tools(host: CommandHost) -> tuple[Tool[Any], ...]:
             f"{', '.join(command.name for command in host.background)}.",
             arguments=StartProcess,
             annotations=acts,
+            call_class=CallClass.COMMAND,
             needs=none,
             own_paths={"cwd": Access.LIST},
             unavailable=host.no_background,
@@ -198,6 +200,7 @@ def background_tools(host: CommandHost) -> tuple[Tool[Any], ...]:
             description="What a process wrote to its output and error output, and how it is.",
             arguments=ReadProcess,
             annotations=READS,
+            call_class=CallClass.READ,
             needs=none,
             unavailable=host.no_background,
             body=own.read,
@@ -209,6 +212,7 @@ def background_tools(host: CommandHost) -> tuple[Tool[Any], ...]:
             description="Writes to the standard input of a process.",
             arguments=WriteProcess,
             annotations=acts,
+            call_class=CallClass.COMMAND,
             needs=none,
             contents=frozenset({"input"}),
             unavailable=host.no_background,
@@ -223,6 +227,7 @@ def background_tools(host: CommandHost) -> tuple[Tool[Any], ...]:
             description="Ends a process with everything that it started.",
             arguments=OneProcess,
             annotations=Annotations(read_only=False, destructive=True, idempotent=True),
+            call_class=CallClass.READ,
             needs=none,
             unavailable=host.no_background,
             effect=lambda _: True,
@@ -236,6 +241,7 @@ def background_tools(host: CommandHost) -> tuple[Tool[Any], ...]:
             description="The processes of this session, and which have ended.",
             arguments=NoArguments,
             annotations=READS,
+            call_class=CallClass.READ,
             needs=none,
             unavailable=host.no_background,
             body=own.list,

@@ -9,6 +9,7 @@ from typing import Any, Final
 from fsserver.paths.names import display
 from fsserver.policy.arguments import strictest, usage
 from fsserver.policy.compiled import Action, Command, Effect, Mode, Network, PathRule, RootRules, Subcommands
+from fsserver.policy.service import CallClass
 from fsserver.tools.arguments import Arguments
 from fsserver.tools.call import Call
 from fsserver.tools.commands.choice import cut_line
@@ -51,6 +52,7 @@ def describe_tool(host: CommandHost) -> Tool[Any]:
         description="What may be done here: directories, commands and their arguments, limits, what is unavailable.",
         arguments=NoArguments,
         annotations=READS,
+        call_class=CallClass.READ,
         needs=frozenset(),
         body=body,
     )

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final
 from pydantic import Field
 
 from fsserver.paths.workspace import Access
+from fsserver.policy.service import CallClass
 from fsserver.sandbox.pipeline import start_all
 from fsserver.sandbox.runner import Running
 from fsserver.sandbox.streams import Ends, Feed, Pump, Sink
@@ -83,6 +84,7 @@ def run_tools(host: CommandHost) -> tuple[Tool[Any], ...]:
             "describe_policy says what arguments they take.",
             arguments=RunCommand,
             annotations=hints,
+            call_class=CallClass.COMMAND,
             needs=frozenset(),
             own_paths={"cwd": Access.LIST},
             contents=frozenset({"stdin"}),
@@ -98,6 +100,7 @@ def run_tools(host: CommandHost) -> tuple[Tool[Any], ...]:
             description="Runs commands as a | b | c, each with its own rules and sandbox. The exit code is the last's.",
             arguments=RunPipeline,
             annotations=hints,
+            call_class=CallClass.COMMAND,
             needs=frozenset(),
             own_paths={"cwd": Access.LIST},
             contents=frozenset({"stdin"}),

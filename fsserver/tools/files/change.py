@@ -15,6 +15,7 @@ from fsserver.paths.tree import check_tree
 from fsserver.paths.workspace import Access
 from fsserver.paths.writing import copy_file, make_directories
 from fsserver.policy.compiled import Action
+from fsserver.policy.service import CallClass
 from fsserver.tools.arguments import Arguments
 from fsserver.tools.call import Call
 from fsserver.tools.registry import Annotations, Tool
@@ -95,6 +96,7 @@ CREATE_DIRECTORY: Final = Tool(
     description="Makes a directory. One that exists is fine.",
     arguments=CreateDirectory,
     annotations=Annotations(read_only=False, idempotent=True),
+    call_class=CallClass.CHANGE,
     needs=frozenset({Action.CREATE}),
     paths={"path": Access.MAKE_DIRECTORY},
     effect=_always,
@@ -106,6 +108,7 @@ MOVE_FILE: Final = Tool(
     description="Moves or renames a file or directory. A link is moved itself.",
     arguments=FromTo,
     annotations=Annotations(read_only=False, destructive=True),
+    call_class=CallClass.CHANGE,
     needs=frozenset({Action.MOVE}),
     paths={"source": Access.MOVE_FROM, "destination": Access.MOVE_TO},
     effect=_always,
@@ -118,6 +121,7 @@ COPY_FILE: Final = Tool(
     description="Copies a file byte for byte.",
     arguments=FromTo,
     annotations=Annotations(read_only=False),
+    call_class=CallClass.CHANGE,
     needs=frozenset({Action.CREATE}),
     paths={"source": Access.READ, "destination": Access.CREATE},
     effect=_always,
@@ -130,6 +134,7 @@ DELETE_FILE: Final = Tool(
     description="Deletes a name for good. A link is deleted itself.",
     arguments=DeleteFile,
     annotations=Annotations(read_only=False, destructive=True),
+    call_class=CallClass.CHANGE,
     needs=frozenset({Action.DELETE}),
     paths={"path": Access.DELETE},
     effect=_always,

@@ -16,6 +16,7 @@ from fsserver.paths.reading import Identity
 from fsserver.paths.workspace import Access
 from fsserver.paths.writing import write_file
 from fsserver.policy.compiled import Action
+from fsserver.policy.service import CallClass
 from fsserver.tools.arguments import Arguments, WholeNumber
 from fsserver.tools.call import Call
 from fsserver.tools.editing.diff import fenced, unified
@@ -175,6 +176,7 @@ EDIT_FILE: Final = Tool(
     description=_DESCRIPTION,
     arguments=EditFile,
     annotations=Annotations(read_only=False, destructive=True),
+    call_class=CallClass.CHANGE,
     needs=frozenset({Action.EDIT}),
     paths={"path": Access.EDIT},
     contents=frozenset({"oldText", "newText"}),

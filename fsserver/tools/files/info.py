@@ -12,6 +12,7 @@ from fsserver.paths.names import display
 from fsserver.paths.reading import file_info
 from fsserver.paths.workspace import Access
 from fsserver.policy.compiled import Action
+from fsserver.policy.service import CallClass
 from fsserver.tools.arguments import Arguments
 from fsserver.tools.call import Call
 from fsserver.tools.registry import READS, Tool
@@ -71,6 +72,7 @@ GET_FILE_INFO: Final = Tool(
     description="Size, times, kind and permissions of a file or directory.",
     arguments=GetFileInfo,
     annotations=READS,
+    call_class=CallClass.READ,
     needs=frozenset({Action.READ}),
     paths={"path": Access.STAT},
     body=get_file_info,
@@ -81,6 +83,7 @@ LIST_ALLOWED_DIRECTORIES: Final = Tool(
     description="The directories that this server gives access to, with everything below them.",
     arguments=NoArguments,
     annotations=READS,
+    call_class=CallClass.READ,
     needs=frozenset(),
     body=list_allowed_directories,
 )

@@ -15,6 +15,7 @@ from fsserver.paths.names import display, displayed, undisplay
 from fsserver.paths.reading import list_entries, list_names
 from fsserver.paths.workspace import Access, ClientPath, Workspace
 from fsserver.policy.compiled import Action
+from fsserver.policy.service import CallClass
 from fsserver.tools.arguments import WholeNumber
 from fsserver.tools.call import Call
 from fsserver.tools.files.paging import MAX_ENTRIES, Paged, check_directory, fitting, paged, without_long
@@ -128,6 +129,7 @@ LIST_DIRECTORY: Final = Tool(
     description="Names in a directory, each marked [DIR] or [FILE].",
     arguments=ListDirectory,
     annotations=READS,
+    call_class=CallClass.READ,
     needs=frozenset({Action.LIST}),
     paths={"path": Access.LIST},
     check=check_directory,
@@ -139,6 +141,7 @@ LIST_DIRECTORY_WITH_SIZES: Final = Tool(
     description="Names and sizes in a directory, with their sum.",
     arguments=ListDirectoryWithSizes,
     annotations=READS,
+    call_class=CallClass.READ,
     needs=frozenset({Action.LIST}),
     paths={"path": Access.LIST},
     check=check_directory,

@@ -13,6 +13,7 @@ from fsserver.paths.reading import read_all
 from fsserver.paths.uri import file_uri
 from fsserver.paths.workspace import Access
 from fsserver.policy.compiled import Action
+from fsserver.policy.service import CallClass
 from fsserver.tools.arguments import Arguments
 from fsserver.tools.call import Call
 from fsserver.tools.registry import READS, Tool
@@ -64,6 +65,7 @@ READ_MEDIA_FILE: Final = Tool(
     description="Reads an image, a sound or any other file as base64 with its MIME type.",
     arguments=ReadMediaFile,
     annotations=READS,
+    call_class=CallClass.READ,
     needs=frozenset({Action.READ}),
     paths={"path": Access.READ},
     body=read_media_file,

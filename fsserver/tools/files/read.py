@@ -13,6 +13,7 @@ from fsserver.paths.reading import open_file, too_large
 from fsserver.paths.target import Target
 from fsserver.paths.workspace import Access
 from fsserver.policy.compiled import Action
+from fsserver.policy.service import CallClass
 from fsserver.tools.arguments import Arguments, WholeNumber
 from fsserver.tools.call import Call
 from fsserver.tools.files.line_index import LineIndex
@@ -148,6 +149,7 @@ READ_TEXT_FILE: Final = Tool(
     description=_DESCRIPTION,
     arguments=ReadTextFile,
     annotations=READS,
+    call_class=CallClass.READ,
     needs=frozenset({Action.READ}),
     paths={"path": Access.READ},
     check=check,

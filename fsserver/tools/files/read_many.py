@@ -13,6 +13,7 @@ from fsserver.paths.reading import open_file
 from fsserver.paths.target import Target
 from fsserver.paths.workspace import Access, ClientPath
 from fsserver.policy.compiled import Action
+from fsserver.policy.service import CallClass
 from fsserver.tools.arguments import Arguments
 from fsserver.tools.call import Call
 from fsserver.tools.files.read import A_PART, require_readable_whole, text_budget
@@ -146,6 +147,7 @@ READ_MULTIPLE_FILES: Final = Tool(
     description="Reads several text files at once. One that cannot be read shows why.",
     arguments=ReadMultipleFiles,
     annotations=READS,
+    call_class=CallClass.READ,
     needs=frozenset({Action.READ}),
     path_lists={"paths": Access.READ},
     body=read_multiple_files,

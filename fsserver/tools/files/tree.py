@@ -13,6 +13,7 @@ from fsserver.paths.names import display
 from fsserver.paths.tree import walk
 from fsserver.paths.workspace import Access
 from fsserver.policy.compiled import Action
+from fsserver.policy.service import CallClass
 from fsserver.tools.arguments import WholeNumber
 from fsserver.tools.call import Call
 from fsserver.tools.files.paging import (
@@ -262,6 +263,7 @@ DIRECTORY_TREE: Final = Tool(
     description="A directory with all that is below it, as JSON: name, type, and children of directories.",
     arguments=DirectoryTree,
     annotations=READS,
+    call_class=CallClass.SEARCH,
     needs=frozenset({Action.LIST}),
     paths={"path": Access.LIST},
     check=check_directory,

@@ -18,6 +18,7 @@ from fsserver.paths.target import Target
 from fsserver.paths.workspace import Access, ClientPath
 from fsserver.paths.writing import write_file
 from fsserver.policy.compiled import Action
+from fsserver.policy.service import CallClass
 from fsserver.tools.arguments import Arguments
 from fsserver.tools.call import Call
 from fsserver.tools.files.whole import MAX_WHOLE_BYTES, Sha256, read_version, require_existing
@@ -176,6 +177,7 @@ WRITE_FILE: Final = Tool(
     description="Creates a text file or replaces its contents, at once or not at all. Its directory has to exist.",
     arguments=WriteFile,
     annotations=Annotations(read_only=False, destructive=True, idempotent=True),
+    call_class=CallClass.CHANGE,
     needs=frozenset({Action.CREATE, Action.OVERWRITE}),
     paths={"path": Access.WRITE},
     contents=frozenset({"content"}),

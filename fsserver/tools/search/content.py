@@ -13,6 +13,7 @@ from fsserver.errors import BadArguments, SpecialFile, ToolDenied
 from fsserver.paths.names import display, split, undisplay
 from fsserver.paths.workspace import Access, ClientPath
 from fsserver.policy.compiled import Action
+from fsserver.policy.service import CallClass
 from fsserver.tools.arguments import WholeNumber
 from fsserver.tools.call import Call
 from fsserver.tools.files.paging import Paged, long_note, paged
@@ -58,6 +59,7 @@ def content_tool(engine: SearchEngine) -> Tool[SearchContent]:
         description="Finds lines in files: path:line:column:text, sorted by path. Skips binary files.",
         arguments=SearchContent,
         annotations=READS,
+        call_class=CallClass.SEARCH,
         needs=frozenset({Action.READ}),
         paths={"path": Access.LIST},
         unavailable=engine.no_ripgrep,

@@ -13,6 +13,7 @@ from fsserver.errors import BadArguments, ToolDenied
 from fsserver.paths.names import display, undisplay
 from fsserver.paths.workspace import Access
 from fsserver.policy.compiled import Action
+from fsserver.policy.service import CallClass
 from fsserver.tools.arguments import WholeNumber
 from fsserver.tools.call import Call
 from fsserver.tools.files.paging import (
@@ -76,6 +77,7 @@ def search_tool(engine: SearchEngine) -> Tool[SearchFiles]:
         description="Finds files and directories by name, hidden ones too. Gives full paths.",
         arguments=SearchFiles,
         annotations=READS,
+        call_class=CallClass.SEARCH,
         needs=frozenset({Action.LIST}),
         paths={"path": Access.LIST},
         check=check,
