@@ -26,6 +26,7 @@ from fsserver.policy.compiled import (
     RootRules,
 )
 from fsserver.policy.searching import find_ripgrep, search_commands
+from fsserver.state.shared import SharedState
 from fsserver.tools.catalog import every_tool
 from fsserver.tools.commands.host import CommandHost
 from fsserver.tools.gate import Gate
@@ -100,11 +101,13 @@ def commanded(
     can_ask: bool = False,
     changes: bool = False,
     workspace: Callable[[Workspace], Workspace] = lambda whole: whole,
+    shares: SharedState | None = None,
 ) -> Iterator[Commanded]:
     """A gate over the roots and commands; its audit log is in ``base / "state"``. At its end no process is left.
 
     Args:
         changes: the log says what commands change.
+        shares: what it shares with other replicas.
     """
     state = base / "state"
     state.mkdir(mode=0o700, exist_ok=True)
@@ -116,7 +119,7 @@ def commanded(
     own = search_commands(policy, ripgrep)
     runner = UnconfinedRunner({**by_name, **own}, {each.name: each.path for each in rules})
     engine = SearchEngine(runner, ripgrep.why_not, policy.limits.time_s)
-    host = CommandHost(policy, runner, notices)
+    host = CommandHost(policy, runner, notices, shares)
     try:
         with closing(AuditLog.open(audit, run_id="test", header={})) as log:
             session = Session("s1", "tester", None, None, workspace(Workspace(roots)), can_ask=can_ask)

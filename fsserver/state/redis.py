@@ -257,6 +257,6 @@ def _until_some(rate: Rate, before: int, before_s: float, now: int, now_s: float
 
 def _unreachable() -> SharedStateError:
     return SharedStateError(
-        "What the replicas of this server share cannot be reached, so it refuses what it would have to count there.",
+        "What the replicas of this server share cannot be reached, and the policy says to refuse what needs it.",
         allowed_instead="the same call in a few seconds",
     )

@@ -168,7 +168,14 @@ class Background:
             if left < 0:
                 rows[-1:], lines[-1:] = [], [f"and {len(processes) - len(rows) + 1} more"]
                 break
-        fields = {"processes": rows, "more": len(processes) - len(rows)}
+        fields: dict[str, Any] = {"processes": rows, "more": len(processes) - len(rows)}
+        whereabouts = self._host.processes.whereabouts
+        if whereabouts is not None:
+            fields["replica"] = whereabouts.replica
+            lines = [
+                *(lines or ["No process."]),
+                f"These are all on replica {whereabouts.replica}; others may have more.",
+            ]
         return ToolResult((Text("\n".join(lines) or "No process."),), structured=fields)
 
 

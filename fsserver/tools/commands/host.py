@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from fsserver.policy.compiled import Network, Policy
 from fsserver.sandbox.runner import Runner
+from fsserver.state.shared import SharedState
 from fsserver.tools.commands.processes import Processes
 
 
@@ -17,16 +18,23 @@ class CommandHost:
         notices: what changed on disk since the policy was loaded, each a sentence.
     """
 
-    def __init__(self, policy: Policy, runner: Runner | None, notices: Callable[[], Sequence[str]] = tuple) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        runner: Runner | None,
+        notices: Callable[[], Sequence[str]] = tuple,
+        state: SharedState | None = None,
+    ) -> None:
         """Args:
         runner: None if this server was started without one.
+        state: what replicas share, if there are any.
         """
         self.policy = policy
         self.commands = policy.commands
         self.background = tuple(command for command in policy.commands.values() if command.background)
         self.networked = any(command.network is Network.FULL for command in policy.commands.values())
         self.notices = notices
-        self.processes = Processes(policy.limits.background)
+        self.processes = Processes(policy.limits.background, state)
         self._runner = runner
 
     @property

@@ -15,7 +15,9 @@ from typing import Final
 from fsserver.errors import FsserverError, InternalError, LimitExceeded, RequestError, UnknownProcess
 from fsserver.sandbox.runner import EndedBy, Ending, Runner, Running
 from fsserver.sandbox.streams import PIPE_BYTES, Pump, Tail, set_nonblocking, wait_writable, write_some
+from fsserver.state.shared import Held, SharedState
 from fsserver.tools.commands.choice import Chosen
+from fsserver.tools.commands.whereabouts import Whereabouts
 from fsserver.tools.control import Control
 
 _LOG = logging.getLogger(__name__)
@@ -27,7 +29,7 @@ CLOSE_S: Final = 0.5
 """How long the end of everything waits for processes to go. What is left then goes with whoever runs it."""
 
 Owner = tuple[str, str]
-"""A principal and a session."""
+"""See `fsserver.tools.session.Session.owner`."""
 
 
 class Process:
@@ -64,6 +66,10 @@ class Process:
     @property
     def state(self) -> str:
         return "exited" if self.ended.is_set() else "running"
+
+    @property
+    def held(self) -> Held:
+        return Held(self.handle, self.owner)
 
     def add(self, data: memoryview) -> None:
         """Takes what it writes; called by its own thread."""
@@ -174,10 +180,15 @@ class Processes:
 
     Args:
         limit: how many of one owner may run at once, and how many that have ended are remembered.
+        state: what replicas share, if there are any.
+
+    Attributes:
+        whereabouts: of processes at other replicas; None if there are none.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, state: SharedState | None = None) -> None:
         self._limit = limit
+        self.whereabouts = Whereabouts(state, self._known) if state is not None and state.shared else None
         self._mutex = threading.Lock()
         self._by_handle: dict[str, Process] = {}
         self._closed = False
@@ -198,18 +209,25 @@ class Processes:
                 running.close()
                 raise
             self._by_handle[process.handle] = process
-            self._forget(owner)
-            return process
+            forgotten = self._forget(owner)
+        if self.whereabouts is not None:
+            self.whereabouts.began(process.held)
+            self.whereabouts.gone(forgotten)
+        return process
 
     def get(self, owner: Owner, handle: str) -> Process:
         """The owner's process of that handle.
 
         Raises:
-            UnknownProcess: there is none. Another owner's handle is answered the same.
+            UnknownProcess: there is none. Another owner's handle is answered the same. One of the owner's at another
+                replica is said to be there.
+            SharedStateError: there is none here, and nobody can say whether there is one elsewhere.
         """
         with self._mutex:
             process = self._by_handle.get(handle)
         if process is None or process.owner != owner:
+            if self.whereabouts is not None:
+                self.whereabouts.require_not_elsewhere(Held(handle, owner))
             raise UnknownProcess(
                 "There is no process with this handle.",
                 allowed_instead="a handle that list_processes shows; one that ended a while ago may be forgotten",
@@ -230,6 +248,10 @@ class Processes:
                 del self._by_handle[process.handle]
         for process in ending:
             process.stop()
+        if self.whereabouts is not None:
+            self.whereabouts.gone([process.held for process in ending])
+            if owner is None:
+                self.whereabouts.close()
         until = time.monotonic() + CLOSE_S
         for process in ending:
             process.join(max(0.0, until - time.monotonic()))
@@ -244,8 +266,14 @@ class Processes:
                 allowed_instead="stop_process ends one of them; list_processes shows them",
             )
 
-    def _forget(self, owner: Owner) -> None:
+    def _known(self) -> list[Held]:
+        with self._mutex:
+            return [process.held for process in self._by_handle.values()]
+
+    def _forget(self, owner: Owner) -> list[Held]:
         """The oldest of those that have ended and are more than are remembered."""
         over = [each for each in self._by_handle.values() if each.owner == owner and each.ended.is_set()]
-        for process in over[: max(0, len(over) - self._limit)]:
+        forgotten = over[: max(0, len(over) - self._limit)]
+        for process in forgotten:
             del self._by_handle[process.handle]
+        return [process.held for process in forgotten]
