@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class Decision(StrEnum):
@@ -20,8 +20,7 @@ class Decision(StrEnum):
     """The client made a mistake, or the operating system, the log or the server had a failure."""
 
 
-@dataclass(frozen=True, slots=True)
-class Begun:
+class Begun(NamedTuple):
     """A call that the gate was given; nothing about it is checked yet.
 
     Attributes:
@@ -41,8 +40,7 @@ class Begun:
     traceparent: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(NamedTuple):
     """A call that is over, and in the log.
 
     Attributes:
