@@ -9,7 +9,7 @@ import re
 import socket
 import ssl
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -209,14 +209,18 @@ class Collector:
 
     Attributes:
         batches: what it took.
-        status: how it answers; rejected: how many records of each batch it says it rejects.
+        refuses: it answers 400 to what has these bytes in it.
+        status: how it answers otherwise; rejected: how many records of each batch it says it rejects.
         answering: clear, and it answers nothing.
+        seen: called with each request's body before it is answered.
     """
 
     def __init__(self, certificate: Certificate | None = None) -> None:
         self.batches: list[ExportLogsServiceRequest] = []
         self.status = 200
         self.rejected = 0
+        self.refuses: bytes | None = None
+        self.seen: Callable[[bytes], None] | None = None
         self.body: bytes | None = None
         self.answering = threading.Event()
         self.answering.set()
@@ -246,7 +250,9 @@ class Collector:
         assert request.headers["Content-Type"] == "application/x-protobuf"
         assert request.path == "/v1/logs"
         self.answering.wait(60)
-        status = self.status
+        status = 400 if self.refuses is not None and self.refuses in data else self.status
+        if self.seen is not None:
+            self.seen(data)
         batch = ExportLogsServiceRequest.FromString(data)
         if status == 200 and not self.rejected:
             self.batches.append(batch)

@@ -61,7 +61,7 @@ class _Sink:
     """One place and its chain, which is None where an optional sink could not be opened.
 
     Attributes:
-        missed: how many records are not in it; fails: the last one is not.
+        missed: how many records it did not take when they were written; fails: the last one is not.
         signed_s: when its head was signed last, by the monotonic clock.
     """
 
@@ -118,6 +118,11 @@ class _Sink:
         self.fails = False
 
     @property
+    def lacks(self) -> int:
+        """How many records are not in it and will never be."""
+        return self.missed + (0 if isinstance(self.chain, ChainLog | None) else self.chain.lost)
+
+    @property
     def _speaks(self) -> bool:
         """Whether there is something to say here: a required place over the network says why itself."""
         return not self.required or isinstance(self.chain, ChainLog)
@@ -136,6 +141,13 @@ class _Sink:
         with suppress(AuditError):
             chain.checkpoint()
             self.signed_s = time.monotonic()
+
+
+def _require_distinct(sinks: Sequence[NetworkSink]) -> None:
+    """Two chains of one run in one place could not be told apart there. Raises ConfigError."""
+    places = [(sink.protocol, sink.host, sink.port if sink.host else 0, sink.url) for sink in sinks]
+    if len(set(places)) < len(places):
+        raise ConfigError("The policy's `audit: {sinks: …}` names the same place on the network twice.")
 
 
 class AuditLog:
@@ -203,6 +215,7 @@ class AuditLog:
         try:
             for sink in rules.sinks:
                 sinks.append(_Sink.open(sink, settings, start))  # noqa: PERF401 - those that are open have to be closed
+            _require_distinct(rules.network)
             for network in rules.network:
                 sinks.append(_Sink.connect(network, settings, start))  # noqa: PERF401 - as above
             if rules.stderr:
@@ -240,7 +253,7 @@ class AuditLog:
     def lags(self) -> list[SinkLag]:
         """How far the sinks are behind that something else has to carry records to."""
         return [
-            SinkLag(sink.place, sink.chain.queued, sink.chain.lag_s, sink.missed)
+            SinkLag(sink.place, sink.chain.queued, sink.chain.lag_s, sink.lacks)
             for sink in self._remote
             if not isinstance(sink.chain, ChainLog | None)
         ]
@@ -356,7 +369,7 @@ class AuditLog:
     def _end(self, sink: _Sink) -> None:
         if sink.chain is None:
             return
-        missed = {each.place: each.missed for each in self._sinks if each.missed and not each.required}
+        missed = {each.place: each.lacks for each in self._sinks if each.lacks and not each.required}
         try:
             sink.chain.end({"missed": missed} if missed else {})
         except AuditError as error:

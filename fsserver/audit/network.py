@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import re
 import socket
 import ssl
 from collections.abc import Mapping
+from typing import Final
 from urllib.parse import urlsplit
 
 from fsserver.audit.record import Json
@@ -17,7 +20,9 @@ from fsserver.errors import ConfigError
 from fsserver.policy.compiled import AuditRules
 from fsserver.policy.service import NetworkProtocol, NetworkSink
 
-OPTIONAL_PATIENCE_S = 10.0
+_CERTIFICATE: Final = re.compile(r"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----")
+
+OPTIONAL_PATIENCE_S: Final = 10.0
 """How long a place that nobody waits for may take for one thing."""
 
 
@@ -36,7 +41,7 @@ def ports(rules: AuditRules) -> tuple[int, ...]:
     return tuple(dict.fromkeys(_address(sink)[1] for sink in rules.network))
 
 
-def names(rules: AuditRules) -> tuple[str, ...]:
+def hosts(rules: AuditRules) -> tuple[str, ...]:
     """The hosts of the places, addresses among them."""
     return tuple(dict.fromkeys(_address(sink)[0] for sink in rules.network))
 
@@ -64,14 +69,16 @@ def open_stderr(settings: Settings, header: Mapping[str, Json]) -> RemoteChain:
 
 
 def fault(sink: NetworkSink) -> str | None:
-    """Why it cannot be reached now, or None: a connection is made, its certificate checked, and closed again."""
+    """Why it cannot be reached now, or None: a connection is made, its certificate checked, and closed again.
+
+    Completes "NAME ...". Raises ConfigError as `open_network`.
+    """
+    if sink.protocol is NetworkProtocol.OTLP:
+        _require_otlp()
+    context = _context(sink)
+    host, port = _address(sink)
     try:
-        host, port = _address(sink)
-        Stream.connect(host, port, _context(sink), PATIENCE_S).close()
-        if sink.protocol is NetworkProtocol.OTLP:
-            _require_otlp()
-    except ConfigError as error:
-        return error.message
+        Stream.connect(host, port, context, PATIENCE_S).close()
     except OSError as error:
         return f"cannot be reached: {words(error)}"
     return None
@@ -89,11 +96,34 @@ def _context(sink: NetworkSink) -> ssl.SSLContext | None:
     if sink.plain if sink.protocol is NetworkProtocol.SYSLOG else not sink.url.startswith("https:"):
         return None
     try:
-        context = ssl.create_default_context(cafile=sink.ca)
+        roots = {"cafile": sink.ca} if sink.ca is not None else {"cadata": _system_roots()}
+        context = ssl.create_default_context(**roots)  # type: ignore[arg-type]
     except (OSError, ValueError) as error:
-        raise ConfigError(f"The certificates {sink.ca} of the audit log {place(sink)} cannot be read.") from error
+        raise ConfigError(
+            f"The certificates {sink.ca or 'of this machine'}, for the audit log {place(sink)}, cannot be read."
+        ) from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
+
+
+def _system_roots() -> str:
+    """The certificates that this machine trusts, in PEM. Raises OSError, ValueError if there are none.
+
+    All are read now: OpenSSL reads those of a directory when it needs them, which a confined server cannot.
+    """
+    paths = ssl.get_default_verify_paths()
+    if paths.cafile is not None:
+        files = [paths.cafile]
+    else:
+        there = sorted(os.scandir(paths.capath or "/nonexistent"), key=lambda entry: entry.name)
+        files = list(dict.fromkeys(os.path.realpath(entry.path) for entry in there if entry.is_file()))
+    found: dict[str, None] = {}
+    for file in files:
+        with open(file, encoding="ascii", errors="replace") as stream:
+            found.update(dict.fromkeys(_CERTIFICATE.findall(stream.read())))
+    if not found:
+        raise ValueError("no certificates")
+    return "\n".join(found)
 
 
 def _require_otlp() -> None:

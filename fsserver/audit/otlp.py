@@ -33,9 +33,9 @@ SCOPE: Final = "fsserver.audit"
 
 MAX_ANSWER_BYTES: Final = 64 * 1024
 
-# The protocol's section on failures: what may be sent again. What says that the address or the right is wrong is
-# tried again as well: nothing is wrong with the records.
-_LATER: Final = frozenset({401, 403, 404, 408, 429, 500, 502, 503, 504})
+# What is wrong with the records themselves. After every other answer they are sent again: the protocol says so of some,
+# and others (401, 404, 302) say that the policy or the collector has to be mended, and nothing of the records.
+_NEVER: Final = frozenset({400, 413, 422})
 
 _SEVERITIES: Final = {
     INFORMATIONAL: (SeverityNumber.SEVERITY_NUMBER_INFO, "INFO"),
@@ -156,10 +156,10 @@ class Otlp:
         status, body, keeps = self._answer(deadline)
         if not keeps:
             self.close()
-        if status in _LATER:
-            raise OSError(errno.EAGAIN, f"it answers {status}")
-        if status != 200:
+        if status in _NEVER:
             raise NotTaken(errno.EBADMSG, f"it answers {status}")
+        if status != 200:
+            raise OSError(errno.EAGAIN, f"it answers {status}")
         try:
             rejected = ExportLogsServiceResponse.FromString(body).partial_success.rejected_log_records
         except DecodeError as error:

@@ -91,6 +91,7 @@ class RemoteChain:
 
     Attributes:
         place: what the operator calls it.
+        lost: how many records of the chain the place answered that it will never take.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class RemoteChain:
     ) -> None:
         """With ``run.start`` in the queue. The thread begins with the next record, when the server is confined."""
         self.place = place
+        self.lost = 0
         self._carrier = carrier
         self._settings = settings
         self._required = required
@@ -209,10 +211,16 @@ class RemoteChain:
     # --- With the lock held.
 
     def _begin(self) -> None:
-        if self._thread is None:
-            thread = threading.Thread(target=self._run, name="audit sink", daemon=True)
+        if self._thread is not None:
+            return
+        thread = threading.Thread(target=self._run, name="audit sink", daemon=True)
+        try:
             thread.start()
-            self._thread = thread
+        except RuntimeError as error:
+            raise AuditError(
+                "No thread can be started for a place of the audit log, so the call was refused."
+            ) from error
+        self._thread = thread
 
     def _add(self, event: str, fields: Mapping[str, Json]) -> Sent:
         line, self._position = self._settings.line(event, fields, self._position)
@@ -252,6 +260,7 @@ class RemoteChain:
             self._queue.popleft()
             self._bytes -= len(sent.line)
             sent.taken = taken
+        self.lost += 0 if taken else len(batch)
         if taken and self._told:
             _LOG.warning("The audit log %s is reached again.", self.place)
             self._told = False
@@ -305,13 +314,21 @@ class RemoteChain:
         return True
 
     def _send(self, batch: Sequence[Sent]) -> None:
+        """Where the place does not take some of them, each is sent by itself: the others are not lost with it."""
         try:
             self._carrier.send(batch)
-        except OSError as error:
+        except NotTaken:
             with self._changed:
                 self._doubt(batch[0].seq)
-                if isinstance(error, NotTaken):
+                if len(batch) == 1:
                     self._settle(batch, taken=False)
+                    raise
+            for each in batch:
+                self._send([each])
+            return
+        except OSError:
+            with self._changed:
+                self._doubt(batch[0].seq)
             raise
         with self._changed:
             self._settle(batch, taken=True)

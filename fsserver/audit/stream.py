@@ -67,7 +67,10 @@ class Stream:
 
         Raises OSError, of which ssl.SSLError is one kind.
         """
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except UnicodeError:
+            raise socket.gaierror(socket.EAI_NONAME, "its name is none") from None
         deadline = time.monotonic() + patience_s
         failure: OSError | None = None
         for family, kind, protocol, _, address in found:

@@ -6,10 +6,12 @@ import os
 import stat
 from collections.abc import Iterator
 
+from fsserver.audit.network import fault, place
 from fsserver.audit.segment import ANOTHER_PLACE, Segment, directory_fault
 from fsserver.cli.checks import EXIT_CONFIG, Check
-from fsserver.errors import FsserverError
+from fsserver.errors import ConfigError, FsserverError
 from fsserver.policy.compiled import AuditRules, AuditSink
+from fsserver.policy.service import NetworkSink
 
 
 def log_checks(rules: AuditRules) -> Iterator[Check]:
@@ -28,8 +30,24 @@ def log_checks(rules: AuditRules) -> Iterator[Check]:
             yield Check(
                 "policy", name, "warning", f"{fault}\nIt is optional: the server starts, and writes nothing there."
             )
+    for network in rules.network:
+        yield _network_check(network)
     if rules.key is not None:
         yield _key_check(rules.key)
+
+
+def _network_check(sink: NetworkSink) -> Check:
+    """Whether it can be connected to, with a certificate that holds. Nothing is sent."""
+    name = place(sink)
+    try:
+        reached = fault(sink)
+    except ConfigError as error:
+        return Check("policy", "audit log", "error" if sink.required else "warning", error.message, EXIT_CONFIG)
+    if reached is None:
+        return Check("policy", "audit log", "ok", name)
+    if sink.required:
+        return Check("policy", "audit log", "error", f"{name} {reached}\nNo call is made without it.", EXIT_CONFIG)
+    return Check("policy", "audit log", "warning", f"{name} {reached}\nIt is optional: calls are made without it.")
 
 
 def _key_check(path: str) -> Check:

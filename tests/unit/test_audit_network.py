@@ -6,7 +6,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,16 +14,17 @@ from typing import Any
 import pytest
 
 from fsserver.audit.log import AuditLog
-from fsserver.audit.network import fault, ports
+from fsserver.audit.network import fault, hosts, place, ports
 from fsserver.audit.record import Json
 from fsserver.audit.verify import Status, verify
+from fsserver.cli.doctor_audit import log_checks
 from fsserver.errors import AuditError, ConfigError
 from fsserver.policy.compiled import AuditRules, AuditSink
 from fsserver.policy.service import NetworkProtocol, NetworkSink
 from tests.audit_logs import CALL, key_pair, open_log, private, records
 from tests.audit_schema import misfits
 from tests.receivers import MESSAGE, Authority, Certificate, Collector, SyslogServer, collector, once, syslog_server
-from tests.support import wait_until
+from tests.support import in_child, wait_until
 
 FAST_S = 0.5  # for what waits for nothing
 
@@ -246,6 +247,48 @@ def test_certificates_that_cannot_be_read_stop_the_start_only_if_the_place_is_re
     assert "no audit records in syslog+tls://127.0.0.1:6514" in caplog.text
 
 
+def test_place_that_is_named_twice_is_refused(tmp_path: Path) -> None:
+    one = NetworkSink(NetworkProtocol.SYSLOG, "127.0.0.1", 6514, plain=True)
+    with pytest.raises(ConfigError, match="twice"):
+        open_log(rules(tmp_path, one, replace(one, required=False)))
+
+
+def test_authorities_of_the_machine_are_read_when_the_log_is_opened(
+    tmp_path: Path, server: SyslogServer, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From a directory, which OpenSSL itself would read only when it looks at a certificate."""
+    there = private(tmp_path / "certificates")
+    (there / "ours.crt").write_bytes(Path(authority.file).read_bytes())
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("SSL_CERT_DIR", str(there))
+    sink = replace(tls(server, authority), ca=None)
+    log = open_log(rules(tmp_path, sink))
+    (there / "ours.crt").unlink()
+    log.append("call.outcome", CALL)
+    log.close()
+    with pytest.raises(ConfigError, match="of this machine"):
+        open_log(rules(tmp_path, sink))
+
+
+PLACES = {
+    "syslog+tls://logs.example.org:6514": NetworkSink(NetworkProtocol.SYSLOG, "logs.example.org"),
+    "syslog+tcp://[::1]:601": NetworkSink(NetworkProtocol.SYSLOG, "::1", 601, plain=True),
+    "otlp+https://collector:443/v1/logs": NetworkSink(NetworkProtocol.OTLP, url="https://u:p@collector/v1/logs?k=v"),
+    "otlp+http://[::1]:4318/": NetworkSink(NetworkProtocol.OTLP, url="http://[::1]:4318/"),
+}
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_place_is_called_by_its_address_without_what_else_a_url_may_hold(name: str) -> None:
+    assert place(PLACES[name]) == name
+
+
+def test_ports_and_hosts_that_the_places_need_are_known_before_anything_is_connected() -> None:
+    audit = AuditRules("/a", network=tuple(PLACES.values()))
+    assert ports(audit) == (6514, 601, 443, 4318)
+    assert hosts(audit) == ("logs.example.org", "::1", "collector")
+
+
 # --- who it is
 
 
@@ -372,6 +415,22 @@ def test_collector_that_rejects_a_part_of_a_batch_has_not_taken_it(tmp_path: Pat
         log.close()
         (healed,) = [json.loads(line) for line in server.lines if b"log.healed" in line]
     assert (healed["doubtful_seq"], healed["error"]) == (3, "EBADMSG")
+
+
+def test_record_that_a_collector_never_takes_does_not_take_others_with_it(tmp_path: Path) -> None:
+    with collector() as server:
+        server.answering.clear()
+        server.refuses = b"poison"
+        log = open_log(rules(tmp_path, otlp(server, required=False)))
+        for number in range(20):
+            log.append("call.outcome", {**CALL, "call": number, "text": "poison" if number == 10 else ""})
+        server.answering.set()
+        wait_until(lambda: log.lags()[0].queued == 0, "the queue is empty")
+        assert log.lags()[0].missed == 1
+        log.close()
+        lines = once(server.lines)
+    assert [json.loads(line)["seq"] for line in lines] == [*range(1, 12), *range(13, 24)]
+    assert records(log.path)[-1]["missed"] == {log.status()[1].name: 1}
 
 
 @pytest.mark.parametrize("body", [b"\xff\xff\xff", b"x" * 100_000], ids=["no protobuf", "too long"])
@@ -505,3 +564,100 @@ def test_record_that_none_can_hold_fails_in_no_place(tmp_path: Path, plain: Sysl
     log.append("call.outcome", CALL)
     log.close()
     assert verdict(plain.lines, tmp_path / "received") is Status.WHOLE
+
+
+# --- standard error
+
+
+def through_stderr(act: Callable[[], None], read: Callable[[int], bytes]) -> bytes:
+    """What `act` writes to descriptor 2 in a child, as `read` gets it from a pipe here."""
+    reader, writer = os.pipe()
+
+    def child() -> None:
+        os.dup2(writer, 2)
+        os.close(writer)
+        os.close(reader)
+        act()
+
+    got: list[bytes] = []
+    reading = threading.Thread(target=lambda: got.append(read(reader)))
+    try:
+        reading.start()
+        in_child(child)
+    finally:
+        os.close(writer)
+        reading.join(30)
+        os.close(reader)
+    return got[0]
+
+
+def everything(reader: int) -> bytes:
+    """Until nobody writes any more."""
+    data = b""
+    while more := os.read(reader, 65536):
+        data += more
+    return data
+
+
+def test_standard_error_has_every_record_as_one_chain(tmp_path: Path) -> None:
+    def act() -> None:
+        log = open_log(AuditRules(str(tmp_path / "audit"), stderr=True))
+        for number in range(30):
+            log.append("call.outcome", {**CALL, "call": number, "text": "x" * 5000})
+        log.close()
+
+    lines = [line for line in through_stderr(act, everything).splitlines(keepends=True) if line.startswith(b"{")]
+    assert verdict(lines, tmp_path / "received") is Status.WHOLE
+    assert len(lines) == 32
+
+
+def test_standard_error_that_nobody_reads_stops_nothing(tmp_path: Path) -> None:
+    def act() -> None:
+        log = open_log(AuditRules(str(tmp_path / "audit"), stderr=True))
+        began = time.monotonic()
+        for _ in range(40):
+            log.append("call.intent", LARGE)
+        assert time.monotonic() - began < 10
+        assert log.ready
+        assert log.lags()[0].missed > 0
+        log.close()
+
+    waits = threading.Event()
+    sought = through_stderr(act, lambda _: b"" if waits.wait(0) else b"never")
+    assert sought == b"never"
+    (written,) = (tmp_path / "audit").glob("*.jsonl")
+    assert records(written)[-1]["missed"]["standard error"] > 0
+
+
+def test_closed_standard_error_stops_nothing(tmp_path: Path) -> None:
+    def act() -> str:
+        os.close(2)
+        log = open_log(AuditRules(str(tmp_path / "audit"), stderr=True))
+        log.append("call.outcome", CALL)
+        log.close()
+        return log.path
+
+    assert [record["event"] for record in records(in_child(act))] == ["run.start", "call.outcome", "run.end"]
+
+
+# --- doctor
+
+
+def test_doctor_tells_whether_each_place_can_be_reached(
+    tmp_path: Path, server: SyslogServer, authority: Authority
+) -> None:
+    with syslog_server() as away:
+        pass
+    with collector() as collecting:
+        sinks = (
+            tls(server, authority),
+            otlp(collecting),
+            tcp(away),
+            tcp(away, required=False),
+            replace(tls(server, authority), ca=str(tmp_path / "none")),
+        )
+        checks = list(log_checks(rules(tmp_path, *sinks)))[1:]
+    assert [check.verdict for check in checks] == ["ok", "ok", "error", "warning", "error"]
+    assert "connection refused" in checks[2].text
+    assert server.messages == []
+    assert collecting.records == []
