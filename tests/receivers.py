@@ -99,6 +99,7 @@ class SyslogServer:
     Attributes:
         messages: all that came, in order, whole ones only.
         reading: clear, and it reads nothing more.
+        pause_s: how long it waits before it reads; says: what it sends to who connects.
     """
 
     def __init__(self, certificate: Certificate | None, *, port: int = 0) -> None:
@@ -108,6 +109,9 @@ class SyslogServer:
             self._context.load_cert_chain(certificate.certificate, certificate.key)
         self.messages: list[bytes] = []
         self.connections = 0
+        self.pause_s = 0.0
+        self.says = b""
+        self._never = threading.Event()
         self.reading = threading.Event()
         self.reading.set()
         self._open: list[socket.socket] = []
@@ -176,9 +180,11 @@ class SyslogServer:
             if self._context is not None:
                 connection = self._context.wrap_socket(plain, server_side=True)
                 self._open.append(connection)
+            connection.sendall(self.says)
             data = b""
             while True:
                 self.reading.wait(60)
+                self._never.wait(self.pause_s)
                 more = connection.recv(4096)
                 if not more:
                     connection.close()
@@ -212,6 +218,7 @@ class Collector:
         refuses: it answers 400 to what has these bytes in it.
         status: how it answers otherwise; rejected: how many records of each batch it says it rejects.
         answering: clear, and it answers nothing.
+        raw: what it answers instead, and closes; b"" for nothing.
         seen: called with each request's body before it is answered.
     """
 
@@ -219,6 +226,8 @@ class Collector:
         self.batches: list[ExportLogsServiceRequest] = []
         self.status = 200
         self.rejected = 0
+        self.raw: bytes | None = None
+        self._last: BaseHTTPRequestHandler | None = None
         self.refuses: bytes | None = None
         self.seen: Callable[[bytes], None] | None = None
         self.body: bytes | None = None
@@ -228,6 +237,7 @@ class Collector:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            wbufsize = 65536  # head and body in one packet
 
             def do_POST(self) -> None:
                 collector.take(self)
@@ -235,7 +245,11 @@ class Collector:
             def log_message(self, *_: Any) -> None:
                 """Nothing is said."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        class Server(ThreadingHTTPServer):
+            def handle_error(self, *_: Any) -> None:
+                """The client went away."""
+
+        self._server = Server(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         if certificate is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -250,10 +264,16 @@ class Collector:
         assert request.headers["Content-Type"] == "application/x-protobuf"
         assert request.path == "/v1/logs"
         self.answering.wait(60)
+        self._last = request
         status = 400 if self.refuses is not None and self.refuses in data else self.status
         if self.seen is not None:
             self.seen(data)
         batch = ExportLogsServiceRequest.FromString(data)
+        if self.raw is not None:
+            request.close_connection = True
+            with suppress(OSError):
+                request.wfile.write(self.raw)
+            return
         if status == 200 and not self.rejected:
             self.batches.append(batch)
         said = ExportLogsServiceResponse(
@@ -265,6 +285,12 @@ class Collector:
             request.send_header("Content-Length", str(len(body)))
             request.end_headers()
             request.wfile.write(body)
+
+    def say(self, data: bytes) -> None:
+        """Send something on the connection that was used last."""
+        assert self._last is not None
+        self._last.wfile.write(data)
+        self._last.wfile.flush()
 
     @property
     def records(self) -> Sequence[Any]:

@@ -106,17 +106,29 @@ def _trace(record: Record) -> bytes:
 
 
 class _Answer:
-    """One response while it is read, for httptools."""
+    """One response while it is read: what httptools found in it."""
 
     def __init__(self) -> None:
+        self._parser = httptools.HttpResponseParser(self)
         self.body = b""
+        self.status = 0
+        self.keeps = False  # the connection can be used again
         self.whole = False
+
+    def feed(self, data: bytes) -> None:
+        """Raises httptools.HttpParserError."""
+        self._parser.feed_data(data)
+
+    def on_message_begin(self) -> None:
+        if self.whole:
+            raise httptools.HttpParserError("more than was asked for")
 
     def on_body(self, data: bytes) -> None:
         self.body += data
 
     def on_message_complete(self) -> None:
         self.whole = True
+        self.status, self.keeps = self._parser.get_status_code(), self._parser.should_keep_alive()
 
 
 class Otlp:
@@ -148,20 +160,23 @@ class Otlp:
 
     def send(self, batch: Sequence[Sent]) -> None:
         """Return when the collector has taken all. Raises NotTaken, OSError."""
+        if self._stream is not None and self._stream.heard():
+            self.close()  # what is there before the question cannot be the answer to it
         if self._stream is None:
             self.connect()
         assert self._stream is not None
         deadline = time.monotonic() + self._patience_s
         self._stream.send(self._request(batch), deadline)
-        status, body, keeps = self._answer(deadline)
-        if not keeps:
+        answer = self._answer(deadline)
+        status = answer.status
+        if not answer.keeps:
             self.close()
         if status in _NEVER:
             raise NotTaken(errno.EBADMSG, f"it answers {status}")
         if status != 200:
             raise OSError(errno.EAGAIN, f"it answers {status}")
         try:
-            rejected = ExportLogsServiceResponse.FromString(body).partial_success.rejected_log_records
+            rejected = ExportLogsServiceResponse.FromString(answer.body).partial_success.rejected_log_records
         except DecodeError as error:
             raise OSError(errno.EPROTO, "its answer is none of OTLP") from error
         if rejected:
@@ -177,11 +192,8 @@ class Otlp:
         if self._stream is not None:
             poll.register(self._stream.fileno(), select.POLLIN)
         poll.poll(timeout_s * 1000)
-        if self._stream is not None:
-            try:
-                self._stream.require_open()
-            except OSError:
-                self.close()
+        if self._stream is not None and self._stream.heard():
+            self.close()
 
     def finish(self) -> None:
         """Each batch had its answer."""
@@ -205,11 +217,10 @@ class Otlp:
         )
         return head.encode("ascii") + body
 
-    def _answer(self, deadline: float) -> tuple[int, bytes, bool]:
-        """Status, body, and whether the connection can be used again. Raises OSError."""
+    def _answer(self, deadline: float) -> _Answer:
+        """Raises OSError."""
         assert self._stream is not None
         answer = _Answer()
-        parser = httptools.HttpResponseParser(answer)
         read = 0
         try:
             while not answer.whole:
@@ -217,11 +228,11 @@ class Otlp:
                 read += len(data)
                 if read > MAX_ANSWER_BYTES:
                     raise OSError(errno.EMSGSIZE, "its answer is too long")
-                parser.feed_data(data)
+                answer.feed(data)
         except StreamEnded:
             if not read:
                 raise
             raise OSError(errno.EPROTO, "its answer has no end") from None
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             raise OSError(errno.EPROTO, "its answer is not HTTP") from error
-        return parser.get_status_code(), answer.body, parser.should_keep_alive()
+        return answer

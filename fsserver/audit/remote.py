@@ -261,6 +261,8 @@ class RemoteChain:
             self._bytes -= len(sent.line)
             sent.taken = taken
         self.lost += 0 if taken else len(batch)
+        if taken and not self._queue:
+            self._down = None
         if taken and self._told:
             _LOG.warning("The audit log %s is reached again.", self.place)
             self._told = False

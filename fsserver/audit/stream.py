@@ -123,6 +123,13 @@ class Stream:
                 return
         raise OSError(errno.EPROTO, "it sends what nobody asked for")
 
+    def heard(self) -> bool:
+        """Whether the peer said anything that was not asked for, or closed. What it said is thrown away."""
+        try:
+            return self._received() is not None
+        except OSError:
+            return True
+
     def unacknowledged(self) -> int | None:
         """At most so many bytes may not have reached the peer's kernel; None if this kernel does not say."""
         try:

@@ -151,7 +151,7 @@ def test_killed_at_any_moment_leaves_no_effect_without_an_intent_at_the_place(tm
                 ready, _, _ = select.select([reader], [], [], 30)
                 assert ready, "the child has its log open"
                 assert os.read(reader, 1) == b"."
-                ended, _, _ = select.select([reader], [], [], moments.uniform(0, 0.1))
+                ended, _, _ = select.select([reader], [], [], moments.uniform(0, 0.2))
                 assert not ended, "the child ended by itself"
             finally:
                 os.close(reader)
