@@ -117,7 +117,7 @@ class Budgets:
             raise _with_rule(error, rule) from None
         if wait_s:
             raise RateLimited(
-                f"Results of your calls{bound.words} have used the {rate.amount} bytes {_per(rate)} of the policy.",
+                f"Results of your calls{bound.words} have used the {rate.amount} bytes {per(rate)} of the policy.",
                 retry_after_s=wait_s,
                 rule=rule,
             )
@@ -132,7 +132,7 @@ class Budgets:
             raise _with_rule(error, rule) from None
         if wait_s:
             raise RateLimited(
-                f"You have made the {rate.amount} calls{bound.words} {_per(rate)} of the policy.",
+                f"You have made the {rate.amount} calls{bound.words} {per(rate)} of the policy.",
                 retry_after_s=wait_s,
                 rule=rule,
             )
@@ -182,7 +182,8 @@ def _name(what: str, principal: str, bound: _Bound) -> str:
     return digest(what, principal, bound.call_class or "")
 
 
-def _per(rate: Rate) -> str:
+def per(rate: Rate) -> str:
+    """The time of a rate in words, after an amount."""
     return _UNITS.get(rate.per_s) or f"in {rate.per_s} seconds"
 
 

@@ -20,6 +20,7 @@ from fsserver.policy.compiled import (
     Flag,
     IntegerValue,
     Layer,
+    Limits,
     Mode,
     Network,
     Positional,
@@ -27,6 +28,7 @@ from fsserver.policy.compiled import (
     Subcommands,
     TextValue,
 )
+from fsserver.policy.service import Budget, CallClass, Rate
 from fsserver.tools.commands.describe import MOST
 from tests.commands import RULE, command, commanded
 from tests.trees import build, rules
@@ -134,3 +136,17 @@ def test_weaker_layer_is_named_with_what_it_does_not_stop(tmp_path: Path, roots:
         text = gate.text("describe_policy")
     assert "sandbox layer landlock" in text
     assert "Not enforced: chmod outside\nNot enforced: hide stat" in text
+
+
+def test_what_may_be_used_in_a_time_is_said_where_the_policy_bounds_it(tmp_path: Path, roots: Sequence[Any]) -> None:
+    every = Budget(rate=Rate(600, 60), concurrency=8, output=Rate(64 * 1024**2, 3600))
+    limits = Limits(budget=every, budgets={CallClass.COMMAND: Budget(rate=Rate(10, 30)), CallClass.READ: Budget()})
+    with commanded(tmp_path, [command("echo")], roots, limits=limits) as gate:
+        text = gate.text("describe_policy")
+    said = "600 a minute, 8 at a time, 64.00 MB of results an hour; command: 10 in 30 seconds"
+    assert f"Calls that you may make: {said}" in text.splitlines()
+
+
+def test_nothing_is_said_of_what_is_not_bounded(tmp_path: Path, roots: Sequence[Any]) -> None:
+    with commanded(tmp_path, [command("echo")], roots) as gate:
+        assert "Calls that you may make" not in gate.text("describe_policy")

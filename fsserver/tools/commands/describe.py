@@ -8,9 +8,10 @@ from typing import Any, Final
 
 from fsserver.paths.names import display
 from fsserver.policy.arguments import strictest, usage
-from fsserver.policy.compiled import Action, Command, Effect, Mode, Network, PathRule, RootRules, Subcommands
-from fsserver.policy.service import CallClass
+from fsserver.policy.compiled import Action, Command, Effect, Limits, Mode, Network, PathRule, RootRules, Subcommands
+from fsserver.policy.service import Budget, CallClass
 from fsserver.tools.arguments import Arguments
+from fsserver.tools.budgets import per
 from fsserver.tools.call import Call
 from fsserver.tools.commands.choice import cut_line
 from fsserver.tools.commands.host import CommandHost
@@ -65,6 +66,7 @@ def description(host: CommandHost, roots: Sequence[RootRules], call: Call[Any]) 
         for root in roots:
             lines += _root(root, detail, whole=call.workspace.holds_whole(root.name))
         lines += _commands(host, detail)
+        lines += _budgets(host.policy.limits)
         lines += _unavailable(host, call)
         text = "\n".join(lines)
         if len(text) <= MOST:
@@ -106,6 +108,23 @@ def _commands(host: CommandHost, detail: Detail) -> list[str]:
     lines += [_command(command, detail) for command in host.commands.values()]
     lines += [f"Not enforced: {cut_line(gap, 120)}" for gap in layer[1]]
     return [*lines, said]
+
+
+def _budgets(limits: Limits) -> list[str]:
+    """What this principal may use in a time, if the policy bounds it."""
+    said = [f"{name}: {words}" for name, budget in limits.budgets.items() if (words := _budget(budget))]
+    if words := _budget(limits.budget):
+        said.insert(0, words)
+    return [f"Calls that you may make: {'; '.join(said)}"] if said else []
+
+
+def _budget(budget: Budget) -> str:
+    words = [] if budget.rate is None else [f"{budget.rate.amount} {per(budget.rate)}"]
+    if budget.concurrency is not None:
+        words.append(f"{budget.concurrency} at a time")
+    if budget.output is not None:
+        words.append(f"{format_size(budget.output.amount)} of results {per(budget.output)}")
+    return ", ".join(words)
 
 
 def _command(command: Command, detail: Detail) -> str:
