@@ -69,7 +69,12 @@ def configure(level: int = logging.WARNING) -> None:
 
 
 def _neutral(_logger: object, _method: str, event: EventDict) -> EventDict:
-    """What a client sent may be in the text: no escape sequence of it reaches the terminal. JSON escapes by itself."""
+    """What a client sent may be in the text and the values: no escape sequence of it reaches the terminal, and no value
+    begins a line. JSON escapes by itself.
+    """
+    for key, value in event.items():
+        if isinstance(value, str) and not value.isprintable() and key != "event":
+            event[key] = ascii(value)[1:-1]
     event["event"] = CONTROL.sub(lambda found: ascii(found[0])[1:-1], str(event.get("event", "")))
     return event
 

@@ -71,6 +71,22 @@ def test_a_modern_client_is_in_the_log_once_and_again_when_it_says_something_els
     assert {record["protocol"] for record in told} == {MODERN}
 
 
+@pytest.mark.parametrize("revision", [*HANDSHAKE_REVISIONS, MODERN])
+def test_call_and_resource_of_a_clients_trace_have_it_in_the_log(
+    serve: Serve, root: Path, tmp_path: Path, revision: str
+) -> None:
+    client = serve("--root", root)
+    meta = envelope() if revision == MODERN else {}
+    if revision != MODERN:
+        client.open(revision)
+    traced = {**meta, "traceparent": f"00-{'a1' * 16}-{'b2' * 8}-01"}
+    for each in (traced, {**meta, "traceparent": "00-none"}, meta):
+        client.request("tools/call", {"name": "list_directory", "arguments": {"path": "."}, "_meta": each})
+    client.request("resources/read", {"uri": f"file://{root}", "_meta": traced})
+    calls = [record for record in ended(client, tmp_path / "state") if record["event"] == "call.outcome"]
+    assert [record.get("trace") for record in calls] == ["a1" * 16, None, None, "a1" * 16]
+
+
 def test_commands_are_audited_with_what_they_change(serve: Serve, tmp_path: Path) -> None:
     """With the sandbox that this machine offers; where it offers none, there are no commands and the log says so."""
     (tmp_path / "work").mkdir()
