@@ -12,142 +12,24 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from os.path import dirname
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from fsserver.audit.checkpoints import CheckpointTimer
 from fsserver.audit.record import RUN_START, Json
 from fsserver.audit.redaction import Redactor
 from fsserver.audit.retention import Keep
+from fsserver.audit.sinks import Sink, SinkLag, SinkStatus, require_distinct
 from fsserver.audit.stamp import Stamp, UnfitRecordError, check_fields
 from fsserver.audit.writer import ChainLog, Settings, Written
-from fsserver.errors import AuditError, ConfigError, FsserverError
-from fsserver.policy.compiled import AuditRules, AuditSink, Durability
-from fsserver.policy.service import NetworkSink
+from fsserver.errors import AuditError
+from fsserver.policy.compiled import AuditRules, Durability
 
 if TYPE_CHECKING:
-    from fsserver.audit.remote import RemoteChain, Sent
+    from fsserver.audit.carrier import Sent
     from fsserver.audit.signing import Signer
 
 _LOG = logging.getLogger(__name__)
-
-
-class SinkStatus(NamedTuple):
-    """Of one place: whether it takes records now, as far as is known, and in ``text`` why not."""
-
-    name: str
-    required: bool
-    ok: bool
-    text: str
-
-
-class SinkLag(NamedTuple):
-    """Of one place beyond this machine's disk.
-
-    Attributes:
-        queued: records that are not handed over; oldest_s: for how long the first of them is not, 0.0 without any.
-        missed: records that are not in it and will never be.
-    """
-
-    name: str
-    queued: int
-    oldest_s: float
-    missed: int
-
-
-@dataclass(slots=True)
-class _Sink:
-    """One place and its chain, which is None where an optional sink could not be opened.
-
-    Attributes:
-        missed: how many records it did not take when they were written; fails: the last one is not.
-        signed_s: when its head was signed last, by the monotonic clock.
-    """
-
-    place: str
-    required: bool
-    chain: ChainLog | RemoteChain | None
-    missed: int = 0
-    signed_s: float = field(default_factory=time.monotonic)
-    fails: bool = False
-
-    @classmethod
-    def open(cls, sink: AuditSink, settings: Settings, header: Mapping[str, Json]) -> _Sink:
-        """Raises what `ChainLog.open` does, for a required sink."""
-        place = sink.file or str(sink.directory)
-        try:
-            return cls(place, sink.required, ChainLog.open(sink, settings, header))
-        except FsserverError as error:
-            if sink.required:
-                raise
-            _LOG.warning("This run has no audit records in %s: %s", place, error.message)
-            return cls(place, required=False, chain=None)
-
-    @classmethod
-    def connect(cls, sink: NetworkSink, settings: Settings, header: Mapping[str, Json]) -> _Sink:
-        """Raises ConfigError, for a required sink."""
-        from fsserver.audit.network import open_network, place  # noqa: PLC0415 - TLS, only where it is needed
-
-        try:
-            return cls(place(sink), sink.required, open_network(sink, settings, header))
-        except ConfigError as error:
-            if sink.required:
-                raise
-            _LOG.warning("This run has no audit records in %s: %s", place(sink), error.message)
-            return cls(place(sink), required=False, chain=None)
-
-    @classmethod
-    def stderr(cls, settings: Settings, header: Mapping[str, Json]) -> _Sink:
-        from fsserver.audit.network import open_stderr  # noqa: PLC0415 - as above
-
-        chain = open_stderr(settings, header)
-        return cls(chain.place, required=False, chain=chain)
-
-    def miss(self, error: AuditError) -> None:
-        """A record was not taken. It is said once, until one is taken again."""
-        self.missed += 1
-        if not self.fails and self._speaks:
-            _LOG.warning("The audit log %s takes no records: %s", self.place, error.message)
-        self.fails = True
-
-    def take(self) -> None:
-        """A record was taken after others were not."""
-        if self._speaks:
-            _LOG.warning("The audit log %s takes records again; it missed %d.", self.place, self.missed)
-        self.fails = False
-
-    @property
-    def lacks(self) -> int:
-        """How many records are not in it and will never be."""
-        return self.missed + (0 if isinstance(self.chain, ChainLog | None) else self.chain.lost)
-
-    @property
-    def _speaks(self) -> bool:
-        """Whether there is something to say here: a required place over the network says why itself."""
-        return not self.required or isinstance(self.chain, ChainLog)
-
-    @property
-    def status(self) -> SinkStatus:
-        if self.chain is None:
-            return SinkStatus(
-                self.place, self.required, ok=False, text="it could not be opened when the server started"
-            )
-        trouble = self.chain.trouble
-        return SinkStatus(self.place, self.required, not trouble, trouble or "it takes records")
-
-    def sign(self, chain: ChainLog | RemoteChain) -> None:
-        """A checkpoint. What fails is noted and told by the next record; those before are in the log all the same."""
-        with suppress(AuditError):
-            chain.checkpoint()
-            self.signed_s = time.monotonic()
-
-
-def _require_distinct(sinks: Sequence[NetworkSink]) -> None:
-    """Two chains of one run in one place could not be told apart there. Raises ConfigError."""
-    places = [(sink.protocol, sink.host, sink.port if sink.host else 0, sink.url) for sink in sinks]
-    if len(set(places)) < len(places):
-        raise ConfigError("The policy's `audit: {sinks: …}` names the same place on the network twice.")
 
 
 class AuditLog:
@@ -157,14 +39,14 @@ class AuditLog:
         path: the first file of the first sink's chain, absolute: what `verify` is given.
     """
 
-    def __init__(self, sinks: Sequence[_Sink], rules: AuditRules, signer: Signer | None, redactor: Redactor) -> None:
+    def __init__(self, sinks: Sequence[Sink], rules: AuditRules, signer: Signer | None, redactor: Redactor) -> None:
         """For `open` only."""
         first = sinks[0].chain
         assert isinstance(first, ChainLog)
         self.path: Final = first.path
         self._first = first
         self._sinks = sinks
-        self._remote: Final = tuple(sink for sink in sinks if not isinstance(sink.chain, ChainLog | None))
+        self._waits_for_others = not all(isinstance(sink.chain, ChainLog) for sink in sinks)
         self._redactor = redactor
         self._rules = rules
         self._waits = rules.durability is Durability.EFFECT
@@ -211,15 +93,15 @@ class AuditLog:
             keep=Keep(rules.keep_s, rules.keep_bytes),
             signer=signer,
         )
-        sinks: list[_Sink] = []
+        sinks: list[Sink] = []
         try:
             for sink in rules.sinks:
-                sinks.append(_Sink.open(sink, settings, start))  # noqa: PERF401 - those that are open have to be closed
-            _require_distinct(rules.network)
+                sinks.append(Sink.open(sink, settings, start))  # noqa: PERF401 - those that are open have to be closed
+            require_distinct(rules.network)
             for network in rules.network:
-                sinks.append(_Sink.connect(network, settings, start))  # noqa: PERF401 - as above
+                sinks.append(Sink.connect(network, settings, start))  # noqa: PERF401 - as above
             if rules.stderr:
-                sinks.append(_Sink.stderr(settings, start))
+                sinks.append(Sink.stderr(settings, start))
         except BaseException:
             for opened in sinks:
                 if opened.chain is not None:
@@ -251,12 +133,8 @@ class AuditLog:
         return [sink.status for sink in self._sinks]
 
     def lags(self) -> list[SinkLag]:
-        """How far the sinks are behind that something else has to carry records to."""
-        return [
-            SinkLag(sink.place, sink.chain.queued, sink.chain.lag_s, sink.lacks)
-            for sink in self._remote
-            if not isinstance(sink.chain, ChainLog | None)
-        ]
+        """How far every sink is behind, in the order of the policy."""
+        return [sink.lag for sink in self._sinks]
 
     def append(self, event: str, fields: Mapping[str, Json], *, durable: bool = False) -> int:
         """Write one record; its number in the first sink. When it returns, the record is in every required sink, whole,
@@ -282,7 +160,7 @@ class AuditLog:
                 self._sign_what_is_long()
         if durable and self._waits:
             self._put_on_disk(written)
-        if self._remote:
+        if self._waits_for_others:
             for _, place in written:
                 if not isinstance(place, Written):
                     place.wait()
@@ -307,13 +185,13 @@ class AuditLog:
 
     # --- Everything below is called with the mutex held, but `_put_on_disk` and `_sign_what_is_due`.
 
-    def _write(self, event: str, fields: Mapping[str, Json]) -> list[tuple[_Sink, Written | Sent]]:
+    def _write(self, event: str, fields: Mapping[str, Json]) -> list[tuple[Sink, Written | Sent]]:
         """Write to every sink that takes it, the first one first: the more of them have a record, the better.
 
         Raises AuditError if a required one does not.
         """
         failure: AuditError | None = None
-        written: list[tuple[_Sink, Written | Sent]] = []
+        written: list[tuple[Sink, Written | Sent]] = []
         for sink in self._sinks:
             if sink.chain is None:
                 sink.missed += 1
@@ -334,7 +212,7 @@ class AuditLog:
             raise failure
         return written
 
-    def _put_on_disk(self, written: Sequence[tuple[_Sink, Written | Sent]]) -> None:
+    def _put_on_disk(self, written: Sequence[tuple[Sink, Written | Sent]]) -> None:
         """Raises AuditError if one of the records may not outlive a power failure."""
         for sink, place in written:
             if not isinstance(place, Written):
@@ -366,7 +244,7 @@ class AuditLog:
                     sink.sign(sink.chain)
         return min(waits)
 
-    def _end(self, sink: _Sink) -> None:
+    def _end(self, sink: Sink) -> None:
         if sink.chain is None:
             return
         missed = {each.place: each.lacks for each in self._sinks if each.lacks and not each.required}

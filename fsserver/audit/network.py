@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
+from fsserver.audit.carrier import PATIENCE_S, Carrier
 from fsserver.audit.record import Json
-from fsserver.audit.remote import PATIENCE_S, Carrier, RemoteChain
+from fsserver.audit.remote import RemoteChain
 from fsserver.audit.stderr import Stderr
 from fsserver.audit.stream import Stream, words
 from fsserver.audit.syslog import Syslog

@@ -23,9 +23,9 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs, ScopeL
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from fsserver import __version__
+from fsserver.audit.carrier import NotTaken, Sent
 from fsserver.audit.fields import text
 from fsserver.audit.record import Record, parse
-from fsserver.audit.remote import NotTaken, Sent
 from fsserver.audit.stream import Stream, StreamEnded
 from fsserver.audit.syslog import INFORMATIONAL, NOTICE, severity
 

@@ -17,8 +17,9 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Final, Protocol
+from typing import Final
 
+from fsserver.audit.carrier import PATIENCE_S, Carrier, NotTaken, Sent
 from fsserver.audit.chain import START, Position
 from fsserver.audit.record import LOG_CHECKPOINT, LOG_HEALED, RUN_END, RUN_START, Json
 from fsserver.audit.stream import reason, words
@@ -27,12 +28,7 @@ from fsserver.errors import AuditError
 
 _LOG = logging.getLogger(__name__)
 
-PATIENCE_S: Final = 2.0
-"""How long a call waits for a place that it needs."""
-
 RETRY_S: Final = 1.0
-FINISH_S: Final = 1.0
-"""How long the end of the log waits for the other end's."""
 
 MAX_RECORDS: Final = 10_000
 MAX_BYTES: Final = 16 * 1024**2
@@ -45,45 +41,6 @@ _REFUSED: Final = (
     "A required place of the audit log takes no records, so the call was refused. It works again when the place does."
 )
 _FULL: Final = "its queue is full."
-
-
-class NotTaken(OSError):  # noqa: N818 - an answer
-    """The place answered that it will never take these records."""
-
-
-class Sent:
-    """A record on its way."""
-
-    __slots__ = ("_chain", "at", "line", "seq", "taken")
-
-    def __init__(self, chain: RemoteChain, seq: int, line: bytes) -> None:
-        self._chain = chain
-        self.seq = seq
-        self.line = line
-        self.at = time.monotonic()
-        self.taken: bool | None = None  # None: not known yet
-
-    def wait(self) -> None:
-        """Return when it is taken. Raises AuditError when it is not, in time."""
-        self._chain.wait(self)
-
-
-class Carrier(Protocol):
-    """What brings records to a place. Used by one thread; every wait in it has an end, but for a resolver's."""
-
-    def connect(self) -> int | None:
-        """Make the place ready: the number of the first record that may get there twice. Raises OSError."""
-
-    def send(self, batch: Sequence[Sent]) -> None:
-        """Return when the place has taken all. Raises NotTaken if it never will, OSError if that is not known."""
-
-    def watch(self, wake: int, timeout_s: float) -> None:
-        """Return when the descriptor can be read, or after the time. Raises OSError when the place went away."""
-
-    def finish(self) -> None:
-        """Nothing more comes. Raises OSError."""
-
-    def close(self) -> None: ...
 
 
 class RemoteChain:
@@ -224,7 +181,7 @@ class RemoteChain:
 
     def _add(self, event: str, fields: Mapping[str, Json]) -> Sent:
         line, self._position = self._settings.line(event, fields, self._position)
-        sent = Sent(self, self._position.seq, line)
+        sent = Sent(self._position.seq, line, self.wait)
         if not self._queue:
             self._wake()
         self._queue.append(sent)
@@ -339,6 +296,6 @@ class RemoteChain:
         """The place went away. With ``at_once`` it is tried again now, and who waits may go on waiting."""
         with self._changed:
             self._error = reason(error)
-            if not at_once:
+            if not at_once and (self._queue or not self._over):
                 self._fall(reason(error), words(error))
                 self._changed.wait_for(lambda: self._over, RETRY_S)

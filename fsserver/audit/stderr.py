@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-from fsserver.audit.remote import PATIENCE_S, Sent
+from fsserver.audit.carrier import PATIENCE_S, Sent
 
 STDERR: Final = 2
 

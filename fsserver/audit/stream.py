@@ -73,17 +73,19 @@ class Stream:
             raise socket.gaierror(socket.EAI_NONAME, "its name is none") from None
         deadline = time.monotonic() + patience_s
         failure: OSError | None = None
-        for family, kind, protocol, _, address in found:
+        for number, (family, kind, protocol, _, address) in enumerate(found):
+            now = time.monotonic()
+            until = now + (deadline - now) / (len(found) - number)  # one that is silent leaves time for the others
             connection = socket.socket(family, kind, protocol)
             stream = cls(connection)
             try:
                 _set_up(connection, patience_s)
-                stream._connect(address, deadline)
+                stream._connect(address, until)
                 if context is not None:
                     stream._socket = context.wrap_socket(
                         connection, server_hostname=host, do_handshake_on_connect=False
                     )
-                    stream._handshake(deadline)
+                    stream._handshake(until)
             except OSError as error:
                 failure = error
                 stream.close()

@@ -18,9 +18,9 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
+from fsserver.audit.carrier import FINISH_S, Sent
 from fsserver.audit.fields import text
 from fsserver.audit.record import CALL_OUTCOME, CALL_REFUSED, LOG_HEALED, Record, parse
-from fsserver.audit.remote import FINISH_S, Sent
 from fsserver.audit.stream import Stream
 
 LOG_AUDIT: Final = 13

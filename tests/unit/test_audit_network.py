@@ -16,6 +16,7 @@ import pytest
 
 from fsserver.audit.log import AuditLog
 from fsserver.audit.network import fault, hosts, place, ports
+from fsserver.audit.phrases import healing_words
 from fsserver.audit.record import Json
 from fsserver.audit.verify import Status, verify
 from fsserver.cli.doctor_audit import log_checks
@@ -80,6 +81,12 @@ def events(lines: list[bytes]) -> list[str]:
     return [json.loads(line)["event"] for line in lines]
 
 
+def end(log: AuditLog, *servers: SyslogServer) -> None:
+    """Close the log, and wait until its end has arrived."""
+    log.close()
+    wait_until(lambda: all(b'"event":"run.end"' in server.messages[-1] for server in servers), "the end arrives")
+
+
 def refused(log: AuditLog) -> float:
     """A call that is refused; how many seconds that took."""
     began = time.monotonic()
@@ -110,7 +117,7 @@ def test_syslog_over_tls_has_every_record_as_one_chain(
     log = open_log(rules(tmp_path, tls(server, authority)), run_id="run-1")
     for number in range(20):
         log.append("call.outcome", {**CALL, "call": number, "ok": True})
-    log.close()
+    end(log, server)
     assert verdict(server.lines, tmp_path / "received") is Status.WHOLE
     assert events(server.lines) == [record["event"] for record in records(log.path)]
     assert len(server.lines) == len(server.messages) == 22
@@ -122,7 +129,7 @@ def test_syslog_message_has_the_form_that_the_standard_asks_for(tmp_path: Path, 
     log.append("call.outcome", hostile)
     log.append("call.refused", CALL)
     log.append("call.outcome", {**CALL, "ok": True})
-    log.close()
+    end(log, plain)
     found = [MESSAGE.fullmatch(message) for message in plain.messages]
     assert None not in found
     seen = [each for each in found if each is not None]
@@ -167,7 +174,7 @@ def test_signed_log_is_signed_over_the_network_too(tmp_path: Path, plain: Syslog
     log = open_log(replace(rules(tmp_path, tcp(plain)), key=key, checkpoint_records=3))
     for _ in range(5):
         log.append("call.outcome", CALL)
-    log.close()
+    end(log, plain)
     archive = private(tmp_path / "received") / "archive.jsonl"
     archive.write_bytes(b"".join(plain.lines))
     (chain,) = verify(str(archive), keys=(public,)).chains
@@ -186,7 +193,7 @@ def test_two_places_and_two_files_have_the_same_calls(
     for thread in threads:
         thread.join(30)
     assert [status.ok for status in log.status()] == [True] * 4
-    log.close()
+    end(log, server, plain)
     for lines, name in ((server.lines, "a"), (plain.lines, "b")):
         assert verdict(lines, tmp_path / name) is Status.WHOLE
         assert events(lines) == [record["event"] for record in records(log.path)]
@@ -196,7 +203,7 @@ def test_two_places_and_two_files_have_the_same_calls(
 def test_large_record_arrives_whole(tmp_path: Path, server: SyslogServer, authority: Authority) -> None:
     log = open_log(rules(tmp_path, tls(server, authority)))
     log.append("call.outcome", {**CALL, "text": "x" * 3_000_000})
-    log.close()
+    end(log, server)
     assert verdict(server.lines, tmp_path / "received") is Status.WHOLE
 
 
@@ -210,7 +217,7 @@ def test_nothing_is_connected_and_no_thread_runs_before_the_first_record(tmp_pat
     log.append("run.confined", {})
     plain.wait_for(2)
     assert events(plain.lines) == ["run.start", "run.confined"]
-    log.close()
+    end(log, plain)
 
 
 def test_log_without_a_record_after_its_start_was_never_there(tmp_path: Path, plain: SyslogServer) -> None:
@@ -246,6 +253,23 @@ def test_certificates_that_cannot_be_read_stop_the_start_only_if_the_place_is_re
     log.close()
     assert records(log.path)[-1]["missed"] == {"syslog+tls://127.0.0.1:6514": 1}
     assert "no audit records in syslog+tls://127.0.0.1:6514" in caplog.text
+
+
+def test_name_is_looked_up_and_each_of_its_addresses_tried(tmp_path: Path, authority: Authority) -> None:
+    """The server listens on IPv4 only; where the name has an IPv6 address too, that one refuses."""
+    with syslog_server(authority.issue("localhost")) as named:
+        log = open_log(rules(tmp_path, replace(tls(named, authority), host="localhost")))
+        log.append("call.outcome", CALL)
+        end(log, named)
+        assert events(named.lines) == ["run.start", "call.outcome", "run.end"]
+
+
+@pytest.mark.parametrize("host", ["none.invalid", "x" * 70 + ".example", "a..b"])
+def test_name_that_leads_nowhere_refuses_calls_and_says_so(tmp_path: Path, host: str) -> None:
+    log = open_log(rules(tmp_path, NetworkSink(NetworkProtocol.SYSLOG, host, 601, plain=True)))
+    assert refused(log) < 3
+    with pytest.raises(AuditError):
+        log.close()
 
 
 def test_place_that_is_named_twice_is_refused(tmp_path: Path) -> None:
@@ -329,7 +353,7 @@ def test_required_place_that_is_not_there_refuses_fast_and_goes_on_when_it_is(tm
         server.start()
         until_taken(log)
         assert log.ready
-        log.close()
+        end(log, server)
     assert verdict(once(server.lines), tmp_path / "received") is Status.WHOLE
     (healed,) = [json.loads(line) for line in server.lines if b"log.healed" in line]
     assert (healed["at"], healed["error"], healed["failed"] >= 1) == ("sink", "ECONNREFUSED", True)
@@ -357,7 +381,7 @@ def test_required_server_that_stops_reading_refuses_when_no_more_can_be_handed_o
         assert not log.ready
         server.reading.set()
         until_taken(log)
-        log.close()
+        end(log, server)
         assert verdict(once(server.lines), tmp_path / "received") is Status.WHOLE
 
 
@@ -426,8 +450,8 @@ def test_record_that_a_collector_never_takes_does_not_take_others_with_it(tmp_pa
         for number in range(20):
             log.append("call.outcome", {**CALL, "call": number, "text": "poison" if number == 10 else ""})
         server.answering.set()
-        wait_until(lambda: log.lags()[0].queued == 0, "the queue is empty")
-        assert log.lags()[0].missed == 1
+        wait_until(lambda: log.lags()[1].queued == 0, "the queue is empty")
+        assert log.lags()[1].missed == 1
         log.close()
         lines = once(server.lines)
     assert [json.loads(line)["seq"] for line in lines] == [*range(1, 12), *range(13, 24)]
@@ -458,7 +482,7 @@ def test_restarted_server_gets_what_the_one_before_did_not_read(
         server.stop(abruptly=True)
         server.start()
         until_taken(log)
-        log.close()
+        end(log, server)
     assert verdict(once(server.lines), tmp_path / "received") is Status.WHOLE
     assert {json.loads(line)["call"] for line in server.lines if b"call.intent" in line} == set(range(100))
     (healed,) = [json.loads(line) for line in once(server.lines) if b"log.healed" in line]
@@ -509,7 +533,7 @@ def test_slow_server_refuses_nothing_while_it_keeps_up(
     for _ in range(50):
         log.append("call.outcome", {**CALL, "text": "x" * 10_000})
     assert log.ready
-    log.close()
+    end(log, server)
     server.wait_for(52)
     assert verdict(server.lines, tmp_path / "received") is Status.WHOLE
 
@@ -519,7 +543,7 @@ def test_server_that_talks_back_is_not_listened_to(tmp_path: Path, plain: Syslog
     log = open_log(rules(tmp_path, tcp(plain)))
     for _ in range(20):
         log.append("call.outcome", CALL)
-    log.close()
+    end(log, plain)
     assert verdict(once(plain.lines), tmp_path / "received") is Status.WHOLE
 
 
@@ -531,7 +555,7 @@ def test_archive_is_cut_as_the_manual_says(tmp_path: Path, plain: SyslogServer) 
     assert RECIPE in manual
     log = open_log(rules(tmp_path, tcp(plain)))
     log.append("call.outcome", {**CALL, "session": 'a"] {\\', "text": "[fsserver@32473 x] {}"})
-    log.close()
+    end(log, plain)
     messages = b"".join(message + b"\n" for message in (*plain.messages[:2], *plain.messages[1:]))
     cut = subprocess.run(["sh", "-c", RECIPE], input=messages, capture_output=True, check=True, timeout=30).stdout
     assert verdict(cut.splitlines(keepends=True), tmp_path / "received") is Status.WHOLE
@@ -548,7 +572,7 @@ def test_server_that_closes_is_noticed_without_a_call_and_the_next_call_is_not_r
     plain.start()
     wait_until(lambda: log.ready, "it connects by itself")
     log.append("call.outcome", CALL)
-    log.close()
+    end(log, plain)
     assert verdict(once(plain.lines), tmp_path / "received") is Status.WHOLE
 
 
@@ -559,8 +583,23 @@ def test_server_that_restarts_in_a_moment_refuses_no_call(tmp_path: Path, plain:
     plain.drop()
     log.append("call.outcome", CALL)
     wait_until(lambda: plain.connections == 2, "it connects again")
-    log.close()
+    end(log, plain)
     assert verdict(once(plain.lines), tmp_path / "received") is Status.WHOLE
+
+
+HEALED = {
+    "timeout": {"failed": 2},
+    "closed": {"doubtful_seq": 7},
+    "name": {"failed": 2, "doubtful_seq": 7},
+}
+
+
+@pytest.mark.parametrize("error", HEALED)
+def test_reports_tell_that_a_place_could_not_be_reached(error: str) -> None:
+    said = healing_words({"event": "log.healed", "at": "sink", "error": error, **HEALED[error]})
+    assert said.startswith(f"this place of the log could not be reached ({error})")
+    assert ("2 records are not in it" in said) is ("failed" in HEALED[error])
+    assert ("from 7 on may be missing or be there twice" in said) is ("doubtful_seq" in HEALED[error])
 
 
 # --- an optional place
@@ -577,12 +616,12 @@ def test_optional_place_that_is_away_stops_nothing_and_gets_what_its_queue_held(
     assert time.monotonic() - began < 2
     wait_until(lambda: not log.status()[1].ok, "it is known to be away")
     assert log.ready
-    (lag,) = log.lags()
+    _, lag = log.lags()
     assert (lag.name, lag.queued, lag.missed, lag.oldest_s > 0) == (log.status()[1].name, 101, 0, True)
     plain.start()
     plain.wait_for(101)
-    wait_until(lambda: log.lags()[0].oldest_s == 0.0, "the queue is empty")
-    log.close()
+    wait_until(lambda: log.lags()[1].oldest_s == 0.0, "the queue is empty")
+    end(log, plain)
     assert verdict(plain.lines, tmp_path / "received") is Status.WHOLE
     assert "missed" not in records(log.path)[-1]
     told = [message for message in caplog.messages if "reached" in message]
@@ -600,13 +639,13 @@ def test_optional_place_drops_what_its_queue_cannot_hold_and_the_chain_counts_it
     log = open_log(rules(tmp_path, tcp(plain, required=False)))
     for _ in range(40):
         log.append("call.intent", LARGE)
-    missed = log.lags()[0].missed
+    missed = log.lags()[1].missed
     assert missed >= 5
-    assert log.lags()[0].queued == 41 - missed
+    assert log.lags()[1].queued == 41 - missed
     plain.start()
-    wait_until(lambda: log.lags()[0].queued == 0, "the queue is empty")
+    wait_until(lambda: log.lags()[1].queued == 0, "the queue is empty")
     log.append("call.outcome", CALL)
-    log.close()
+    end(log, plain)
     assert verdict(plain.lines, tmp_path / "received") is Status.WHOLE
     assert events(plain.lines).count("call.intent") == 40 - missed
     (healed,) = [json.loads(line) for line in plain.lines if b"log.healed" in line]
@@ -635,7 +674,7 @@ def test_record_that_none_can_hold_fails_in_no_place(tmp_path: Path, plain: Sysl
             log.append("call.outcome", fields)  # type: ignore[arg-type]
     assert log.ready
     log.append("call.outcome", CALL)
-    log.close()
+    end(log, plain)
     assert verdict(plain.lines, tmp_path / "received") is Status.WHOLE
 
 
@@ -692,7 +731,7 @@ def test_standard_error_that_nobody_reads_stops_nothing(tmp_path: Path) -> None:
             log.append("call.intent", LARGE)
         assert time.monotonic() - began < 10
         assert log.ready
-        assert log.lags()[0].missed > 0
+        assert log.lags()[1].missed > 0
         log.close()
 
     through_stderr(act, lambda _: b"nobody reads")
