@@ -14,12 +14,15 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing
 from functools import partial
 
+from fsserver.app.network import network_of
+from fsserver.app.observing import make_observer, make_traces
 from fsserver.app.parts import close_inherited, header, hear_launcher, plan, policy_change, root_changes, start_launcher
 from fsserver.audit.log import AuditLog
 from fsserver.paths.root import Root
 from fsserver.policy.compiled import Layer, Policy
 from fsserver.policy.searching import find_ripgrep, search_commands
 from fsserver.sandbox.confinement import confine
+from fsserver.state.local import LocalState
 from fsserver.telemetry.logging import configure
 from fsserver.telemetry.watch import Watch
 
@@ -57,7 +60,8 @@ def serve_stdio(policy: Policy, *, strict: bool, confined: Callable[[], None]) -
             held.callback(runner.close)
         audit = AuditLog.open(policy.audit, run_id=run_id, header=header(policy))
         held.callback(audit.close)
-        enforcement = confine(plan(policy, roots, audit, strict=strict))
+        traces = make_traces(policy)
+        enforcement = confine(plan(policy, roots, audit, strict=strict, network=network_of(policy)))
         audit.append("run.confined", enforcement.as_record())
         if enforcement.layer is Layer.NONE:
             _LOG.warning("The kernel does not confine this server: %s", enforcement)
@@ -75,6 +79,7 @@ def serve_stdio(policy: Policy, *, strict: bool, confined: Callable[[], None]) -
 
         from fsserver.paths.workspace import Workspace  # noqa: PLC0415
         from fsserver.server.files import FileServer  # noqa: PLC0415
+        from fsserver.tools.budgets import Budgets  # noqa: PLC0415
         from fsserver.tools.catalog import every_tool  # noqa: PLC0415
         from fsserver.tools.commands.host import CommandHost  # noqa: PLC0415
         from fsserver.tools.gate import Gate  # noqa: PLC0415
@@ -89,7 +94,13 @@ def serve_stdio(policy: Policy, *, strict: bool, confined: Callable[[], None]) -
         host = CommandHost(policy, runner, watch.seen)
         held.callback(host.close)
         engine = SearchEngine(runner, ripgrep.why_not, policy.limits.time_s)
-        gate = Gate(registry=every_tool(host, engine), policy=policy, audit=audit)
+        gate = Gate(
+            registry=every_tool(host, engine),
+            policy=policy,
+            audit=audit,
+            budgets=Budgets.of(policy.limits, LocalState()),
+            observer=make_observer(policy, traces, None, held),
+        )
         session = Session(run_id, LOCAL_PRINCIPAL, None, None, Workspace(roots))
         workers = Workers(policy.limits.concurrency)
         stdio.serve(FileServer(gate, session, policy=policy, run=workers.run), streams)

@@ -19,7 +19,7 @@ import hmac
 import itertools
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -94,8 +94,10 @@ class Gate:
         budgets: Budgets | None = None,
         logger: logging.Logger | None = None,
         observer: Observer | None = None,
+        numbers: Iterator[int] | None = None,
     ) -> None:
         """Args:
+        numbers: of calls, where gates share a log; None counts those of this gate from 1.
         budgets: what each principal may use; None bounds nobody.
         """
         self._registry = registry
@@ -104,7 +106,7 @@ class Gate:
         self._budgets = budgets
         self._logger = logger or logging.getLogger(__name__)
         self._observer = observer
-        self._numbers = itertools.count(1)
+        self._numbers = itertools.count(1) if numbers is None else numbers
         self.introduce: Final = Introductions(audit).introduce
         self._large_turns = threading.BoundedSemaphore(LARGE_AT_ONCE)
         redacts = policy.redact_output

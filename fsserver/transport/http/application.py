@@ -43,7 +43,7 @@ REQUEST_ID: Final = b"x-request-id"
 
 
 class Application:
-    """The ASGI application. `observe` is told of each request that was answered: its status, and why it was refused."""
+    """The ASGI application. `observe` is told the status of each request that was answered."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class Application:
         authenticator: Authenticator,
         grants: Grants,
         handshakes: Handshakes,
-        observe: Callable[[int, str | None], None],
+        observe: Callable[[int], None],
     ) -> None:
         self._rules = rules
         self._admission = Admission(rules)
@@ -60,7 +60,7 @@ class Application:
         self._grants = grants
         self._handshakes = handshakes
         self._observe = observe
-        self._sessions = Sessions()
+        self.sessions = Sessions()
         self.pending = Pending(rules.limits.streams)
         self.draining = False
         self._refusals = RefusalLog()
@@ -75,15 +75,14 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert scope["type"] == "http"
         request_id = secrets.token_hex(8)
-        reason = None
         try:
             status = await self._serve(scope, receive, send, request_id)
         except Refusal as refusal:
-            status, reason = refusal.status, refusal.reason
+            status = refusal.status
             if status != 405:  # every client asks for a stream once
                 self._refusals.tell(refusal, self._client(scope), request_id)
             await _send_refusal(send, refusal, request_id)
-        self._observe(status, reason)
+        self._observe(status)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> int:
         headers: Fields = list(scope["headers"])
@@ -174,7 +173,7 @@ class Application:
     def _exchange(self, request: Request, sender: _Sender, headers: Headers, request_id: str) -> Exchange:
         modern = speaks_modern(request.params, headers)
         answer = Answer(request.id, self.pending, sender.owner, request_id=request_id, leaving_cancels=modern)
-        session = self._sessions.of(sender.identity, sender.workspace, sender.hello)
+        session = self.sessions.of(sender.identity, sender.workspace, sender.hello)
         asked = Asked(request.method, request.params, session, answer, answer)
         return Exchange(sender.grant.exchanges, asked, answer, headers=headers, hello=sender.hello)
 

@@ -9,6 +9,7 @@ for each principal only its own, as it is on disk now.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -17,8 +18,8 @@ from typing import Any, Final
 from fsserver.errors import FsserverError
 from fsserver.paths.root import Root
 from fsserver.paths.workspace import Workspace
-from fsserver.policy.compiled import Policy
 from fsserver.policy.principals import Identity, choose, fill
+from fsserver.policy.service import PrincipalRule
 from fsserver.server.exchanges import Exchanges
 from fsserver.server.handshakes import Hello
 from fsserver.tools.session import Session
@@ -42,11 +43,12 @@ class Grant:
 
 class Grants:
     """Args:
+    rules: whom each profile is for.
     grants: by profile; None is the policy as it is.
     """
 
-    def __init__(self, policy: Policy, grants: Mapping[str | None, Grant]) -> None:
-        self._rules = policy.principals
+    def __init__(self, rules: Sequence[PrincipalRule], grants: Mapping[str | None, Grant]) -> None:
+        self._rules = rules
         self._grants = grants
         self._opened: dict[tuple[int, str], Root] = {}
         self._left: list[Root] = []
@@ -104,9 +106,11 @@ class Sessions:
     """
 
     MOST: Final = 4096
+    RECENT_S: Final = 900.0
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, str], Session] = {}
+        self._used: dict[tuple[str, str], float] = {}
 
     def of(self, identity: Identity, workspace: Workspace, hello: Hello | None) -> Session:
         """Args:
@@ -114,11 +118,18 @@ class Sessions:
         """
         named = sha256(identity.name.encode("utf-8", "surrogatepass")).hexdigest()[:16] if hello is None else hello.id
         key = (identity.name, named)
+        if key not in self._known and len(self._known) >= self.MOST:
+            self._known.clear()
+            self._used.clear()
+        self._used[key] = time.monotonic()
         known = self._known.get(key)
         if known is not None and known.workspace is workspace:
             return known
-        if len(self._known) >= self.MOST:
-            self._known.clear()
         made: dict[str, Any] = {"transport": "http", "scope": identity.name}
         session = self._known[key] = Session(named, identity.name, None, None, workspace, **made)
         return session
+
+    def recent(self) -> int:
+        """How many were used in the last `RECENT_S`. From any thread."""
+        since = time.monotonic() - self.RECENT_S
+        return sum(used >= since for used in list(self._used.values()))

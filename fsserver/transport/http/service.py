@@ -159,6 +159,10 @@ class Service:
         self._shown = f"{bound(front.socket)}{application.path}"
         self._tasks: set[asyncio.Task[Any]] = set()
 
+    def connections(self) -> int:
+        """How many clients' are open."""
+        return len(self._listener.state.connections)
+
     def run(self) -> None:
         """Serve until a signal asks for the end. Afterwards signals are ignored: the end has begun."""
         gc.freeze()
@@ -182,7 +186,7 @@ class Service:
             await each.open(self._context if each is self._listener else None)
         background = [self._spawn(_watched(each())) for each in (self._ticks, *self._hooks.background)]
         self._notifier.say("READY=1", f"STATUS=Serving on {self._shown}.")
-        _LOG.warning("Serving MCP on %s", self._shown)
+        _LOG.info("Serving MCP on %s", self._shown)
         await end.wait()
         await self._drain(hurry)
         for task in background:
@@ -213,14 +217,14 @@ class Service:
         else:
             if context is not None:
                 await self._listener.open(context)
-                _LOG.warning("Certificates were read again")
+                _LOG.info("Certificates were read again")
         self._hooks.reload()
         self._notifier.say("READY=1")
 
     async def _drain(self, hurry: asyncio.Event) -> None:
         pending, listener = self._application.pending, self._listener
         self._notifier.say("STOPPING=1", f"STATUS=Draining {pending.open} requests.")
-        _LOG.warning("Draining: %d requests under way may take %g s more", pending.open, self._rules.drain_s)
+        _LOG.info("Draining: %d requests under way may take %g s more", pending.open, self._rules.drain_s)
         self._application.draining = True
         self._hooks.leaving()
         listener.close()
