@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -124,3 +126,11 @@ def test_policy_without_redis_shares_with_nobody() -> None:
 def test_digests_of_other_texts_are_others(other: tuple[str, ...]) -> None:
     of: Callable[..., str] = digest
     assert of(*other) != of("a", "bc")
+
+
+def test_nothing_that_only_replicas_need_is_loaded_without_them() -> None:
+    show = "import sys, fsserver.app, fsserver.tools.gate, fsserver.tools.commands.host, fsserver.server.sealing\n"
+    show += "from fsserver.state.opening import open_state; from fsserver.policy.service import SharedRules\n"
+    show += "open_state(SharedRules(), 'one'); print([name for name in ('redis', 'limits') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", show], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "[]\n"
