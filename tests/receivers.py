@@ -309,6 +309,9 @@ class Collector:
 
     def stop(self) -> None:
         self.answering.set()
+        if self._last is not None:
+            with suppress(OSError):
+                self._last.connection.shutdown(socket.SHUT_RDWR)
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(10)

@@ -165,9 +165,8 @@ class Otlp:
         if self._stream is None:
             self.connect()
         assert self._stream is not None
-        deadline = time.monotonic() + self._patience_s
-        self._stream.send(self._request(batch), deadline)
-        answer = self._answer(deadline)
+        self._stream.send(self._request(batch), self._patience_s)
+        answer = self._answer(time.monotonic() + self._patience_s)
         status = answer.status
         if not answer.keeps:
             self.close()
@@ -183,17 +182,17 @@ class Otlp:
             raise NotTaken(errno.EBADMSG, "it rejects records")
 
     def watch(self, wake: int, timeout_s: float) -> None:
-        """Return when `wake` can be read, or after the time.
+        """Return when `wake` can be read, or after the time. Raises OSError when the collector closed the connection.
 
-        A collector may close an idle connection: that says nothing, and the next batch makes a new one.
+        It may do so because nothing was sent for long; whether it is still there is known when there is a new one.
         """
         poll = select.poll()
         poll.register(wake, select.POLLIN)
         if self._stream is not None:
             poll.register(self._stream.fileno(), select.POLLIN)
         poll.poll(timeout_s * 1000)
-        if self._stream is not None and self._stream.heard():
-            self.close()
+        if self._stream is not None:
+            self._stream.require_open()
 
     def finish(self) -> None:
         """Each batch had its answer."""

@@ -174,6 +174,7 @@ class RemoteChain:
         try:
             thread.start()
         except RuntimeError as error:
+            self._failed += 1
             raise AuditError(
                 "No thread can be started for a place of the audit log, so the call was refused."
             ) from error
@@ -218,7 +219,7 @@ class RemoteChain:
             self._bytes -= len(sent.line)
             sent.taken = taken
         self.lost += 0 if taken else len(batch)
-        if taken and not self._queue:
+        if taken and not (self._required and self._queue):
             self._down = None
         if taken and self._told:
             _LOG.warning("The audit log %s is reached again.", self.place)

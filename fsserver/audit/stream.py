@@ -99,12 +99,16 @@ class Stream:
     def fileno(self) -> int:
         return self._socket.fileno()
 
-    def send(self, data: bytes, deadline: float) -> None:
-        """Hand all of it to the kernel. Raises OSError; then a part of it may be on its way."""
+    def send(self, data: bytes, patience_s: float) -> None:
+        """Hand all of it to the kernel, of which something has to be taken every `patience_s`: a slow line is none that
+        hangs. Raises OSError; then a part of it may be on its way.
+        """
         view = memoryview(data)
+        deadline = time.monotonic() + patience_s
         while view:
             try:
                 view = view[self._socket.send(view[:BLOCK]) :]
+                deadline = time.monotonic() + patience_s
             except (BlockingIOError, ssl.SSLWantWriteError):
                 self._wait(select.POLLOUT, deadline)
             except ssl.SSLWantReadError:

@@ -34,7 +34,9 @@ STRUCTURED_ID: Final = "fsserver@32473"
 """32473 is the number that examples have (RFC 5612): fsserver has none of its own."""
 
 DOUBT_S: Final = 1.0
-MAX_DOUBTFUL: Final = 4096  # records that are held to be sent again
+MAX_DOUBTFUL: Final = 4096
+MAX_DOUBTFUL_BYTES: Final = 4 * 1024**2
+"""What is held to be sent again, besides what is not acknowledged."""
 
 _NOT_PRINTABLE: Final = re.compile(r"[^\x21-\x7e]")
 _ESCAPED: Final = re.compile(r'["\\\]]')
@@ -117,9 +119,8 @@ class Syslog:
     def connect(self) -> int | None:
         """Connect and send again what may not have arrived: the number of the first such record. Raises OSError."""
         self._stream = Stream.connect(*self._place)
-        deadline = time.monotonic() + self._patience_s
         for each in self._doubtful:
-            self._stream.send(each.framed, deadline)
+            self._stream.send(each.framed, self._patience_s)
         now = time.monotonic()
         self._doubtful = deque(each._replace(at=now) for each in self._doubtful)
         return self._doubtful[0].seq if self._doubtful else None
@@ -130,8 +131,8 @@ class Syslog:
         self._stream.require_open()
         self._settle()
         frames = [frame(each.line, self._sender, self._run_id) for each in batch]
+        self._stream.send(b"".join(frames), self._patience_s)
         now = time.monotonic()
-        self._stream.send(b"".join(frames), now + self._patience_s)
         self._doubtful.extend(_Handed(now, each.seq, framed) for each, framed in zip(batch, frames, strict=True))
         self._held += sum(map(len, frames))
 
@@ -167,7 +168,8 @@ class Syslog:
         while self._doubtful:
             oldest = self._doubtful[0]
             left = self._held - len(oldest.framed)
-            if left < unacknowledged or (oldest.at > before and len(self._doubtful) <= MAX_DOUBTFUL):
+            few = len(self._doubtful) <= MAX_DOUBTFUL and self._held <= MAX_DOUBTFUL_BYTES
+            if left < unacknowledged or (oldest.at > before and few):
                 return
             self._doubtful.popleft()
             self._held = left

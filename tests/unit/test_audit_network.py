@@ -576,6 +576,16 @@ def test_server_that_closes_is_noticed_without_a_call_and_the_next_call_is_not_r
     assert verdict(once(plain.lines), tmp_path / "received") is Status.WHOLE
 
 
+def test_collector_that_closes_is_noticed_without_a_call(tmp_path: Path) -> None:
+    with collector() as server:
+        log = open_log(rules(tmp_path, otlp(server)))
+        log.append("call.outcome", CALL)
+        server.stop()
+        wait_until(lambda: not log.ready, "the lost connection is noticed")
+        with pytest.raises(AuditError):
+            log.close()
+
+
 def test_server_that_restarts_in_a_moment_refuses_no_call(tmp_path: Path, plain: SyslogServer) -> None:
     log = open_log(rules(tmp_path, tcp(plain)))
     began = time.monotonic()
