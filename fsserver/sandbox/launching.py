@@ -113,6 +113,11 @@ class LauncherRunner:
     def unavailable(self) -> str | None:
         return self._unavailable
 
+    @property
+    def running(self) -> int:
+        """How many commands run now. May be asked from any thread."""
+        return len(self._running)
+
     def listen(self) -> None:
         """Wait until the launcher knows what this machine offers, and hear it from then on. Starts a thread."""
         if self._asleep:

@@ -14,6 +14,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.exposition import choose_encoder
 
+from fsserver.errors import AuditError, InternalError, SharedStateError
 from fsserver.telemetry.process import ProcessMetrics
 from fsserver.telemetry.seen import Begun, Decision, Seen
 from fsserver.telemetry.sources import SourceMetrics, Sources
@@ -27,6 +28,8 @@ BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 
 """Seconds. The longest is the default of the policy's limits.time."""
 
 _NO_LIMITS: Final = frozenset({"command.cancelled", "command.failed"})
+
+_FROM_ZERO: Final = (AuditError.code, InternalError.code, SharedStateError.code)
 
 
 class Metrics:
@@ -61,6 +64,9 @@ class Metrics:
             "fsserver_call_duration_seconds", "How long calls took.", ["tool"], registry=self._registry, buckets=BUCKETS
         )
         self._in_flight = Gauge("fsserver_calls_in_flight", "Calls at work.", registry=self._registry)
+        for tool in self._tools:
+            for code in _FROM_ZERO:  # what one must be told of at the first time, which is seen from a zero before it
+                self._errors.labels(tool, code)
         about = {"version": version, "python": platform.python_version()}
         self._about("fsserver_build_info", "Which server this is.", about)
         self._about("fsserver_policy_info", "Which policy it serves.", {"name": policy, "digest": policy_digest})

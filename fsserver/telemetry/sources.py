@@ -43,7 +43,6 @@ class Sources:
     Attributes:
         sessions: how many clients have one.
         connections: how many are open over HTTP.
-        cells_ready: how many sandboxes wait for a command.
         commands_running: how many commands run, those in the background too.
         audit: the places of the log.
         checks: the last answer of each readiness check; does not look again.
@@ -52,7 +51,6 @@ class Sources:
 
     sessions: Callable[[], int] | None = None
     connections: Callable[[], int] | None = None
-    cells_ready: Callable[[], int] | None = None
     commands_running: Callable[[], int] | None = None
     audit: Callable[[], Sequence[AuditPlace]] | None = None
     checks: Callable[[], Mapping[str, bool]] | None = None
@@ -62,7 +60,6 @@ class Sources:
 _NUMBERS: Final = {
     "sessions": ("fsserver_sessions", "Sessions of clients."),
     "connections": ("fsserver_http_connections", "Connections that are open over HTTP."),
-    "cells_ready": ("fsserver_cells_ready", "Sandboxes that wait for a command."),
     "commands_running": ("fsserver_commands_running", "Commands that run, those in the background too."),
     "draining": ("fsserver_draining", "1 while the server takes no new calls since it is about to end."),
 }

@@ -290,6 +290,7 @@ def test_killed_launcher_takes_its_cells_and_their_commands_along(setting: Setti
                 assert running.stdout is not None
                 assert os.read(running.stdout, 1)
             assert len(alive(marker)) == 3
+            assert cells.runner.running == 2
             below = _children(cells.pid)
             assert len(below) >= 2
             os.kill(cells.pid, signal.SIGKILL)
@@ -297,6 +298,7 @@ def test_killed_launcher_takes_its_cells_and_their_commands_along(setting: Setti
             wait_until(lambda: not any(map(_runs, below)), "the cells have ended")
             with pytest.raises(SandboxSetupError, match="has ended"):
                 running.wait(10.0)
+            assert cells.runner.running == 0
 
 
 def _runs(pid: int) -> bool:
