@@ -15,7 +15,7 @@ UNAVAILABLE: Final = -32000
 """JSON-RPC leaves the codes from -32000 to -32099 to servers."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False)  # not frozen: what passes an exception on sets its traceback
 class Refusal(Exception):  # noqa: N818 - an answer, not a failure
     """An answer other than 2xx, before or instead of a JSON-RPC result.
 
