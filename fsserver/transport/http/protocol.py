@@ -88,7 +88,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._count(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        super().on_header(name, value)
+        super().on_header(name, value.rstrip(b" \t"))  # RFC 9110, section 5.5; llhttp strips the front only
         self._count(len(name) + len(value) + 4)
         if len(self.headers) > MAX_HEADERS:
             self._refuse(_TOO_LARGE)
