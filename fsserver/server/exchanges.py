@@ -22,7 +22,7 @@ from mcp.shared.inbound import (
 )
 from mcp.shared.transport_context import TransportContext
 from mcp_types import HEADER_MISMATCH
-from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSIONS
 
 from fsserver.server.boundary import Call, Peer, ProtocolError
 from fsserver.server.connection import as_protocol_error, is_modern
@@ -55,9 +55,15 @@ class Asked:
     peer: Peer
 
 
-def speaks_modern(params: Mapping[str, Any] | None, headers: Headers) -> bool:
-    """Whether a request is to be judged as a modern one: it says so in its body or in its headers."""
+def speaks_modern(method: str, params: Mapping[str, Any] | None, headers: Headers) -> bool:
+    """Whether a request is to be judged as a modern one: it says so in its body or in its headers.
+
+    In a modern revision there is no ``initialize``. One that names no revision in its headers, or one that nobody
+    knows, is there to find out, whatever its body says.
+    """
     version = next((value for name, value in headers if name == MCP_PROTOCOL_VERSION_HEADER), None)
+    if method == "initialize":
+        return version in MODERN_PROTOCOL_VERSIONS
     return is_modern(params) or (version is not None and version not in HANDSHAKE_PROTOCOL_VERSIONS)
 
 

@@ -171,7 +171,7 @@ class Application:
                 raise Refusal(400, "malformed", "The body is empty.", jsonrpc.PARSE_ERROR)
 
     def _exchange(self, request: Request, sender: _Sender, headers: Headers, request_id: str) -> Exchange:
-        modern = speaks_modern(request.params, headers)
+        modern = speaks_modern(request.method, request.params, headers)
         answer = Answer(request.id, self.pending, sender.owner, request_id=request_id, leaving_cancels=modern)
         session = self.sessions.of(sender.identity, sender.workspace, sender.hello)
         asked = Asked(request.method, request.params, session, answer, answer)

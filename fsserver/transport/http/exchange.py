@@ -46,10 +46,10 @@ class Exchange:
         self.era = self._era()
 
     def _era(self) -> Era | None:
+        if speaks_modern(self.asked.method, self.asked.params, self._headers):
+            return Era.MODERN
         if self.asked.method == "initialize":
             return Era.OPENING
-        if speaks_modern(self.asked.params, self._headers):
-            return Era.MODERN
         return None if self.hello is None else Era.HANDSHAKE
 
     async def result(self) -> Mapping[str, Any]:
