@@ -14,11 +14,13 @@ from mcp.server.connection import Connection as SdkConnection
 from mcp.server.lowlevel import Server
 from mcp.server.runner import ServerRunner, serve_one
 from mcp.shared.inbound import (
+    MCP_PARAM_HEADER_PREFIX,
     MCP_PROTOCOL_VERSION_HEADER,
     InboundLadderRejection,
     InboundModernRoute,
     classify_inbound_request,
     find_duplicated_routing_header,
+    validate_mcp_param_headers,
 )
 from mcp.shared.transport_context import TransportContext
 from mcp_types import HEADER_MISMATCH
@@ -131,7 +133,24 @@ class Exchanges:
         route = classify_inbound_request({"method": method, "params": params}, headers=dict(headers))
         if isinstance(route, InboundLadderRejection):
             raise ProtocolError(route.code, route.message, route.data)
+        rejection = self._mirrored(params, headers) if method == "tools/call" else None
+        if rejection is not None:
+            raise ProtocolError(rejection.code, rejection.message, rejection.data)
         return route
+
+    def _mirrored(self, params: dict[str, Any] | None, headers: Headers) -> InboundLadderRejection | None:
+        """What is wrong with headers that repeat arguments, as a tool's schema asks with ``x-mcp-header``."""
+        schema_of = self._sdk.get_tool_input_schema
+        name, arguments = (params or {}).get("name"), (params or {}).get("arguments") or {}
+        if schema_of is None or not isinstance(name, str) or not isinstance(arguments, dict):
+            return None
+        schema = schema_of(name)
+        if schema is None:
+            return None
+        names = [each for each, _ in headers if each.startswith(MCP_PARAM_HEADER_PREFIX.lower())]
+        if len(names) != len(set(names)):
+            return InboundLadderRejection(HEADER_MISMATCH, "an Mcp-Param header appears more than once")
+        return validate_mcp_param_headers(schema, arguments, dict(headers))
 
     async def _run(self, connection: SdkConnection, asked: Asked) -> dict[str, Any]:
         approvals = ApprovalsOfConnection(asked.peer, timeout_s=self._timeout_s, waiting=1)
