@@ -6,7 +6,8 @@
 principal, and not longer ago than a session lasts.
 
 So no replica holds anything of a session: any of them serves it, and to lose one loses none. The id proves nothing by
-itself: every request is authenticated besides. It is not secret from the client, which said what is in it.
+itself: every request is authenticated besides. It is not secret from the client, which said what is in it. That a
+client ended its session is known to the replica that it told; the others go by the time.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from typing import Any, Final
 
 MAX_ID: Final = 2048  # characters; what is longer is not looked at
 MAX_WORD: Final = 100  # of a client's name, and of its version
+
+MAX_ENDED: Final = 4096
+"""Ended sessions that are remembered; of more, the ones that were ended last."""
 
 _KNOWN: Final[Mapping[str, tuple[str, ...]]] = {
     "elicitation": ("form", "url"),
@@ -78,6 +82,7 @@ class Handshakes:
         self._key = hmac.digest(key, b"fsserver session", hashlib.sha256)
         self._ttl_s = ttl_s
         self._clock = clock
+        self._ended: dict[tuple[str, str], None] = {}  # a principal, and the id of what was agreed
 
     def seal(self, hello: Hello, principal: str) -> str:
         """The session id: visible ASCII without a comma, as a header's value has to be."""
@@ -105,7 +110,15 @@ class Handshakes:
             )
         except (binascii.Error, ValueError):  # pragma: no cover - its code is right, so `seal` made it
             return None
-        return None if self._clock() > expires else Hello(protocol, name, version, capabilities, once)
+        if self._clock() > expires or (principal, once) in self._ended:
+            return None
+        return Hello(protocol, name, version, capabilities, once)
+
+    def end(self, hello: Hello, principal: str) -> None:
+        """From now on `read` does not know it."""
+        self._ended[principal, hello.id] = None
+        if len(self._ended) > MAX_ENDED:
+            del self._ended[next(iter(self._ended))]
 
     def _mac(self, body: str, principal: str) -> str:
         message = f"{len(principal)}:{principal}{body}"

@@ -195,9 +195,11 @@ class Application:
             return await answer.send(work, receive, send, head=head, status_of=exchange.status_of)
 
     async def _end(self, send: Send, sender: _Sender, request_id: str) -> int:
-        """The client gives its session up. Nothing is held of it, so there is nothing to give up but this."""
+        """The client gives its session up, and whatever it waits for there."""
         if sender.hello is None:
             raise Refusal(400, "no session", "DELETE ends the session that Mcp-Session-Id names.")
+        self._handshakes.end(sender.hello, sender.identity.name)
+        self.pending.cancel_session(*sender.owner)
         return await _send_empty(send, 204, request_id)
 
 

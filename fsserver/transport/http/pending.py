@@ -105,6 +105,11 @@ class Pending:
         if call is not None:
             call.cancel()
 
+    def cancel_session(self, principal: str, session: str) -> None:
+        for key, call in list(self._calls.items()):
+            if key[:2] == (principal, session):
+                call.cancel()
+
     def cancel_all(self) -> None:
         for call in list(self._all):
             call.cancel()
