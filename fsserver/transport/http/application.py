@@ -190,9 +190,13 @@ class Application:
             return fields
 
         key = None if exchange.hello is None else (principal, exchange.hello.id, answer.id)
-        with self.pending.stream(principal, answer, key):
-            work = exchange.result()
-            return await answer.send(work, receive, send, head=head, status_of=exchange.status_of)
+        try:
+            with self.pending.stream(principal, answer, key):
+                work = exchange.result()
+                return await answer.send(work, receive, send, head=head, status_of=exchange.status_of)
+        except Refusal as refusal:
+            refusal.id = answer.id
+            raise
 
     async def _end(self, send: Send, sender: _Sender, request_id: str) -> int:
         """The client gives its session up, and whatever it waits for there."""
