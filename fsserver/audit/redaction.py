@@ -27,6 +27,8 @@ _IN_TEXT: Final = re.compile(_LITERALS)
 _OURS: Final = frozenset(
     {"v", "seq", "time", "up_us", "event", "prev", "hash", "run", "session", "rule", "file", "head", "digest", "sha256"}
     | {"cut_sha256", "policy_digest", "key", "public_key", "signature", "signed_head"}
+    # Who called, in the operator's or the issuer's words, and which request it was: without, nothing is accounted for.
+    | {"principal", "profile", "request", "trace"}
     # One of a few words of ours: a pattern of the policy's that fits one would make a record without a meaning.
     | {"action", "answer", "change", "durability", "ended_by", "error", "kind", "layer", "signal", "transport"}
 )
