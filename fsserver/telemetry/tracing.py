@@ -51,7 +51,6 @@ class Traces:
 
     def __init__(self, url: str, sample: float, *, version: str, tools: Collection[str]) -> None:
         try:
-            from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource  # noqa: PLC0415
             from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
             from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased  # noqa: PLC0415
             from opentelemetry.trace import SpanKind  # noqa: PLC0415
@@ -61,9 +60,8 @@ class Traces:
                 "telemetry.traces needs the packages for OpenTelemetry: install fsserver[otel]."
             ) from missing
         self._exporter = _exporter(url)
-        resource = Resource.create({SERVICE_NAME: "fsserver", SERVICE_VERSION: version})
         sampler = ParentBased(TraceIdRatioBased(sample))
-        self._provider = TracerProvider(sampler=sampler, resource=resource, shutdown_on_exit=False)
+        self._provider = TracerProvider(sampler=sampler, resource=_resource(version), shutdown_on_exit=False)
         self._tracer = self._provider.get_tracer("fsserver", version)
         self._kind = SpanKind.SERVER
         self._error = Status(StatusCode.ERROR)
@@ -140,6 +138,21 @@ def _parent(traceparent: str | None) -> Any:
     if traceparent is None:
         return Context()
     return TraceContextTextMapPropagator().extract({"traceparent": traceparent}, Context())
+
+
+def _resource(version: str) -> Any:
+    """What the spans are of; the operator's environment adds to it. `Resource.create` would start threads."""
+    from opentelemetry.sdk import resources  # noqa: PLC0415
+    from opentelemetry.sdk.version import __version__ as sdk  # noqa: PLC0415
+
+    ours = {
+        resources.TELEMETRY_SDK_LANGUAGE: "python",
+        resources.TELEMETRY_SDK_NAME: "opentelemetry",
+        resources.TELEMETRY_SDK_VERSION: sdk,
+        resources.SERVICE_NAME: "fsserver",
+        resources.SERVICE_VERSION: version,
+    }
+    return resources.Resource(ours).merge(resources.OTELResourceDetector().detect())
 
 
 def _exporter(url: str) -> Any:
