@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import platform
 import resource
 import secrets
 import socket
@@ -201,6 +202,8 @@ def _serve(opened: _Opened, held: ExitStack) -> None:
     sources.sessions = application.sessions.recent
     sources.draining = lambda: application.draining
     sources.audit = lambda: audit_places(opened.audit)
+    launchers = [profile.runner for profile in opened.profiles.values() if profile.runner is not None]
+    sources.commands_running = lambda: sum(runner.running for runner in launchers)
     operations = [] if opened.operations is None else [_operations(opened, application, watch)]
     hooks = Hooks(reload=opened.authenticator.reload, background=(opened.authenticator.keep_fresh,))
     service = Service(rules, application, opened.front, others=operations, hooks=hooks)
@@ -275,7 +278,13 @@ def _operations(opened: _Opened, application: Application, watch: Watch) -> List
     )
     readiness = Readiness(parts.checks())
     opened.sources.checks = readiness.last
-    version = {"version": __version__, "policy": policy.name, "policy_digest": policy.digest, "run": opened.run_id}
+    version = {
+        "version": __version__,
+        "python": platform.python_version(),
+        "policy": policy.name,
+        "policy_digest": policy.digest,
+        "run": opened.run_id,
+    }
     answers = Operations(
         readiness, listen=rules.ops, hosts=rules.hosts, version=version, metrics=opened.metrics.exposed
     )

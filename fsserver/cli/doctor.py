@@ -15,6 +15,7 @@ import click
 from fsserver import __version__
 from fsserver.cli.checks import EXIT_CONFIG, EXIT_KERNEL, Check, Verdict
 from fsserver.cli.doctor_audit import log_checks
+from fsserver.cli.doctor_service import service_checks
 from fsserver.cli.selection import Selection, refuse_what_is_no_option
 from fsserver.errors import ConfigError, FsserverError, KernelUnsupported, SandboxSetupError
 from fsserver.kernel import features as kernel
@@ -88,6 +89,7 @@ def _checks(selection: Selection) -> Iterator[Check]:
         for rules in policy.roots:
             yield _root_check(rules)
         yield from log_checks(policy.audit)
+        yield from service_checks(policy)
     yield from _confinement_checks(features, policy)
     if policy is not None or not selection.given:
         from fsserver.cli.doctor_commands import command_checks  # noqa: PLC0415 - it starts threads: after the forks
