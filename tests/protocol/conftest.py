@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.protocol.client import Client
+from tests.protocol.http_server import Server, served_http
 
 StartFixture = Callable[..., Client]
 
@@ -62,3 +63,14 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Client]]:
             return stack.enter_context(Client(argv, env={"XDG_STATE_HOME": str(tmp_path / "state")}))
 
         yield serve
+
+
+@pytest.fixture
+def serve_http(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Starts the real server over HTTP: ``serve_http(policy)``, see `tests.protocol.http_server.served_http`."""
+    with ExitStack() as stack:
+
+        def serve_http(policy: str, **more: Any) -> Server:
+            return stack.enter_context(served_http(policy, tmp_path, **more))
+
+        yield serve_http
