@@ -6,7 +6,7 @@ JOBS ?= $(shell expr $$(nproc) + 1)
 PYTEST_ARGS ?=
 COMPAT_ARGS ?=
 
-.PHONY: help setup fmt lint types test test-fast bench compat demo lock clean
+.PHONY: help setup fmt lint types test test-fast bench compat conformance demo lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -39,6 +39,9 @@ bench: setup  ## fsserver against the reference server, its commands and searche
 
 compat: setup  ## ask the reference server again and compare; COMPAT_ARGS=--record keeps its answers; needs node
 	@$(BIN)/python -m tests.compat.live $(COMPAT_ARGS)
+
+conformance: setup  ## MCP's own conformance suite against the HTTP transport; needs node
+	@$(BIN)/python -m tests.conformance.live
 
 demo: setup  ## a client, the real server, a temporary workspace
 	@$(BIN)/python scripts/demo.py
