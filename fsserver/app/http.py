@@ -109,8 +109,7 @@ def serve_http(policy: Policy) -> None:
         KernelUnsupported: a required layer is missing: a service has nobody who would read a warning.
         SandboxSetupError: a step of the confinement failed, or a launcher of commands cannot be started.
     """
-    configure()
-    logging.getLogger("fsserver").setLevel(logging.INFO)
+    configure(own=logging.INFO)
     close_inherited()
     _allow_many_descriptors()
     with ExitStack() as held:

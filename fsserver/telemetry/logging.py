@@ -43,8 +43,8 @@ class StderrHandler(logging.Handler):
                 line = line[os.write(STDERR, line[:PIPE_BUF]) :]
 
 
-def configure(level: int = logging.WARNING) -> None:
-    """Send every logger's messages of ``level`` and above to standard error."""
+def configure(level: int = logging.WARNING, *, own: int | None = None) -> None:
+    """Send every logger's messages of ``level`` and above to standard error; fsserver's own from ``own`` on."""
     terminal = os.isatty(STDERR)
     shared: list[Processor] = [
         structlog.stdlib.add_log_level,
@@ -65,6 +65,7 @@ def configure(level: int = logging.WARNING) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+    logging.getLogger("fsserver").setLevel(level if own is None else own)
     logging.captureWarnings(True)
 
 

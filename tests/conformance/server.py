@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from dataclasses import replace
 
@@ -14,7 +15,6 @@ from mcp.server.context import HandlerResult
 from mcp.server.lowlevel import Server
 from mcp.shared.exceptions import MCPDeprecationWarning, MCPError
 
-from fsserver.policy.compiled import AuditRules, Policy
 from fsserver.policy.rules import Origin
 from fsserver.policy.service import Address, AuthRules, PrincipalRule, ServerRules, Transport
 from fsserver.server.exchanges import Exchanges
@@ -118,28 +118,19 @@ def fixture() -> Server[None]:
 
 def main() -> None:
     warnings.simplefilter("ignore", MCPDeprecationWarning)
-    configure()
+    configure(own=logging.INFO)
     rules = ServerRules(Transport.HTTP, Address("127.0.0.1", 0), auth=AuthRules(off=True), drain_s=1.0)
     front = Front.open(rules)
     # The suite calls as a page of this server would, which fsserver refuses of itself: it has no pages.
     rules = replace(rules, listen=bound(front.socket), origins=(f"http://{bound(front.socket)}",))
     anybody = PrincipalRule(Origin("fixture", 1), anonymous=True)
-    policy = Policy(
-        name="fixture",
-        source=None,
-        digest="0" * 64,
-        roots=(),
-        audit=AuditRules(directory=None),
-        server=rules,
-        principals=(anybody,),
-    )
     exchanges = Exchanges(fixture(), seal=Seal(60.0), timeout_s=60.0)
     application = Application(
         rules,
         authenticator=Authenticator(rules.auth),
-        grants=Grants(policy, {None: Grant(exchanges, ())}),
+        grants=Grants([anybody], {None: Grant(exchanges, ())}),
         handshakes=Handshakes(bytes(32), rules.limits.session_s),
-        observe=lambda status, reason: None,
+        observe=lambda status: None,
     )
     hooks = Hooks(reload=lambda: None)
     Service(rules, application, front, others=(), hooks=hooks).run()

@@ -175,6 +175,7 @@ def test_a_directory_that_was_made_anew_is_the_one_that_is_served(team: Team) ->
 PING = {"jsonrpc": "2.0", "id": 7, "method": "ping"}
 
 
+@pytest.mark.claim("C10")
 def test_a_session_is_of_no_use_to_another_principal(team: Team) -> None:
     session = team.session("writer")
     assert team.post("writer", PING, session)[0] == 200
@@ -183,6 +184,7 @@ def test_a_session_is_of_no_use_to_another_principal(team: Team) -> None:
     assert "session" in answer["error"]["message"]
 
 
+@pytest.mark.claim("C10")
 @pytest.mark.parametrize(
     ("who", "status"), [(None, 401), ("stranger", 403), ("homeless", 403)], ids=["nobody", "no-entry", "no-directory"]
 )
