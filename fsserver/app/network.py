@@ -7,7 +7,6 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from fsserver.policy.compiled import Policy
-from fsserver.policy.service import NetworkProtocol
 from fsserver.sandbox.profile import ServerNetwork
 from fsserver.sandbox.runtime import RESOLVER
 
@@ -29,7 +28,7 @@ def network_of(policy: Policy, *, serves: bool = False, ports: Iterable[int] = (
 def _peers(policy: Policy) -> Iterator[tuple[str, int]]:
     """Hosts and ports of whatever the policy names."""
     for sink in policy.audit.network:
-        yield _of(sink.url) if sink.protocol is NetworkProtocol.OTLP else (sink.host, sink.port)
+        yield sink.address
     for url in (policy.shared.redis, policy.telemetry.traces):
         if url is not None:
             yield _of(url)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 import socket
 import ssl
 from collections.abc import Mapping
@@ -18,10 +16,8 @@ from fsserver.audit.stream import Stream, words
 from fsserver.audit.syslog import Syslog
 from fsserver.audit.writer import Settings
 from fsserver.errors import ConfigError
-from fsserver.policy.compiled import AuditRules
 from fsserver.policy.service import NetworkProtocol, NetworkSink
-
-_CERTIFICATE: Final = re.compile(r"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----")
+from fsserver.trust import client_context
 
 OPTIONAL_PATIENCE_S: Final = 10.0
 """How long a place that nobody waits for may take for one thing."""
@@ -33,18 +29,8 @@ def place(sink: NetworkSink) -> str:
         scheme, host, port, path = "syslog+tcp" if sink.plain else "syslog+tls", sink.host, sink.port, ""
     else:
         parts = urlsplit(sink.url)
-        scheme, (host, port), path = f"otlp+{parts.scheme}", _address(sink), parts.path
+        scheme, (host, port), path = f"otlp+{parts.scheme}", sink.address, parts.path
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}{path}"
-
-
-def ports(rules: AuditRules) -> tuple[int, ...]:
-    """The TCP ports that the places are reached at, each once."""
-    return tuple(dict.fromkeys(_address(sink)[1] for sink in rules.network))
-
-
-def hosts(rules: AuditRules) -> tuple[str, ...]:
-    """The hosts of the places, addresses among them."""
-    return tuple(dict.fromkeys(_address(sink)[0] for sink in rules.network))
 
 
 def open_network(sink: NetworkSink, settings: Settings, header: Mapping[str, Json]) -> RemoteChain:
@@ -77,7 +63,7 @@ def fault(sink: NetworkSink) -> str | None:
     if sink.protocol is NetworkProtocol.OTLP:
         _require_otlp()
     context = _context(sink)
-    host, port = _address(sink)
+    host, port = sink.address
     try:
         Stream.connect(host, port, context, PATIENCE_S).close()
     except OSError as error:
@@ -85,46 +71,16 @@ def fault(sink: NetworkSink) -> str | None:
     return None
 
 
-def _address(sink: NetworkSink) -> tuple[str, int]:
-    if sink.protocol is NetworkProtocol.SYSLOG:
-        return sink.host, sink.port
-    parts = urlsplit(sink.url)
-    return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
-
-
 def _context(sink: NetworkSink) -> ssl.SSLContext | None:
     """None: without TLS. Raises ConfigError."""
     if sink.plain if sink.protocol is NetworkProtocol.SYSLOG else not sink.url.startswith("https:"):
         return None
     try:
-        roots = {"cafile": sink.ca} if sink.ca is not None else {"cadata": _system_roots()}
-        context = ssl.create_default_context(**roots)  # type: ignore[arg-type]
+        return client_context(sink.ca)
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"The certificates {sink.ca or 'of this machine'}, for the audit log {place(sink)}, cannot be read."
         ) from error
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context
-
-
-def _system_roots() -> str:
-    """The certificates that this machine trusts, in PEM. Raises OSError, ValueError if there are none.
-
-    All are read now: OpenSSL reads those of a directory when it needs them, which a confined server cannot.
-    """
-    paths = ssl.get_default_verify_paths()
-    if paths.cafile is not None:
-        files = [paths.cafile]
-    else:
-        there = sorted(os.scandir(paths.capath or "/nonexistent"), key=lambda entry: entry.name)
-        files = list(dict.fromkeys(os.path.realpath(entry.path) for entry in there if entry.is_file()))
-    found: dict[str, None] = {}
-    for file in files:
-        with open(file, encoding="ascii", errors="replace") as stream:
-            found.update(dict.fromkeys(_CERTIFICATE.findall(stream.read())))
-    if not found:
-        raise ValueError("no certificates")
-    return "\n".join(found)
 
 
 def _require_otlp() -> None:
@@ -141,7 +97,7 @@ def _otlp(sink: NetworkSink, context: ssl.SSLContext | None, sender: str, run_id
     from fsserver.audit.otlp import Otlp, Url  # noqa: PLC0415 - as above
 
     parts = urlsplit(sink.url)
-    host, port = _address(sink)
+    host, port = sink.address
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     return Otlp(
         Url(context is not None, host, port, path), context, sender=sender, run_id=run_id, patience_s=patience_s

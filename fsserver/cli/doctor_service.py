@@ -89,10 +89,10 @@ def _tokens_check(path: str) -> Check:
 
 def _issuer_check(rules: OAuthRules) -> Check:
     from fsserver.transport.auth.failures import KeysUnavailable  # noqa: PLC0415
-    from fsserver.transport.auth.fetching import system_trust  # noqa: PLC0415
     from fsserver.transport.auth.issuer_keys import IssuerKeys  # noqa: PLC0415
+    from fsserver.trust import client_context  # noqa: PLC0415
 
-    keys = IssuerKeys(rules, system_trust())
+    keys = IssuerKeys(rules, client_context())
 
     async def ask() -> tuple[bool, str]:
         with suppress(KeysUnavailable, TimeoutError):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from fsserver.policy.problems import Code, LanguageError
-from fsserver.policy.service import Address
+from fsserver.policy.service import Address, is_loopback
 from fsserver.policy.text import shortened
 
 ADDRESS_PATTERN: Final = r"^(localhost|[0-9.]+|\[[0-9A-Fa-f:.]+\]):(0|[1-9][0-9]{0,4})$"
@@ -156,13 +156,6 @@ def parse_url(text: str, schemes: tuple[str, ...], example: str, *, user: bool =
         help_text = "a password is in a file of its own that the policy names; take out what stands before the @"
         raise LanguageError(Code.ADDRESS, "a policy holds no password, and this URL has a place for one", help_text)
     return url
-
-
-def is_loopback(host: str) -> bool:
-    """Whether what goes to ``host`` stays on this machine. A name other than ``localhost`` may lead anywhere."""
-    from ipaddress import ip_address  # noqa: PLC0415 - as above
-
-    return host == "localhost" or (_is_ip(host) and ip_address(host).is_loopback)
 
 
 def _url(text: str) -> Url | None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
+from urllib.parse import urlsplit
 
 from fsserver.policy.rules import Origin
 
@@ -43,6 +44,16 @@ class CallClass(StrEnum):
     SEARCH = "search"
     CHANGE = "change"
     COMMAND = "command"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether what goes to ``host`` stays on this machine. A name other than ``localhost`` may lead anywhere."""
+    from ipaddress import ip_address  # noqa: PLC0415 - hardly any policy has an address
+
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 class Transport(StrEnum):
@@ -241,3 +252,11 @@ class NetworkSink:
     plain: bool = False
     url: str = ""
     required: bool = True
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """The host, which may be an IP address, and the TCP port."""
+        if self.protocol is NetworkProtocol.SYSLOG:
+            return self.host, self.port
+        parts = urlsplit(self.url)
+        return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)

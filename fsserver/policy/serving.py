@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from fsserver.policy.addresses import is_loopback, parse_address
+from fsserver.policy.addresses import parse_address
 from fsserver.policy.placement import Guarded, absolute
 from fsserver.policy.problems import Code, LanguageError, Place, Problem
 from fsserver.policy.service import (
@@ -18,6 +18,7 @@ from fsserver.policy.service import (
     TlsFiles,
     Transport,
     WithoutState,
+    is_loopback,
 )
 from fsserver.policy.surroundings import Surroundings
 from fsserver.policy.tree import Node

@@ -7,7 +7,6 @@ answers were used is not known then, so none is taken, whatever the policy says.
 from __future__ import annotations
 
 import logging
-import os
 import ssl
 import threading
 import time
@@ -20,6 +19,7 @@ from fsserver.policy.service import Rate, SharedRules, WithoutState
 from fsserver.state.local import LocalState
 from fsserver.state.secret import read_secret
 from fsserver.state.shared import Health, Held, digest
+from fsserver.trust import client_context
 
 if TYPE_CHECKING:
     import redis
@@ -225,15 +225,10 @@ def _trusting(ca: str | None) -> ssl.SSLContext:
     Raises ConfigError: the file cannot be read, or holds no certificate.
     """
     try:
-        context = ssl.create_default_context(cafile=ca)
-        if ca is None and not context.get_ca_certs():
-            # Those in a directory would be looked for at each handshake; a file beside them has all.
-            bundle = os.path.join(ssl.get_default_verify_paths().capath or "", "ca-certificates.crt")
-            if os.path.isfile(bundle):
-                context.load_verify_locations(bundle)
-    except OSError as error:
-        raise ConfigError(f"state.ca: {ca} cannot be read as certificates in PEM.") from error
-    return context
+        return client_context(ca)
+    except (OSError, ValueError) as error:
+        shown = "the certificates of this machine" if ca is None else f"state.ca: {ca}"
+        raise ConfigError(f"{shown} cannot be read as certificates in PEM.") from error
 
 
 def _place(process: Held) -> str:

@@ -8,7 +8,6 @@ also in whether it is kept; of the others a part is kept.
 from __future__ import annotations
 
 import logging
-import ssl
 import threading
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, Final
@@ -16,6 +15,7 @@ from urllib.parse import urlsplit
 
 from fsserver.errors import ConfigError
 from fsserver.telemetry.seen import Begun, Seen
+from fsserver.trust import client_context
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
@@ -164,7 +164,10 @@ def _exporter(url: str) -> Any:
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
     from requests.adapters import HTTPAdapter  # noqa: PLC0415
 
-    context = ssl.create_default_context()
+    try:
+        context = client_context()
+    except (OSError, ValueError) as error:
+        raise ConfigError("telemetry.traces: the certificates of this machine cannot be read.") from error
 
     class Adapter(HTTPAdapter):
         """Connects with that context and never reads certificates anew."""

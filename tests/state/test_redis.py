@@ -161,7 +161,7 @@ def test_process_is_found_by_its_owner_alone(replicas: tuple[SharedState, Shared
 
 
 def test_process_of_a_replica_that_died_is_forgotten(replicas: tuple[SharedState, SharedState]) -> None:
-    replicas[0].announce([ONE], 0.2)
+    replicas[0].announce([ONE], 1.0)
     assert replicas[1].find(ONE) == "a"
     wait_until(lambda: replicas[1].find(ONE) is None, "nobody announced it again")
 

@@ -47,9 +47,10 @@ class HostRow(NamedTuple):
         HostRow("empty", LOOPBACK, [b""], 421),
         HostRow("public-name", PUBLIC, [b"mcp.example.org"], None),
         HostRow("further-name", PUBLIC, [b"mcp.internal:8443"], None),
-        HostRow("further-name-other-port", PUBLIC, [b"mcp.internal"], 421),
+        HostRow("further-name-other-port", PUBLIC, [b"mcp.internal"], None),
         HostRow("loopback-name-of-a-public-server", PUBLIC, [b"localhost"], 421),
-        HostRow("its-address", PUBLIC, [b"10.0.0.4:8443"], 421),
+        HostRow("its-address", PUBLIC, [b"10.0.0.4:8443"], None),
+        HostRow("other-address", PUBLIC, [b"10.0.0.5:8443"], 421),
     ],
     ids=lambda row: row.name,
 )

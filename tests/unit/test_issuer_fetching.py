@@ -19,7 +19,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import NameOID
 
 from fsserver.transport.auth.discovery import find_jwks, metadata_urls
-from fsserver.transport.auth.fetching import MAX_BYTES, FetchError, fetch_json, is_acceptable, port_of, system_trust
+from fsserver.transport.auth.fetching import MAX_BYTES, FetchError, fetch_json, is_acceptable, port_of
+from fsserver.trust import client_context
 from tests.issuer import Answer, ec_key, fake_issuer
 
 T = TypeVar("T")
@@ -29,7 +30,7 @@ Write = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 def fetched(write: Write, *, timeout_s: float = 5.0, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> Any:
     """What `fetch_json` makes of a server that does ``write``."""
     return served(
-        write, lambda url: fetch_json(f"{url}/a?b=c", system_trust(), timeout_s=timeout_s), tls=tls, host=host
+        write, lambda url: fetch_json(f"{url}/a?b=c", client_context(), timeout_s=timeout_s), tls=tls, host=host
     )
 
 
@@ -157,12 +158,12 @@ def test_answer_that_is_none_is_an_error_soon(write: Write, said: str) -> None:
 
 def test_nobody_listening_is_an_error() -> None:
     with pytest.raises(FetchError, match="cannot be reached"):
-        asyncio.run(fetch_json("http://127.0.0.1:1/", system_trust()))
+        asyncio.run(fetch_json("http://127.0.0.1:1/", client_context()))
 
 
 def test_host_name_that_cannot_be_is_an_error() -> None:
     with pytest.raises(FetchError, match="cannot be"):
-        asyncio.run(fetch_json(f"https://{'a' * 70}.example/", system_trust()))
+        asyncio.run(fetch_json(f"https://{'a' * 70}.example/", client_context()))
 
 
 @pytest.mark.parametrize(
@@ -272,7 +273,7 @@ def test_authorities_are_in_memory_before_their_files_are_out_of_reach(
     (directory / "README").write_text("no certificate")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none"))
     monkeypatch.setenv(kind, str(directory if kind == "SSL_CERT_DIR" else directory / "authority.pem"))
-    trust = system_trust()
+    trust = client_context()
     shutil.rmtree(directory)
     assert trust.cert_store_stats()["x509_ca"] == 1
     assert trust.verify_mode == ssl.CERT_REQUIRED
@@ -305,7 +306,7 @@ def test_keys_are_found_through_the_issuers_metadata(path: str, place: str) -> N
         issuer = server.url + path
         document = {"issuer": issuer, "jwks_uri": "https://keys.example.org/jwks"}
         server.answers[place.format(path.rstrip("/"))] = Answer(document)
-        assert asyncio.run(find_jwks(issuer, system_trust())) == "https://keys.example.org/jwks"
+        assert asyncio.run(find_jwks(issuer, client_context())) == "https://keys.example.org/jwks"
 
 
 @pytest.mark.parametrize(
@@ -328,7 +329,7 @@ def test_metadata_of_another_issuer_or_without_keys_is_not_used(document: dict[s
         }
         server.answers[OAUTH] = server.answers[OPENID] = Answer(told)
         with pytest.raises(FetchError, match=said):
-            asyncio.run(find_jwks(server.url, system_trust()))
+            asyncio.run(find_jwks(server.url, client_context()))
         assert server.asked == [OAUTH, OPENID]
 
 
@@ -336,7 +337,7 @@ def test_better_metadata_in_the_next_place_is_used() -> None:
     with fake_issuer() as server:
         server.answers[OAUTH] = Answer({"issuer": "https://evil.example.org", "jwks_uri": "https://evil.example.org"})
         server.answers[OPENID] = Answer({"issuer": server.url, "jwks_uri": server.jwks})
-        assert asyncio.run(find_jwks(server.url, system_trust())) == server.jwks
+        assert asyncio.run(find_jwks(server.url, client_context())) == server.jwks
 
 
 @pytest.mark.parametrize("keys", ["http://127.0.0.1:8080/jwks", "https://127.0.0.1:8080/jwks"])
@@ -347,7 +348,7 @@ def test_issuer_with_tls_cannot_send_to_a_place_without(
 
     async def find(url: str) -> str:
         issuer.append(url)
-        return await find_jwks(url, system_trust())
+        return await find_jwks(url, client_context())
 
     async def write(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         body = json.dumps({"issuer": issuer[0], "jwks_uri": keys}).encode()
@@ -363,4 +364,4 @@ def test_issuer_with_tls_cannot_send_to_a_place_without(
 
 def test_host_that_does_not_answer_is_asked_once() -> None:
     with pytest.raises(FetchError, match="cannot be reached"):
-        asyncio.run(find_jwks("http://127.0.0.1:1", system_trust()))
+        asyncio.run(find_jwks("http://127.0.0.1:1", client_context()))

@@ -13,9 +13,9 @@ import pytest
 from fsserver.policy.service import OAuthRules
 from fsserver.transport.auth import issuer_keys
 from fsserver.transport.auth.failures import KeysUnavailable
-from fsserver.transport.auth.fetching import system_trust
 from fsserver.transport.auth.issuer_keys import FRESH_S, KEPT_S, PAUSE_S, RETRY_S, IssuerKeys
 from fsserver.transport.auth.keys import MAX_KEYS, read_keys
+from fsserver.trust import client_context
 from tests.issuer import Answer, FakeIssuer, ec_key, ed_key, fake_issuer, jwk, rsa_key
 
 T = TypeVar("T")
@@ -30,7 +30,7 @@ class Clock:
 
 
 def keys_of(rules: OAuthRules, clock: Clock) -> IssuerKeys:
-    return IssuerKeys(rules, system_trust(), clock=clock)
+    return IssuerKeys(rules, client_context(), clock=clock)
 
 
 def run(test: Callable[[FakeIssuer, Clock, IssuerKeys], Coroutine[Any, Any, T]]) -> T:
@@ -187,7 +187,7 @@ def test_keys_are_renewed_without_anybody_asking(monkeypatch: pytest.MonkeyPatch
 
     async def test() -> None:
         with fake_issuer() as issuer:
-            keys = IssuerKeys(issuer.rules(), system_trust())
+            keys = IssuerKeys(issuer.rules(), client_context())
             assert keys.status() == (False, f"There are no keys of {issuer.url}: not asked for yet.")
             break_down(issuer)
             renewing = asyncio.create_task(keys.keep_fresh())

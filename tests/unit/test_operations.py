@@ -11,8 +11,8 @@ import pytest
 from fsserver.policy.service import Address
 from fsserver.telemetry.metrics import Metrics
 from fsserver.telemetry.sources import Sources
+from fsserver.transport.hosts import Hosts
 from fsserver.transport.ops import readiness
-from fsserver.transport.ops.hosts import Hosts
 from fsserver.transport.ops.readiness import Check, Readiness
 from tests.operations import VERSION, listening
 

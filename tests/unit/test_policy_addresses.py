@@ -8,7 +8,6 @@ import pytest
 
 from fsserver.policy.addresses import (
     host,
-    is_loopback,
     network,
     origin,
     parse_address,
@@ -18,7 +17,7 @@ from fsserver.policy.addresses import (
     web_url,
 )
 from fsserver.policy.problems import Code, LanguageError
-from fsserver.policy.service import Address
+from fsserver.policy.service import Address, is_loopback
 
 
 @pytest.mark.parametrize(

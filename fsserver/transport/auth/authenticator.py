@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Sequence
 from typing import Final
 
+from fsserver.errors import ConfigError
 from fsserver.policy.principals import ANONYMOUS, Identity
 from fsserver.policy.service import AuthRules
 from fsserver.transport.auth.bearer import bearer_token
 from fsserver.transport.auth.failures import Unauthenticated
-from fsserver.transport.auth.fetching import port_of, system_trust
+from fsserver.transport.auth.fetching import port_of
 from fsserver.transport.auth.oauth import Issuer, read_unverified
 from fsserver.transport.auth.static_tokens import StaticTokens, is_static
+from fsserver.trust import client_context
 
 
 class Authenticator:
@@ -26,7 +29,7 @@ class Authenticator:
     def __init__(self, rules: AuthRules) -> None:
         self._off: Final = rules.off
         self._tokens: Final = StaticTokens(rules.tokens) if rules.tokens is not None else None
-        trust = system_trust() if rules.oauth else None
+        trust = _trust() if rules.oauth else None
         self._issuers: Final = tuple(Issuer(each, trust) for each in rules.oauth) if trust is not None else ()
         self._only: Final = len({each.issuer for each in rules.oauth}) == 1
 
@@ -81,3 +84,10 @@ class Authenticator:
         if issuer is None:
             raise Unauthenticated("invalid_token", "The token is of an issuer that this server does not trust.")
         return issuer
+
+
+def _trust() -> ssl.SSLContext:
+    try:
+        return client_context()
+    except (OSError, ValueError) as error:
+        raise ConfigError("server.auth.oauth: the certificates of this machine cannot be read.") from error

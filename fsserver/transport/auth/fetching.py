@@ -7,17 +7,15 @@ send where it should: no redirect is followed.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import json
-import os
 import ssl
-from contextlib import suppress
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import httptools
 
 from fsserver import __version__
+from fsserver.policy.service import is_loopback
 
 MAX_BYTES: Final = 512 * 1024
 """Of a whole answer. Sets of keys with their certificates have some ten KiB."""
@@ -32,29 +30,6 @@ class FetchError(Exception):
     def __init__(self, message: str, status: int = 0) -> None:
         super().__init__(message)
         self.status = status
-
-
-def system_trust() -> ssl.SSLContext:
-    """TLS with the system's certificate authorities, all of them in memory: later their files may be out of reach.
-
-    OpenSSL reads a file of them now, and those of a directory only when a certificate asks for one.
-    """
-    context = ssl.create_default_context()
-    directory = ssl.get_default_verify_paths().capath
-    if directory and not context.cert_store_stats()["x509_ca"]:
-        for name in sorted(os.listdir(directory)):
-            with suppress(OSError):  # also ssl.SSLError: a file that holds no certificate
-                context.load_verify_locations(os.path.join(directory, name))
-    return context
-
-
-def is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def is_acceptable(url: str, *, plain: bool) -> bool:

@@ -10,13 +10,12 @@ kinds of answer.
 
 from __future__ import annotations
 
-import ipaddress
-import re
 from collections.abc import Iterable
 from typing import Final
 from urllib.parse import urlsplit
 
 from fsserver.policy.service import ServerRules
+from fsserver.transport.hosts import Hosts
 from fsserver.transport.http.refusal import Refusal
 
 PATH: Final = "/mcp"
@@ -24,16 +23,7 @@ PATH: Final = "/mcp"
 
 METHODS: Final = "POST, DELETE"
 
-_LOOPBACK: Final = ("localhost", "127.0.0.1", "[::1]")
-
 Fields = list[tuple[bytes, bytes]]
-
-
-def is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 class Admission:
@@ -42,23 +32,21 @@ class Admission:
     def __init__(self, rules: ServerRules) -> None:
         public = urlsplit(rules.public_url or "")
         self.path: Final = public.path.rstrip("/") or PATH
-        self._hosts = frozenset(host.lower() for host in (public.netloc, *rules.hosts) if host)
-        # Whoever reaches a loopback address by its name is on this machine, also through a forwarded port.
-        self._loopback = is_loopback(rules.listen.host)
+        self._hosts = Hosts(rules.listen, (*filter(None, (public.netloc,)), *rules.hosts))
         self._origins = frozenset(
             (*rules.origins, f"{public.scheme}://{public.netloc}") if public.netloc else rules.origins
         )
 
     def host(self, headers: Fields) -> None:
         """Raises Refusal: the client believes to talk to somebody else."""
-        hosts = _values(headers, b"host")
+        hosts = [value for name, value in headers if name == b"host"]
         if len(hosts) != 1:
             raise Refusal(400, "host", "A request has exactly one Host header.", close=True)
-        host = hosts[0].lower()
-        if host in self._hosts or (self._loopback and _without_port(host) in _LOOPBACK):
-            return
-        message = "This server is not known by the name in the Host header; the policy's server.hosts lists its names."
-        raise Refusal(421, "host", message, close=True)
+        if not self._hosts.accept(hosts):
+            message = (
+                "This server is not known by the name in the Host header; server.hosts in the policy lists its names."
+            )
+            raise Refusal(421, "host", message, close=True)
 
     def look(self, method: str, path: str, query: bytes, headers: Fields) -> None:
         """Raises Refusal: this is no request for the protocol, or not from whom it may come. `host` is for all paths,
@@ -97,12 +85,3 @@ def _check_form(headers: Fields) -> None:
 
 def _values(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> list[str]:
     return [value.decode("latin-1") for name, value in headers if name == wanted]
-
-
-_PORT: Final = re.compile(r":[0-9]{0,5}")
-
-
-def _without_port(host: str) -> str:
-    name, bracket, rest = host.partition("]") if host.startswith("[") else (host.partition(":")[0], "", "")
-    port = rest if bracket else host[len(name) :]
-    return f"{name}{bracket}" if not port or _PORT.fullmatch(port) else host

@@ -13,8 +13,8 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMap
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from fsserver.policy.service import Address
+from fsserver.transport.hosts import Hosts
 from fsserver.transport.ops.aside import Aside
-from fsserver.transport.ops.hosts import Hosts
 from fsserver.transport.ops.readiness import Finding, Readiness
 
 Scope: TypeAlias = MutableMapping[str, Any]
