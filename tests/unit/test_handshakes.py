@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsserver.server.handshakes import MAX_ID, Handshakes, Hello
+from fsserver.server.handshakes import MAX_ENDED, MAX_ID, Handshakes, Hello
 
 KEY = bytes(range(32))
 CAPABILITIES = {"elicitation": {"form": {}}, "roots": {"listChanged": True}, "sampling": {}}
@@ -57,6 +57,25 @@ def test_it_ends() -> None:
     assert handshakes.read(identifier, "token:a") is not None
     clock.now += 1
     assert handshakes.read(identifier, "token:a") is None
+
+
+def test_its_client_ends_it_for_itself_only() -> None:
+    handshakes = Handshakes(KEY, 60)
+    ended, other = hello(), hello()
+    identifiers = [handshakes.seal(each, "token:ci") for each in (ended, other)]
+    handshakes.end(ended, "token:elsewhere")
+    assert handshakes.read(identifiers[0], "token:ci") == ended
+    handshakes.end(ended, "token:ci")
+    assert [handshakes.read(each, "token:ci") for each in identifiers] == [None, other]
+
+
+def test_what_was_ended_last_is_remembered() -> None:
+    handshakes = Handshakes(KEY, 60)
+    agreed = [hello() for _ in range(MAX_ENDED + 1)]
+    for each in agreed:
+        handshakes.end(each, "token:ci")
+    known = [handshakes.read(handshakes.seal(each, "token:ci"), "token:ci") is not None for each in agreed]
+    assert known == [True] + [False] * MAX_ENDED
 
 
 def test_a_principal_cannot_be_moved_into_what_is_sealed() -> None:
