@@ -32,6 +32,7 @@ def installed(directory: Path | None = None) -> Suite:
 
     Raises:
         MissingError: no npm, or it cannot get the packages.
+        RuntimeError: a package is not what is locked.
     """
     directory = directory or Path(cached("fsserver-conformance"))
     own = _node()
@@ -58,6 +59,8 @@ def _install(directory: Path, *, optional: bool) -> None:
     done = subprocess.run(
         command, cwd=directory, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600, check=False
     )
+    if "EINTEGRITY" in done.stderr:
+        raise RuntimeError(f"a package of the suite is not the one that is locked:\n{done.stderr.strip()[-1000:]}")
     if done.returncode != 0:
         raise MissingError(f"npm could not install the suite into {directory}:\n{done.stderr.strip()[-1000:]}")
 
