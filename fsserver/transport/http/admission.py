@@ -74,6 +74,8 @@ def _check_form(headers: Fields) -> None:
         raise Refusal(415, "content type", "A request's Content-Type is application/json.")
     if any(value.strip().lower() != "identity" for value in _values(headers, b"content-encoding")):
         raise Refusal(415, "content encoding", "A request's body is not compressed.")
+    if any(value.lower() != "chunked" for value in _values(headers, b"transfer-encoding")):
+        raise Refusal(501, "transfer encoding", "A request's body comes as it is, or in chunks.", close=True)
     accepted = {
         kind.split(";")[0].strip().lower() for value in _values(headers, b"accept") for kind in value.split(",")
     }

@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final
 
 from starlette.types import Receive, Send
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 
 from fsserver.server.boundary import ProtocolError, internal_error
 from fsserver.transport import jsonrpc
@@ -134,8 +135,7 @@ class Answer:
             events = b"".join(map(_event, self._outbox)) or _PING
             self._outbox.clear()
             if task.done():
-                last = (b"" if events is _PING else events) + _event(task.result()[0])
-                await send({"type": "http.response.body", "body": last, "more_body": False})
+                await _rest(send, (b"" if events is _PING else events) + _event(task.result()[0]))
                 return
             await send({"type": "http.response.body", "body": events, "more_body": True})
             await self._something(task)
@@ -170,6 +170,14 @@ class Answer:
 async def _whole(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
     length = (b"content-length", str(len(body)).encode("ascii"))
     await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
+    await _rest(send, body)
+
+
+async def _rest(send: Send, body: bytes) -> None:
+    """The end of an answer. One that a client does not take keeps its place among the requests without an answer."""
+    if len(body) > HIGH_WATER_LIMIT:
+        await send({"type": "http.response.body", "body": body, "more_body": True})
+        body = b""  # `send` first waits for the client to have taken most of what was sent before
     await send({"type": "http.response.body", "body": body, "more_body": False})
 
 

@@ -33,7 +33,7 @@ from fsserver.transport.http.admission import Admission, Fields
 from fsserver.transport.http.answer import Answer
 from fsserver.transport.http.exchange import Exchange
 from fsserver.transport.http.grants import Grant, Grants, Sessions
-from fsserver.transport.http.pending import Pending
+from fsserver.transport.http.pending import Hold, Pending
 from fsserver.transport.http.refusal import Refusal, draining
 from fsserver.transport.http.refusal_log import RefusalLog
 from fsserver.transport.jsonrpc import Malformed, Message, Notification, Request, Response
@@ -61,7 +61,7 @@ class Application:
         self._handshakes = handshakes
         self._observe = observe
         self.sessions = Sessions()
-        self.pending = Pending(rules.limits.streams)
+        self.pending = Pending(rules.limits.streams, rules.limits.body_bytes)
         self.draining = False
         self._refusals = RefusalLog()
         self._proxies = tuple(ip_network(each, strict=False) for each in rules.proxies)
@@ -89,15 +89,15 @@ class Application:
         self._admission.host(headers)
         if self._metadata is not None and _target(scope) == self._metadata[0] and scope["method"] in ("GET", "HEAD"):
             return await _send_document(send, self._metadata[1], request_id)
-        self._admission.look(scope["method"], scope["path"], scope["query_string"], headers)
+        self._admission.look(scope["method"], scope["raw_path"].decode("latin-1"), scope["query_string"], headers)
         if self.draining:
             raise draining()
         sender = self._sender(await self._authenticated(headers), headers)
         if scope["method"] == "DELETE":
             return await self._end(send, sender, request_id)
         size = self._declared(headers)
-        with self.pending.body(size):
-            message = jsonrpc.parse(await self._body(receive, size))
+        with self.pending.body(sender.identity.name) as hold:
+            message = jsonrpc.parse(await self._body(receive, size, sender, hold))
             if isinstance(message, Request):
                 exchange = self._exchange(message, sender, _texts(headers), request_id)
                 return await self._answer(exchange, receive, send)
@@ -143,16 +143,17 @@ class Application:
     def _declared(self, headers: Fields) -> int:
         """How many bytes the body may have: what it says, or as many as may be."""
         most = self._rules.limits.body_bytes
-        lengths = [value for name, value in headers if name == b"content-length"]
-        size = int(lengths[0]) if len(lengths) == 1 and lengths[0].isdigit() and len(lengths[0]) < 16 else most
+        # The parser refuses a second one, one that is no number or is beyond 64 bits, and one beside another encoding.
+        size = next((int(value) for name, value in headers if name == b"content-length"), most)
         if size > most:
             raise _too_large(most)
         return size
 
-    async def _body(self, receive: Receive, size: int) -> bytes:
+    async def _body(self, receive: Receive, size: int, sender: _Sender, hold: Hold) -> bytes:
         try:
-            async with asyncio.timeout(self._rules.limits.body_s):
-                return await _whole_body(receive, size)
+            with self.pending.reading(sender.identity.name):
+                async with asyncio.timeout(self._rules.limits.body_s):
+                    return await _whole_body(receive, size, hold)
         except TimeoutError:
             raise Refusal(408, "slow body", "The body took too long.", close=True) from None
 
@@ -221,23 +222,25 @@ class _Sender:
         return self.identity.name, "" if self.hello is None else self.hello.id
 
 
-async def _whole_body(receive: Receive, size: int) -> bytes:
-    """Raises Refusal: it is longer than that, or the client left."""
+async def _whole_body(receive: Receive, size: int, hold: Hold) -> bytes:
+    """Raises Refusal: it is longer than that, there is no room for it, or the client left."""
     body = bytearray()
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise Refusal(400, "disconnected", "The body is not whole.", close=True)
-        body += message.get("body", b"")
-        if len(body) > size:
+        piece = message.get("body", b"")
+        if len(body) + len(piece) > size:
             raise _too_large(size)
+        hold(len(piece))
+        body += piece
         if not message.get("more_body", False):
             return bytes(body)
 
 
 def _too_large(most: int) -> Refusal:
     message = f"A body has at most {most} bytes (server.limits.body)."
-    return Refusal(413, "body too large", message, close=True)
+    return Refusal(413, "body too large", message)
 
 
 def _texts(headers: Fields) -> Headers:
@@ -245,8 +248,8 @@ def _texts(headers: Fields) -> Headers:
 
 
 def _target(scope: Scope) -> str:
-    query: str = scope["query_string"].decode("latin-1")
-    return f"{scope['path']}?{query}" if query else str(scope["path"])
+    path, query = scope["raw_path"].decode("latin-1"), scope["query_string"].decode("latin-1")
+    return f"{path}?{query}" if query else path
 
 
 async def _send(send: Send, status: int, headers: Fields, body: bytes) -> int:

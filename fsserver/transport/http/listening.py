@@ -12,6 +12,9 @@ from fsserver.policy.service import Address, TlsFiles
 
 BACKLOG: Final = 1024
 
+STALLED_S: Final = 60
+"""How long a client may take nothing of what it is sent, until the connection is given up and what it holds with it."""
+
 
 def bind(address: Address) -> socket.socket:
     """A socket that listens there; with port 0 on any free port.
@@ -24,6 +27,8 @@ def bind(address: Address) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # tcp(7): also with a window of zero; and what is accepted inherits it.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, STALLED_S * 1000)
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.bind(("127.0.0.1" if address.host == "localhost" else address.host, address.port))

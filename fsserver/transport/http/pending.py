@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, Protocol
 
@@ -18,11 +18,17 @@ from fsserver.transport.jsonrpc import Id, Response
 MAX_BODIES: Final = 64 * 1024 * 1024
 """Bytes of all bodies that are held at the same time, until their requests are answered."""
 
+MAX_EACH: Final = MAX_BODIES // 4
+"""Of them, those of one principal."""
+
 MAX_OPEN: Final = 2048
 """Requests without an answer, of all principals."""
 
 Key = tuple[str, str, Id]
 """A principal, the id of its session, and the id of a request in it."""
+
+
+Hold = Callable[[int], None]
 
 
 class Cancellable(Protocol):
@@ -34,12 +40,16 @@ class Pending:
 
     Args:
         streams: requests without an answer that one principal may have.
+        body: bytes that a body may have.
     """
 
-    def __init__(self, streams: int) -> None:
+    def __init__(self, streams: int, body: int) -> None:
         self._streams = streams
         self._each: Counter[str] = Counter()
-        self._bodies = 0
+        self._most_each = max(MAX_EACH, body)
+        self._all_bodies = 0
+        self._bodies: Counter[str] = Counter()
+        self._reading: Counter[str] = Counter()
         self._calls: dict[Key, Cancellable] = {}
         self._all: set[Cancellable] = set()
         self._asked: dict[tuple[str, str, str], asyncio.Future[dict[str, Any]]] = {}
@@ -54,15 +64,36 @@ class Pending:
     # --- bodies
 
     @contextmanager
-    def body(self, size: int) -> Iterator[None]:
-        """Hold that many bytes. Raises Refusal: there is no room for them now."""
-        if self._bodies + size > MAX_BODIES:
-            raise busy("Too much is being sent to this server at the moment")
-        self._bodies += size
+    def reading(self, principal: str) -> Iterator[None]:
+        """Read a body. Raises Refusal: that principal sends as many as it may."""
+        if self._reading[principal] >= self._streams:
+            raise _too_many(f"{self._streams} requests of this principal are being read (server.limits.streams)")
+        self._reading[principal] += 1
         try:
             yield
         finally:
-            self._bodies -= size
+            _less(self._reading, principal)
+
+    @contextmanager
+    def body(self, principal: str) -> Iterator[Hold]:
+        """Hold the bytes of a body; each call adds to them. It raises Refusal: there is no room for them now."""
+        held = 0
+
+        def hold(size: int) -> None:
+            nonlocal held
+            if self._bodies[principal] + size > self._most_each:
+                raise _too_many("Too much of this principal's is at work already")
+            if self._all_bodies + size > MAX_BODIES:
+                raise busy("Too much is being sent to this server at the moment")
+            held += size
+            self._all_bodies += size
+            self._bodies[principal] += size
+
+        try:
+            yield hold
+        finally:
+            self._all_bodies -= held
+            _less(self._bodies, principal, held)
 
     # --- requests
 
@@ -79,8 +110,7 @@ class Pending:
         if len(self._all) >= MAX_OPEN:
             raise busy("Too many requests are under way")
         if self._each[principal] >= self._streams:
-            message = f"{self._streams} requests of this principal have no answer yet (server.limits.streams)"
-            raise Refusal(429, "streams", f"{message}; nothing was done.", UNAVAILABLE, retry_after_s=1)
+            raise _too_many(f"{self._streams} requests of this principal have no answer yet (server.limits.streams)")
         if key is not None and key in self._calls:
             raise Refusal(400, "id in use", "This id has a request in flight", id=key[2])
         self._each[principal] += 1
@@ -93,9 +123,7 @@ class Pending:
         finally:
             self._calls.pop(key, None) if key is not None else None
             self._all.discard(call)
-            self._each[principal] -= 1
-            if not self._each[principal]:
-                del self._each[principal]
+            _less(self._each, principal)
             if not self._all:
                 self._idle.set()
 
@@ -140,3 +168,13 @@ class Pending:
             answer.set_result(response.result)
         else:
             answer.set_exception(ProtocolError(0, "the client answered with an error"))
+
+
+def _less(counter: Counter[str], principal: str, number: int = 1) -> None:
+    counter[principal] -= number
+    if not counter[principal]:
+        del counter[principal]
+
+
+def _too_many(message: str) -> Refusal:
+    return Refusal(429, "streams", f"{message}; nothing was done.", UNAVAILABLE, retry_after_s=1)

@@ -1,6 +1,7 @@
 """HTTP/1.1 on one connection, bounded: uvicorn's protocol with limits on what a client sends before it is a request.
 
-uvicorn bounds neither the size of a request line and its headers nor how long they take.
+uvicorn bounds neither the size of a request line and its headers nor how long they take, nor how many requests come
+ahead of their answers; it takes fields after a body for headers, and writes a line for everything that is no HTTP.
 """
 
 from __future__ import annotations
@@ -8,20 +9,27 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Any, Final
 
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from fsserver.transport.http.refusal import Refusal
+from fsserver.transport.http.refusal_log import RefusalLog
+
 MAX_HEADERS: Final = 100
 """Fields of one request."""
 
-_TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
-_TOO_SLOW: Final = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
-_TOO_MANY: Final = (
-    b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n"
-)
+MAX_AHEAD: Final = 16
+"""Requests that wait on one connection for the answers to those before them."""
+
+MAX_SKIPPED: Final = 8 * 1024 * 1024
+"""Bytes of a body that are read and thrown away when its request was answered without them: many clients look for the
+answer only when they have sent all."""
+
+_VERSIONS: Final = ("1.0", "1.1")
 
 
 class Bounds:
@@ -45,24 +53,38 @@ class Bounds:
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """One connection."""
+    """One connection. Refusals of what is no request are told in ``log``."""
 
-    def __init__(self, config: Config, state: ServerState, bounds: Bounds) -> None:
+    cycle: Any
+    """The last request whose headers were taken; None before the first."""
+
+    def __init__(self, config: Config, state: ServerState, bounds: Bounds, log: RefusalLog) -> None:
         super().__init__(config, state, {})
         self._bounds = bounds
-        self._head_bytes = 0
+        self._log = log
+        self._in_head = True  # of the request that is being parsed
+        self._between_bytes = 0
         self._field_bytes = 0
-        self._serving = False  # a request has its headers and no answer yet
         self._late: asyncio.TimerHandle | None = None
+
+    @property
+    def _serving(self) -> bool:
+        """A request has its headers and no answer yet."""
+        return self.cycle is not None and not self.cycle.response_complete
+
+    @property
+    def _skipping(self) -> bool:
+        """The last request has its answer, but its body is not whole."""
+        return self.cycle is not None and self.cycle.response_complete and self.cycle.more_body
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         if self.client is not None and not self._bounds.admits(self.client[0]):
             transport.abort()
         elif len(self.connections) > self._bounds.connections:
-            self._refuse(_TOO_MANY)
+            self._refuse(503, "connections")
         else:
-            self._await_headers()
+            self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
@@ -72,15 +94,26 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if not self._serving and self._late is None:
-            self._await_headers()  # the next request on this connection begins
-        if self._late is not None:  # so the parser is in a head, or between two requests: all of this counts
-            self._head_bytes += min(len(data), self._bounds.header_bytes + 1)
+            self._wait()  # the next request on this connection begins, or the rest of the last one comes
+        if self._late is not None:
+            self._between_bytes += len(data)
         super().data_received(data)
-        if self._late is not None and self._head_bytes > self._bounds.header_bytes:
-            self._refuse(_TOO_LARGE)
+        if self._late is None:
+            return
+        if self._skipping:
+            if self._between_bytes > MAX_SKIPPED:
+                self.transport.close()
+        elif self._between_bytes > self._bounds.header_bytes:
+            self._refuse(431, "headers")
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - it says no more than the status
+        self._refuse(400, "not HTTP")
 
     def on_message_begin(self) -> None:
+        if self.transport.is_closing():
+            raise ConnectionAbortedError  # so that the parser looks at nothing more of what it was given
         super().on_message_begin()
+        self._in_head = True
         self._field_bytes = 0
 
     def on_url(self, url: bytes) -> None:
@@ -88,51 +121,76 @@ class BoundedProtocol(HttpToolsProtocol):
         self._count(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        super().on_header(name, value.rstrip(b" \t"))  # RFC 9110, section 5.5; llhttp strips the front only
         self._count(len(name) + len(value) + 4)
+        if not self._in_head:
+            return  # after the body: what was decided by the headers is decided
+        super().on_header(name, value.rstrip(b" \t"))  # RFC 9110, section 5.5; llhttp strips the front only
         if len(self.headers) > MAX_HEADERS:
-            self._refuse(_TOO_LARGE)
+            self._refuse(431, "headers")
 
     def _count(self, size: int) -> None:
         self._field_bytes += size
         if self._field_bytes > self._bounds.header_bytes:
-            self._refuse(_TOO_LARGE)
+            self._refuse(431, "headers")
 
     def on_headers_complete(self) -> None:
         self._stop_waiting()
-        if not self.transport.is_closing():
-            self._serving = True
+        self._in_head = False
+        if self.transport.is_closing():
+            return
+        if self.parser.get_http_version() not in _VERSIONS:
+            self._refuse(505, "version")
+        elif self.parser.should_upgrade():
+            self._refuse(400, "upgrade")  # the parser would take the body for what another protocol sends
+        elif not self.url.startswith(b"/") or b"#" in self.url:
+            self._refuse(400, "target")  # what a proxy is asked for, or nothing at all
+        elif len(self.pipeline) >= MAX_AHEAD:
+            self._refuse(429, "requests ahead")
+        else:
             super().on_headers_complete()
-
-    def on_response_complete(self) -> None:
-        self._serving = False
-        super().on_response_complete()
 
     def on_body(self, body: bytes) -> None:
         if self.cycle is not None:  # else it was refused
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        if self.cycle is not None:
-            super().on_message_complete()
+        if self.cycle is None:
+            return
+        super().on_message_complete()
+        if self.cycle.response_complete:  # nothing of its body is left to skip
+            self.cycle.more_body = False
+            self._stop_waiting()
+            self._wait()  # the next one may have begun in the same packet
 
-    def _await_headers(self) -> None:
-        self._head_bytes = 0
-        self._late = self.loop.call_later(self._bounds.header_s, self._refuse, _TOO_SLOW)
+    def _wait(self) -> None:
+        """For a whole head, or the rest of a body that is not wanted."""
+        self._between_bytes = 0
+        self._late = self.loop.call_later(self._bounds.header_s, self._too_late)
 
     def _stop_waiting(self) -> None:
         if self._late is not None:
             self._late.cancel()
             self._late = None
 
-    def _refuse(self, answer: bytes) -> None:
+    def _too_late(self) -> None:
+        if self._skipping:
+            self.transport.close()
+        else:
+            self._refuse(408, "slow headers")
+
+    def _refuse(self, status: int, reason: str) -> None:
         """Say why and hang up; nothing that comes after is looked at."""
         self._stop_waiting()
-        if not self.transport.is_closing():
-            self.transport.write(answer)
-            self.transport.close()
+        if self.transport.is_closing():
+            return
+        self._log.tell(Refusal(status, reason, ""), "unknown" if self.client is None else self.client[0], "none")
+        again = "retry-after: 1\r\n" if status in (429, 503) else ""
+        head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nconnection: close\r\n{again}content-length: 0\r\n\r\n"
+        self.transport.write(head.encode("ascii"))
+        self.transport.close()
 
 
 def connection(config: Config, state: ServerState, bounds: Bounds) -> Any:
     """A factory of protocols for `asyncio.loop.create_server`."""
-    return lambda: BoundedProtocol(config, state, bounds)
+    log = RefusalLog()
+    return lambda: BoundedProtocol(config, state, bounds, log)

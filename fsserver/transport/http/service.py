@@ -93,6 +93,7 @@ class Listener:
             ws="none",
             lifespan="off",
             log_config=None,
+            log_level=logging.ERROR,  # what it warns of is what clients send; `BoundedProtocol` tells that, bounded
             access_log=False,
             server_header=False,
             proxy_headers=False,
