@@ -177,7 +177,7 @@ def _internet(*, datagrams: bool) -> list[Instruction]:
     return [
         low(0),
         (seccomp.JUMP_EQUAL, 1, 0, socket.AF_INET),
-        (seccomp.JUMP_EQUAL, 0, 3 + len(types), socket.AF_INET6),
+        (seccomp.JUMP_EQUAL, 0, 2 + len(types), socket.AF_INET6),
         low(1),
         (seccomp.AND, 0, 0, SOCKET_TYPE_MASK),
         *only_if_in(types),

@@ -34,7 +34,7 @@ from fsserver.kernel.syscalls import birth_time_ns, open_how, openat2, renameat2
 from fsserver.policy.compiled import Layer, Mode
 from fsserver.sandbox.confinement import confine
 from fsserver.sandbox.plan import plan_server
-from fsserver.sandbox.profile import Enforcement, RootGrant, ServerProfile, available_layer
+from fsserver.sandbox.profile import NO_NETWORK, Enforcement, RootGrant, ServerNetwork, ServerProfile, available_layer
 from fsserver.sandbox.runtime import find_runtime
 from tests.support import UNPRIVILEGED_UID, in_child, require_kernel
 
@@ -82,7 +82,7 @@ def place(open_tmp_path: Path) -> Place:
     return Place(open_tmp_path)
 
 
-def plan(place: Place, features: Features = FEATURES) -> ServerProfile:
+def plan(place: Place, features: Features = FEATURES, network: ServerNetwork = NO_NETWORK) -> ServerProfile:
     modes = {"work": Mode.RW, "second": Mode.RW, "reference": Mode.RO}
     return plan_server(
         roots=[
@@ -93,6 +93,7 @@ def plan(place: Place, features: Features = FEATURES) -> ServerProfile:
         runtime=RUNTIME,
         features=features,
         pid=os.getpid(),
+        network=network,
     )
 
 
@@ -606,3 +607,40 @@ def test_nobody_is_a_user_of_his_own() -> None:
     """The unprivileged rows mean something only if the child really is somebody else when root runs the tests."""
     expected = UNPRIVILEGED_UID if os.geteuid() == 0 else os.geteuid()
     assert in_child(os.geteuid, unprivileged=True) == expected
+
+
+# --- A server with a network: it serves on what was bound before, and connects to named ports.
+
+
+@pytest.mark.parametrize("unprivileged", [False, True], ids=["same-user", "unprivileged"])
+def test_a_server_connects_to_named_ports_only(place: Place, unprivileged: bool) -> None:
+    if FEATURES.landlock_abi < 4:
+        require_kernel("Landlock ABI 4")
+    with socket.create_server(("127.0.0.1", 0)) as named, socket.create_server(("127.0.0.1", 0)) as other:
+        ports = named.getsockname()[1], other.getsockname()[1]
+
+        def attempts() -> dict[str, str]:
+            confine(plan(place, network=ServerNetwork(ports=(ports[0],))))
+            return {
+                "named": outcome(lambda: socket.create_connection(("127.0.0.1", ports[0]), 5).close()),
+                "other": outcome(lambda: socket.create_connection(("127.0.0.1", ports[1]), 5).close()),
+                "bind": outcome(lambda: socket.create_server(("127.0.0.1", 0)).close()),
+                "udp": outcome(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).close()),
+                "unix": outcome(lambda: socket.socket(socket.AF_UNIX).close()),
+            }
+
+        found = in_child(attempts, unprivileged=unprivileged)
+    assert found == {"named": "ok", "other": "EACCES", "bind": "EPERM", "udp": "EPERM", "unix": "EPERM"}
+
+
+def test_a_server_accepts_on_what_was_bound_before(place: Place) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as client:
+
+        def serve() -> str:
+            confine(plan(place, network=ServerNetwork(serves=True)))
+            accepted, _ = listener.accept()
+            accepted.sendall(b"hello")
+            return outcome(lambda: socket.create_connection(listener.getsockname(), 5).close())
+
+        assert in_child(serve) == "EPERM"
+        assert client.recv(5) == b"hello"
