@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import tempfile
@@ -19,6 +20,13 @@ PR_SET_CHILD_SUBREAPER = 36  # <linux/prctl.h>
 
 hypothesis.settings.register_profile("fsserver", database=None, deadline=None)
 hypothesis.settings.load_profile("fsserver")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """What was collected, some hundred thousand objects, stays to the end: no later collection looks at it again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -82,15 +82,18 @@ class Import(NamedTuple):
     line: int
 
 
-@cache
-def sources() -> dict[str, ast.Module]:
-    """Every module of the package, by dotted name."""
-    return {dotted(path): ast.parse(path.read_text(), str(path)) for path in sorted(PACKAGE.rglob("*.py"))}
-
-
 def dotted(path: Path) -> str:
     parts = path.relative_to(REPOSITORY).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {dotted(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+@cache
+def source(module: str) -> ast.Module:
+    """What a module says. Not before a test asks: every test process imports this file, and few run its tests."""
+    return ast.parse(MODULES[module].read_text(), str(MODULES[module]))
 
 
 def part_of(module: str) -> str:
@@ -107,14 +110,14 @@ def part_of(module: str) -> str:
 
 def imports(module: str) -> Iterator[Import]:
     """Everything that ``module`` imports, also inside functions: a late import is still a dependency."""
-    for node in ast.walk(sources()[module]):
+    for node in ast.walk(source(module)):
         if isinstance(node, ast.Import):
             yield from (Import(alias.name, node.lineno) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{module}:{node.lineno}: relative import"
             for alias in node.names:
                 inner = f"{node.module}.{alias.name}"
-                yield Import(inner if inner in sources() else str(node.module), node.lineno)
+                yield Import(inner if inner in MODULES else str(node.module), node.lineno)
 
 
 def own_imports(module: str) -> Iterator[Import]:
@@ -135,7 +138,7 @@ def may_import(importer: str, imported: str) -> bool:
 
 
 def test_every_part_has_a_level() -> None:
-    assert {part_of(module) for module in sources()} <= LEVELS.keys() | ANYWHERE
+    assert {part_of(module) for module in MODULES} <= LEVELS.keys() | ANYWHERE
 
 
 @pytest.mark.parametrize(
@@ -162,14 +165,14 @@ def test_the_rule_itself(importer: str, imported: str, allowed: bool) -> None:
     assert may_import(importer, imported) is allowed
 
 
-@pytest.mark.parametrize("module", sources())
+@pytest.mark.parametrize("module", MODULES)
 def test_imports_point_down(module: str) -> None:
     upward = [f"line {line}: {name}" for name, line in own_imports(module) if not may_import(module, name)]
     assert not upward, f"{module} ({part_of(module)}) may not import: {upward}"
 
 
 def test_imports_make_no_cycle() -> None:
-    graph = {module: {name for name, _ in own_imports(module)} - {module} for module in sources()}
+    graph = {module: {name for name, _ in own_imports(module)} - {module} for module in MODULES}
     finished: set[str] = set()
 
     def follow(module: str, path: tuple[str, ...]) -> None:
@@ -186,7 +189,7 @@ def test_imports_make_no_cycle() -> None:
 def test_the_parts_that_the_launcher_shares_need_the_standard_library_only() -> None:
     outside = [
         f"{module}:{line}: {name}"
-        for module in sources()
+        for module in MODULES
         if part_of(module) in STANDARD_LIBRARY_ONLY
         for name, line in imports(module)
         if name.split(".")[0] not in sys.stdlib_module_names | {"fsserver"}
@@ -250,7 +253,7 @@ def test_package_files_are_empty() -> None:
 
 
 def test_no_module_has_an_empty_word_for_a_name() -> None:
-    vague = [module for module in sources() if EMPTY_WORDS & set(module.rsplit(".", 1)[-1].split("_"))]
+    vague = [module for module in MODULES if EMPTY_WORDS & set(module.rsplit(".", 1)[-1].split("_"))]
     assert not vague
 
 
@@ -267,7 +270,7 @@ def test_no_module_has_an_empty_word_for_a_name() -> None:
 def test_a_powerful_library_has_one_home(library: str, home: str) -> None:
     strays = [
         f"{module}:{line}"
-        for module in sources()
+        for module in MODULES
         if not f"{module}.".startswith(home if home.endswith(".") else f"{home}.")
         for name, line in imports(module)
         if f"{name}.".startswith(f"{library}.")
@@ -317,8 +320,8 @@ def test_no_module_keeps_mutable_state() -> None:
 
     found = [
         f"{module}:{statement.lineno}"
-        for module, tree in sources().items()
-        for statement in tree.body
+        for module in MODULES
+        for statement in source(module).body
         if isinstance(statement, ast.Assign | ast.AnnAssign) and accumulates(statement.value)
     ]
     assert not found + places(lambda node: isinstance(node, ast.Global), except_in=set())
@@ -331,8 +334,8 @@ def names_in(node: ast.AST) -> set[str]:
 def places(condition: Callable[[ast.AST], bool], *, except_in: set[str]) -> list[str]:
     return [
         f"{module}:{getattr(node, 'lineno', 0)}"
-        for module, tree in sources().items()
+        for module in MODULES
         if part_of(module) not in except_in
-        for node in ast.walk(tree)
+        for node in ast.walk(source(module))
         if condition(node)
     ]
