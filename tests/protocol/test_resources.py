@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 
 from tests.protocol.client import HANDSHAKE_REVISIONS, MODERN, REVISIONS, Client, Message, envelope, text_of
 from tests.protocol.test_revisions import Speaker, fits
+from tests.trees import build
 
 Serve = Callable[..., Client]
 
@@ -19,12 +20,27 @@ TEMPLATE = "file://{+path}"
 PNG = b"\x89PNG\r\n\x1a\n\0\0"
 
 
-@pytest.fixture(params=REVISIONS)
-def speaker(request: pytest.FixtureRequest, serve: Serve, root: Path) -> Speaker:
-    (root / "picture.png").write_bytes(PNG)
-    (root / "notes").mkdir()
-    (root / "notes/plan.md").write_text("# Plan\n")
-    return Speaker(serve("--root", root), request.param)
+class Reader(Speaker):
+    """A server for each revision, which outlives the tests: they read the files below ``root`` and change nothing."""
+
+    def __init__(self, place: Path, client: Client, revision: str) -> None:
+        super().__init__(client, revision)
+        self.root = place / "root"
+        self.place = place
+
+    def log(self) -> list[Message]:
+        return log_of(self.place)
+
+
+@pytest.fixture(scope="module", params=REVISIONS)
+def speaker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
+    place = tmp_path_factory.mktemp("reader")
+    build(place / "root", ["file a.txt one\ntwo\n", "file notes/plan.md # Plan\n", "dir long"])
+    (place / "root/picture.png").write_bytes(PNG)
+    (place / "root/long/lines.txt").write_text("line\n" * 40_000)
+    argv = ["-m", "fsserver", "serve", "--root", str(place / "root")]
+    with Client(argv, env={"XDG_STATE_HOME": str(place / "state")}) as client:
+        yield Reader(place, client, request.param)
 
 
 def failing(speaker: Speaker, method: str, **params: Any) -> Message:
@@ -90,22 +106,22 @@ def test_nothing_is_announced_or_served_that_the_policy_grants_no_tool_for(
         assert client.request("resources/list") == {"resources": []}
 
 
-def test_roots_are_listed_and_each_can_be_read(speaker: Speaker, root: Path) -> None:
+def test_roots_are_listed_and_each_can_be_read(speaker: Reader) -> None:
     listed = speaker.request("resources/list")
     (resource,) = listed["resources"]
-    assert resource["uri"] == root.as_uri()
+    assert resource["uri"] == speaker.root.as_uri()
     assert resource["name"] == "root"
-    assert resource["title"] == f"root ({root})"
+    assert resource["title"] == f"root ({speaker.root})"
     assert "read-only" in resource["description"]
     assert resource["mimeType"] == "inode/directory"
     if speaker.revision == MODERN:
         assert listed["ttlMs"] > 0
         assert (listed["resultType"], listed["cacheScope"]) == ("complete", "private")
     (contents,) = speaker.request("resources/read", uri=resource["uri"])["contents"]
-    assert contents["text"] == "[FILE] a.txt\n[DIR] notes\n[FILE] picture.png"
+    assert contents["text"] == "[FILE] a.txt\n[DIR] long\n[DIR] notes\n[FILE] picture.png"
 
 
-def test_one_template_stands_for_every_file(speaker: Speaker) -> None:
+def test_one_template_stands_for_every_file(speaker: Reader) -> None:
     listed = speaker.request("resources/templates/list")
     (template,) = listed["resourceTemplates"]
     assert template["uriTemplate"] == TEMPLATE
@@ -119,23 +135,24 @@ def test_one_template_stands_for_every_file(speaker: Speaker) -> None:
 # --- reading
 
 
-def test_text_bytes_and_directories_are_read(speaker: Speaker, root: Path, tmp_path: Path) -> None:
-    uri = f"{root.as_uri()}/notes/plan.md"
+def test_text_bytes_and_directories_are_read(speaker: Reader) -> None:
+    before = len(speaker.log())
+    uri = f"{speaker.root.as_uri()}/notes/plan.md"
     result = speaker.request("resources/read", uri=uri)
     assert result["contents"] == [{"uri": uri, "mimeType": "text/markdown", "text": "# Plan\n"}]
     if speaker.revision == MODERN:
         assert (result["resultType"], result["ttlMs"], result["cacheScope"]) == ("complete", 0, "private")
-    uri = f"{root.as_uri()}/picture.png"
+    uri = f"{speaker.root.as_uri()}/picture.png"
     (contents,) = speaker.request("resources/read", uri=uri)["contents"]
     assert contents == {"uri": uri, "mimeType": "image/png", "blob": base64.b64encode(PNG).decode()}
-    uri = f"{root.as_uri()}/notes/"
+    uri = f"{speaker.root.as_uri()}/notes/"
     (contents,) = speaker.request("resources/read", uri=uri)["contents"]
     assert contents == {"uri": uri, "mimeType": "inode/directory", "text": "[FILE] plan.md"}
-    tools = [record["tool"] for record in log_of(tmp_path) if record.get("via") == "resources/read"]
+    tools = [record["tool"] for record in speaker.log()[before:] if record.get("via") == "resources/read"]
     assert tools == ["read_text_file", "read_media_file", "list_directory"]
 
 
-def test_refusal_is_an_error_that_says_which_rule_and_what_instead(speaker: Speaker, tmp_path: Path) -> None:
+def test_refusal_is_an_error_that_says_which_rule_and_what_instead(speaker: Reader) -> None:
     error = failing(speaker, "resources/read", uri="file:///etc/passwd")
     assert error["code"] == -32003
     assert error["message"].startswith("Access denied - path outside allowed directories: /etc/passwd")
@@ -143,11 +160,11 @@ def test_refusal_is_an_error_that_says_which_rule_and_what_instead(speaker: Spea
     assert (data["uri"], data["code"]) == ("file:///etc/passwd", "denied.outside_roots")
     assert data["rule"] == "command line"
     assert data["allowedInstead"]
-    assert log_of(tmp_path)[-1]["event"] == "call.refused"
+    assert speaker.log()[-1]["event"] == "call.refused"
 
 
-def test_missing_resource_has_the_code_of_the_revision(speaker: Speaker, root: Path) -> None:
-    uri = f"{root.as_uri()}/none"
+def test_missing_resource_has_the_code_of_the_revision(speaker: Reader) -> None:
+    uri = f"{speaker.root.as_uri()}/none"
     error = failing(speaker, "resources/read", uri=uri)
     assert error["code"] == (-32602 if speaker.revision == MODERN else -32002)
     assert error["data"]["uri"] == uri
@@ -157,28 +174,27 @@ def test_missing_resource_has_the_code_of_the_revision(speaker: Speaker, root: P
 NO_FILES = ("", "x", "http://example.com/", "file://example.com/etc/passwd", "file:///a%00")
 
 
-def test_uri_that_is_none_of_a_file_is_a_wrong_parameter(speaker: Speaker) -> None:
+def test_uri_that_is_none_of_a_file_is_a_wrong_parameter(speaker: Reader) -> None:
     for uri in NO_FILES:
         error = failing(speaker, "resources/read", uri=uri)
         assert (error["code"], error["data"]["code"]) == (-32602, "request.path"), uri
 
 
-def test_hostile_uri_is_not_sent_back_whole(speaker: Speaker, root: Path) -> None:
-    uri = f"{root.as_uri()}/" + "%41" * 300_000
+def test_hostile_uri_is_not_sent_back_whole(speaker: Reader) -> None:
+    uri = f"{speaker.root.as_uri()}/" + "%41" * 300_000
     error = failing(speaker, "resources/read", uri=uri)
     assert (error["code"], error["data"]["code"]) == (-32602, "request.path")
     assert uri.startswith(error["data"]["uri"])
     assert len(json.dumps(error)) < 20_000
 
 
-def test_text_that_is_too_long_is_refused_with_what_reads_it(speaker: Speaker, root: Path) -> None:
-    (root / "long.txt").write_text("line\n" * 40_000)
-    error = failing(speaker, "resources/read", uri=f"{root.as_uri()}/long.txt")
+def test_text_that_is_too_long_is_refused_with_what_reads_it(speaker: Reader) -> None:
+    error = failing(speaker, "resources/read", uri=f"{speaker.root.as_uri()}/long/lines.txt")
     assert (error["code"], error["data"]["code"]) == (-32003, "limit.file_size")
     assert "read_text_file" in error["data"]["allowedInstead"]
 
 
-def test_parameters_of_the_wrong_form_are_refused(speaker: Speaker) -> None:
+def test_parameters_of_the_wrong_form_are_refused(speaker: Reader) -> None:
     half = {"ref": {"type": "ref/resource", "uri": TEMPLATE}}
     rows: dict[str, tuple[Message, ...]] = {
         "resources/read": ({}, {"uri": 5}, {"uri": None}, {"uri": ["file:///"]}),
@@ -200,21 +216,22 @@ def test_many_reads_at_once_are_all_answered(serve: Serve, root: Path) -> None:
 # --- completions
 
 
-def test_path_is_completed_as_it_is_typed(speaker: Speaker, root: Path) -> None:
+def test_path_is_completed_as_it_is_typed(speaker: Reader) -> None:
     for typed, values in (
-        ("", [f"{root}/"]),
-        (f"{root}/n", [f"{root}/notes/"]),
-        (f"{root}/notes/", [f"{root}/notes/plan.md"]),
+        ("", [f"{speaker.root}/"]),
+        (f"{speaker.root}/n", [f"{speaker.root}/notes/"]),
+        (f"{speaker.root}/notes/", [f"{speaker.root}/notes/plan.md"]),
     ):
         result = speaker.request("completion/complete", **reference(typed))
         assert result["completion"] == {"values": values, "total": len(values), "hasMore": False}
-    assert speaker.request("resources/read", uri=f"file://{root}/notes/plan.md")["contents"][0]["text"] == "# Plan\n"
+    uri = f"file://{speaker.root}/notes/plan.md"
+    assert speaker.request("resources/read", uri=uri)["contents"][0]["text"] == "# Plan\n"
 
 
-def test_path_outside_completes_to_nothing(speaker: Speaker, tmp_path: Path) -> None:
+def test_path_outside_completes_to_nothing(speaker: Reader) -> None:
     result = speaker.request("completion/complete", **reference("/etc/"))
     assert result["completion"] == {"values": [], "total": 0, "hasMore": False}
-    assert log_of(tmp_path)[-1]["event"] == "call.refused"
+    assert speaker.log()[-1]["event"] == "call.refused"
 
 
 NO_VARIABLES = {
@@ -224,7 +241,7 @@ NO_VARIABLES = {
 }
 
 
-def test_what_is_no_variable_of_the_template_cannot_be_completed(speaker: Speaker) -> None:
+def test_what_is_no_variable_of_the_template_cannot_be_completed(speaker: Reader) -> None:
     for name, params in NO_VARIABLES.items():
         assert failing(speaker, "completion/complete", **params)["code"] == -32602, name
 
@@ -286,9 +303,9 @@ def test_modern_client_with_roots_is_told_nothing_by_requests_that_cannot_ask(
 # --- nothing else has changed
 
 
-def test_a_call_goes_on_as_before_beside_them(speaker: Speaker, root: Path) -> None:
+def test_a_call_goes_on_as_before_beside_them(speaker: Reader) -> None:
     identifier = speaker.client.start("resources/read", {"uri": "file:///etc/passwd", "_meta": envelope()})
-    assert text_of(speaker.call("read_text_file", path=str(root / "a.txt"))) == "one\ntwo\n"
+    assert text_of(speaker.call("read_text_file", path=str(speaker.root / "a.txt"))) == "one\ntwo\n"
     assert "error" in speaker.client.answer(identifier)
 
 
