@@ -2,11 +2,13 @@
 PYTHON_DIRS = fsserver tests benchmarks scripts
 BIN = .venv/bin
 # How many processes run the tests: one more than processors, since many tests wait. JOBS=0 runs them in one, for a debugger.
+# One that has nothing left to do takes over from the others: some tests take half a minute.
 JOBS ?= $(shell expr $$(nproc) + 1)
+PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 PYTEST_ARGS ?=
 COMPAT_ARGS ?=
 
-.PHONY: help setup fmt lint types test test-fast bench compat conformance demo lock clean
+.PHONY: help setup fmt lint types test test-fast coverage bench compat conformance demo lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -26,10 +28,13 @@ types: setup  ## mypy --strict
 	@$(BIN)/mypy --no-error-summary
 
 test: setup  ## every test
-	@$(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
+	@$(PYTEST) $(PYTEST_ARGS)
 
 test-fast: setup  ## the tests that take less than two seconds each
-	@$(BIN)/python -m pytest -n $(JOBS) -m "not slow" $(PYTEST_ARGS)
+	@$(PYTEST) -m "not slow" $(PYTEST_ARGS)
+
+coverage: setup  ## every test, and which lines and branches the test process ran
+	@$(PYTEST) --cov --cov-report=term $(PYTEST_ARGS)
 
 bench: setup  ## fsserver against the reference server, its commands and searches against others, its log; needs node, bwrap
 	@$(BIN)/python -m benchmarks

@@ -32,12 +32,12 @@ if ! as_user .venv/bin/python -c 'import fsserver' 2>/dev/null; then
 fi
 # What is only about messages, texts and numbers is the same for every user; `make test` runs it as whoever calls it.
 same=""
-for part in test_sabotage.py compat properties attacks/test_signed_audit.py protocol/test_client_roots.py \
-    protocol/test_consent.py protocol/test_flow.py protocol/test_hostile_input.py protocol/test_revisions.py \
-    protocol/test_stress.py unit/test_audit_reading.py unit/test_audit_report.py unit/test_audit_verify.py \
-    unit/test_globs.py unit/test_jsonrpc.py unit/test_policy_globs.py \
-    unit/test_policy_golden.py unit/test_policy_merge.py unit/test_policy_rules.py unit/test_policy_units.py \
-    unit/test_redact_output.py unit/test_redaction.py; do
+for part in test_architecture.py test_claims.py test_sabotage.py compat properties attacks/test_signed_audit.py \
+    protocol/test_client_roots.py protocol/test_consent.py protocol/test_flow.py protocol/test_hostile_input.py \
+    protocol/test_resources.py protocol/test_revisions.py protocol/test_stress.py unit/test_audit_reading.py \
+    unit/test_audit_report.py unit/test_audit_verify.py unit/test_globs.py unit/test_jsonrpc.py \
+    unit/test_policy_globs.py unit/test_policy_golden.py unit/test_policy_merge.py unit/test_policy_rules.py \
+    unit/test_policy_units.py unit/test_redact_output.py unit/test_redaction.py; do
     [ -e "tests/$part" ] || { echo "test-unprivileged: there is no tests/$part" >&2; exit 1; }
     same="$same --ignore=tests/$part"
 done
