@@ -15,6 +15,7 @@ import pytest
 
 from fsserver.cli.main import main
 from fsserver.policy.loader import load_policy
+from fsserver.policy.service import Transport
 from tests.support import REPOSITORY
 
 DOCUMENTS = [*sorted(REPOSITORY.glob("*.md")), *sorted((REPOSITORY / "docs").glob("*.md"))]
@@ -108,9 +109,10 @@ def test_the_example_of_style_is_what_the_code_has() -> None:
     assert block.text in (REPOSITORY / "fsserver" / "paths" / "renaming.py").read_text()
 
 
-def test_the_policy_in_the_readme_is_valid(tmp_path: Path) -> None:
-    (block,) = blocks_of_readme("yaml")
-    text = block.text
+def test_the_policy_in_the_readme_is_valid_alone_and_as_a_service(tmp_path: Path) -> None:
+    """The second example says that it stands in a policy: in the first."""
+    whole, served = (block.text for block in blocks_of_readme("yaml"))
+    text = whole
     for name in ("project", "notes"):
         (tmp_path / name).mkdir()
         text = text.replace(f"/home/ada/{name}", str(tmp_path / name))
@@ -120,6 +122,10 @@ def test_the_policy_in_the_readme_is_valid(tmp_path: Path) -> None:
     policy = load_policy(policy_file)
     assert {root.name for root in policy.roots} == {"project", "notes"}
     assert set(policy.commands) == {"pytest", "list", "publish"}
+    policy_file.write_text(text + served + "profiles: {reviewer: {roots: {project: ro}}}\n")
+    policy = load_policy(policy_file)
+    assert policy.server.transport is Transport.HTTP
+    assert [(rule.token, rule.profile) for rule in policy.principals] == [("ci", None), ("dashboard", "reviewer")]
 
 
 def blocks_of_readme(language: str) -> list[Block]:
