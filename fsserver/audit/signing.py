@@ -132,9 +132,12 @@ def _read(path: str, *, private: bool = False) -> bytes:
             found = os.fstat(descriptor)
             if not stat.S_ISREG(found.st_mode):
                 raise ConfigError(f"{path} is not a regular file.")
-            if private and (found.st_uid not in (os.geteuid(), 0) or found.st_mode & _OTHERS):
+            # Mounted secrets belong to root, and to a group that has nobody but the service: its right is to read.
+            others = _OTHERS & ~stat.S_IRGRP if found.st_uid == 0 else _OTHERS
+            if private and (found.st_uid not in (os.geteuid(), 0) or found.st_mode & others):
                 raise ConfigError(
-                    f"{path} must belong to this user, and nobody else may have any right to it: chmod 600."
+                    f"{path} must belong to this user, and nobody else may have any right to it: chmod 600. "
+                    "A group may read it where it belongs to root."
                 )
             if private and found.st_nlink != 1:
                 raise ConfigError(f"{path} has a second name (hard link) through which it can be read.")

@@ -123,12 +123,12 @@ def in_its_place(make: Callable[[Path], object]) -> Callable[[Path], None]:
 ARRANGED: dict[str, tuple[Callable[[Path], object], str | None]] = {
     "as it was made": (lambda path: None, None),
     "read-only": (lambda path: path.chmod(0o400), None),
-    "readable by its group": (lambda path: path.chmod(0o640), "chmod 600"),
+    "its group's to read": (lambda path: path.chmod(0o640), None if os.geteuid() == 0 else "chmod 600"),
     "readable by all": (lambda path: path.chmod(0o604), "chmod 600"),
     "writable by its group": (lambda path: path.chmod(0o620), "chmod 600"),
     "a link to it": (linked, None),
     "under a second name too": (lambda path: os.link(path, path.parent / "another"), "second name"),
-    "a link to one that others can read": (lambda path: linked(path, 0o640), "chmod 600"),
+    "a link to one that others can read": (lambda path: linked(path, 0o604), "chmod 600"),
     "a link to nothing": (in_its_place(lambda path: path.symlink_to("nothing")), "cannot be read"),
     "a link to itself": (in_its_place(lambda path: path.symlink_to(path)), "cannot be read"),
     "a directory": (in_its_place(lambda path: path.mkdir(mode=0o700)), "not a regular file"),
@@ -150,6 +150,19 @@ def test_a_private_key_is_its_owners_alone(tmp_path: Path, name: str) -> None:
         with pytest.raises(ConfigError, match=reason):
             Signer.load(private)
     assert os.listdir("/proc/self/fd") == before
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has files that belong to root")
+def test_a_group_may_read_a_private_key_of_roots_as_secrets_are_mounted(tmp_path: Path) -> None:
+    """Kubernetes mounts it 0440 for the pod's group; systemd grants it by an access list, whose mask looks the same."""
+    _, private, _ = made(tmp_path)
+    group = 12345
+    os.chown(private, 0, group)
+    os.chmod(private, 0o440)
+    Signer.load(private)
+    os.chmod(private, 0o460)
+    with pytest.raises(ConfigError, match="where it belongs to root"):
+        Signer.load(private)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
