@@ -68,6 +68,8 @@ SIGNAL_OWNER = (8, 10, 15)
 IOCTLS = (0x5401, 0x802C542A, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451, 0x80086601)
 # socket(2): the type is in the low bits, SOCK_NONBLOCK and SOCK_CLOEXEC are above.
 SOCKET_TYPE_MASK = 0xF
+# sendto(2) and its like: connects, and Landlock is not asked.
+MSG_FASTOPEN = 0x20000000
 
 ALLOW: Instruction = (seccomp.RETURN, 0, 0, seccomp.SECCOMP_RET_ALLOW)
 _KILL: Instruction = (seccomp.RETURN, 0, 0, seccomp.SECCOMP_RET_KILL_PROCESS)
@@ -75,8 +77,9 @@ EPERM: Instruction = (seccomp.RETURN, 0, 0, seccomp.SECCOMP_RET_ERRNO | errno.EP
 ENOSYS: Instruction = (seccomp.RETURN, 0, 0, seccomp.SECCOMP_RET_ERRNO | errno.ENOSYS)
 
 
-# What a server does with sockets that were bound before it was confined.
-SERVING = frozenset({"listen", "accept", "accept4"})
+# What a server does with sockets that listened before it was confined. Without listen: a new socket would get a port of
+# the kernel's choice, which Landlock does not govern.
+SERVING = frozenset({"accept", "accept4"})
 # What it needs to connect to others. Landlock says to which TCP ports.
 CONNECTING = frozenset({"socket", "connect"})
 
@@ -92,6 +95,7 @@ def server_filter(machine: str, pid: int, network: ServerNetwork = NO_NETWORK) -
     by_argument = _by_argument(pid)
     if network.connects:
         by_argument["socket"] = _internet(datagrams=network.resolves)
+        by_argument |= {"sendto": _slow_open(3), "sendmsg": _slow_open(2), "sendmmsg": _slow_open(3)}
     return assemble(machine, by_argument, denied_calls(network))
 
 
@@ -172,16 +176,28 @@ def pairs_of(*types: int) -> list[Instruction]:
 
 
 def _internet(*, datagrams: bool) -> list[Instruction]:
-    """socket(2) for TCP, and for UDP where names are looked up, over IPv4 and IPv6."""
+    """socket(2) for TCP, and for UDP where names are looked up, over IPv4 and IPv6. Landlock governs ports of TCP only:
+    a stream of another protocol, such as MPTCP, would reach any.
+    """
     types = (socket.SOCK_STREAM, socket.SOCK_DGRAM) if datagrams else (socket.SOCK_STREAM,)
+    protocols = (0, socket.IPPROTO_TCP, socket.IPPROTO_UDP) if datagrams else (0, socket.IPPROTO_TCP)
+    last = len(types)
     return [
         low(0),
         (seccomp.JUMP_EQUAL, 1, 0, socket.AF_INET),
-        (seccomp.JUMP_EQUAL, 0, 2 + len(types), socket.AF_INET6),
+        (seccomp.JUMP_EQUAL, 0, 2 + last, socket.AF_INET6),
         low(1),
         (seccomp.AND, 0, 0, SOCKET_TYPE_MASK),
-        *only_if_in(types),
+        *((seccomp.JUMP_EQUAL, last - position, 0, value) for position, value in enumerate(types)),
+        EPERM,
+        low(2),
+        *only_if_in(protocols),
     ]
+
+
+def _slow_open(flags: int) -> list[Instruction]:
+    """A call that sends, with its flags as this argument: on what is connected, or by UDP."""
+    return [low(flags), (seccomp.JUMP_ANY_BIT, 0, 1, MSG_FASTOPEN), EPERM, ALLOW]
 
 
 def only_if_in(values: tuple[int, ...]) -> list[Instruction]:

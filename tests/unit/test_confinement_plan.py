@@ -390,6 +390,52 @@ BY_ARGUMENT = [
     ("utimensat", (5, 0x7FFF00000000), "EPERM"),
 ]
 
+STREAM, DATAGRAM, RAW = 1, 2, 3
+UNIX, IPV4, IPV6, NETLINK, PACKET, VSOCK = 1, 2, 10, 16, 17, 40
+TCP_PROTOCOL, UDP, SCTP, UDPLITE, SMC, MPTCP = 6, 17, 132, 136, 256, 262
+FASTOPEN, NOSIGNAL = 0x20000000, 0x4000
+
+CONNECTS = ServerNetwork(serves=True, ports=(443,))
+RESOLVES = ServerNetwork(serves=True, ports=(443,), resolves=True)
+
+BY_ARGUMENT_OF_A_SERVICE = [
+    *(("socket", (family, STREAM | SOCK_CLOEXEC, 0), "allow", "allow") for family in (IPV4, IPV6)),
+    ("socket", (IPV4, STREAM | SOCK_NONBLOCK, TCP_PROTOCOL), "allow", "allow"),
+    ("socket", (IPV6, DATAGRAM | SOCK_NONBLOCK, 0), "EPERM", "allow"),
+    ("socket", (IPV4, DATAGRAM, UDP), "EPERM", "allow"),
+    ("socket", (IPV4, RAW, TCP_PROTOCOL), "EPERM", "EPERM"),
+    *(("socket", (family, STREAM, 0), "EPERM", "EPERM") for family in (0, UNIX, NETLINK, PACKET, VSOCK)),
+    *(("socket", (family, DATAGRAM, 0), "EPERM", "EPERM") for family in (UNIX, NETLINK, PACKET, VSOCK)),
+    *(("socket", (family, RAW, 0), "EPERM", "EPERM") for family in (IPV4, NETLINK, PACKET)),
+    *(("socket", (IPV4, STREAM, protocol), "EPERM", "EPERM") for protocol in (SCTP, SMC, MPTCP)),
+    *(("socket", (IPV6, DATAGRAM, protocol), "EPERM", "EPERM") for protocol in (1, UDPLITE)),
+    ("sendto", (5, 0, 0, NOSIGNAL), "allow", "allow"),
+    ("sendto", (5, 0, 0, FASTOPEN | NOSIGNAL), "EPERM", "EPERM"),
+    ("sendmsg", (5, 0, NOSIGNAL), "allow", "allow"),
+    ("sendmsg", (5, 0, FASTOPEN), "EPERM", "EPERM"),
+    ("sendmmsg", (5, 0, 1, NOSIGNAL), "allow", "allow"),
+    ("sendmmsg", (5, 0, 1, FASTOPEN), "EPERM", "EPERM"),
+    *((call, (5,), "allow", "allow") for call in ("accept", "accept4", "connect")),
+    *((call, (5,), "EPERM", "EPERM") for call in ("bind", "listen")),
+]
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize(("call", "arguments", "connects", "resolves"), BY_ARGUMENT_OF_A_SERVICE)
+def test_a_service_has_no_sockets_but_those_that_it_needs(
+    machine: str, call: str, arguments: tuple[int, ...], connects: str, resolves: str
+) -> None:
+    for network, answer in ((CONNECTS, connects), (RESOLVES, resolves)):
+        program = server_filter(machine, PID, network)
+        assert run_filter(program, seccomp.AUDIT_ARCH[machine], numbers(machine)[call], arguments) == answer
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize("call", ["socket", "connect", "bind", "listen"])
+def test_a_service_that_connects_to_nobody_makes_no_socket(machine: str, call: str) -> None:
+    program = server_filter(machine, PID, ServerNetwork(serves=True))
+    assert run_filter(program, seccomp.AUDIT_ARCH[machine], numbers(machine)[call], (IPV4, STREAM, 0)) == "EPERM"
+
 
 @pytest.mark.parametrize("machine", MACHINES)
 @pytest.mark.parametrize(("call", "arguments", "answer"), BY_ARGUMENT)
@@ -496,7 +542,7 @@ def test_what_the_server_needs_is_allowed(machine: str, call: str) -> None:
 
 
 def test_every_name_that_is_decided_has_a_number_and_only_those_do() -> None:
-    decided = {name for name, _, _ in BY_ARGUMENT} | set(denied_calls())
+    decided = {row[0] for row in (*BY_ARGUMENT, *BY_ARGUMENT_OF_A_SERVICE)} | set(denied_calls())
     called = {"seccomp", "capset", "close_range"}  # by this package itself
     assert decided | CHANGES_OF_MODE.keys() == names() - called
     assert len(denied_calls()) == len(set(denied_calls()))

@@ -16,6 +16,13 @@ STALLED_S: Final = 60
 """How long a client may take nothing of what it is sent, until the connection is given up and what it holds with it."""
 
 
+class _Listening(socket.socket):
+    """Listens already. That asyncio says so again is no system call: a confined server may not make it."""
+
+    def listen(self, backlog: int = BACKLOG, /) -> None:
+        """Nothing is left to do."""
+
+
 def bind(address: Address) -> socket.socket:
     """A socket that listens there; with port 0 on any free port.
 
@@ -36,7 +43,7 @@ def bind(address: Address) -> socket.socket:
     except OSError as error:
         listener.close()
         raise ConfigError(f"Cannot listen on {address}: {os.strerror(error.errno or 0)}.") from None
-    return listener
+    return _Listening(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, fileno=listener.detach())
 
 
 def bound(listener: socket.socket) -> Address:
