@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import errno
 import os
-import socket
 import sys
 from pathlib import Path
 
@@ -22,7 +21,6 @@ from fsserver.sandbox.command_filter import CHANGES_OF_MODE
 from fsserver.sandbox.downgrade import downgrade
 from fsserver.sandbox.plan import READ, STATE, WRITE, plan_server
 from fsserver.sandbox.profile import (
-    NO_NETWORK,
     Enforcement,
     RootGrant,
     Ruleset,
@@ -441,44 +439,6 @@ def test_a_service_that_connects_to_nobody_makes_no_socket(machine: str, call: s
 @pytest.mark.parametrize(("call", "arguments", "answer"), BY_ARGUMENT)
 def test_a_call_is_decided_by_its_arguments(machine: str, call: str, arguments: tuple[int, ...], answer: str) -> None:
     program = server_filter(machine, PID)
-    assert run_filter(program, seccomp.AUDIT_ARCH[machine], numbers(machine)[call], arguments) == answer
-
-
-SERVES = ServerNetwork(serves=True)
-CONNECTS = ServerNetwork(serves=True, ports=(6379,))
-RESOLVES = ServerNetwork(ports=(443,), resolves=True)
-
-NETWORK: list[tuple[ServerNetwork, str, tuple[int, ...], str]] = [
-    (NO_NETWORK, "accept4", (), "EPERM"),
-    (NO_NETWORK, "socket", (socket.AF_INET, socket.SOCK_STREAM), "EPERM"),
-    (SERVES, "accept4", (), "allow"),
-    (SERVES, "listen", (), "allow"),
-    (SERVES, "bind", (), "EPERM"),
-    (SERVES, "connect", (), "EPERM"),
-    (SERVES, "socket", (socket.AF_INET, socket.SOCK_STREAM), "EPERM"),
-    (CONNECTS, "connect", (), "allow"),
-    (CONNECTS, "bind", (), "EPERM"),
-    (CONNECTS, "socket", (socket.AF_INET, socket.SOCK_STREAM), "allow"),
-    (CONNECTS, "socket", (socket.AF_INET6, socket.SOCK_STREAM | socket.SOCK_CLOEXEC), "allow"),
-    (CONNECTS, "socket", (socket.AF_INET, socket.SOCK_DGRAM), "EPERM"),
-    (CONNECTS, "socket", (socket.AF_INET, socket.SOCK_RAW), "EPERM"),
-    (CONNECTS, "socket", (socket.AF_UNIX, socket.SOCK_STREAM), "EPERM"),
-    (CONNECTS, "socket", (16, socket.SOCK_RAW), "EPERM"),
-    (CONNECTS, "socketpair", (socket.AF_UNIX, socket.SOCK_STREAM), "allow"),
-    (RESOLVES, "socket", (socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK), "allow"),
-    (RESOLVES, "socket", (socket.AF_INET6, socket.SOCK_DGRAM), "allow"),
-    (RESOLVES, "socket", (socket.AF_UNIX, socket.SOCK_DGRAM), "EPERM"),
-    (RESOLVES, "accept4", (), "EPERM"),
-    (RESOLVES, "execve", (), "EPERM"),
-]
-
-
-@pytest.mark.parametrize("machine", MACHINES)
-@pytest.mark.parametrize(("network", "call", "arguments", "answer"), NETWORK)
-def test_sockets_are_for_what_the_policy_names(
-    machine: str, network: ServerNetwork, call: str, arguments: tuple[int, ...], answer: str
-) -> None:
-    program = server_filter(machine, PID, network)
     assert run_filter(program, seccomp.AUDIT_ARCH[machine], numbers(machine)[call], arguments) == answer
 
 
