@@ -113,7 +113,7 @@ class FileServer:
         token = progress_token_from_params(context.params)
         trace = traceparent(context.params)
         attempt = partial(self._attempt, serving.call, session, params.name, params.arguments, token, trace=trace)
-        outcome = await self._run(partial(attempt, consent=serving.approvals.given()))
+        outcome = await self._run(lambda: attempt(consent=serving.approvals.given()))  # who may have to ask a replica
         if isinstance(outcome, ConsentNeeded):
             answered = await serving.approvals.ask(outcome, serving.call)
             if isinstance(answered, types.InputRequiredResult):
