@@ -23,7 +23,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-MAX_ID: Final = 2048  # characters; what is longer is not looked at
+MAX_ID: Final = 4096  # characters; what is longer is not looked at, and no id of ours is
 MAX_WORD: Final = 100  # of a client's name, and of its version
 
 MAX_ENDED: Final = 4096

@@ -104,13 +104,14 @@ def test_what_is_too_long_is_not_looked_at() -> None:
     assert Handshakes(KEY, 60).read("a" * (MAX_ID + 1), "token:a") is None
 
 
-def test_a_client_that_says_much_gets_an_id_that_fits_a_header() -> None:
+@pytest.mark.parametrize("letter", ["ü", "😀", '"', "\x00"], ids=ascii)
+def test_a_client_that_says_much_gets_an_id_that_fits_a_header(letter: str) -> None:
     much = {
         "elicitation": {"form": {"x" * 5000: 1}},
         "roots": {"listChanged": True},
         "sampling": {"tools": {"y": "z" * 5000}},
     }
-    agreed = hello(name="ü" * 5000, version="v" * 5000, capabilities={**much, "experimental": {"x": {}}})
+    agreed = hello(name=letter * 5000, version=letter * 5000, capabilities={**much, "experimental": {"x": {}}})
     identifier = Handshakes(KEY, 60).seal(agreed, "p" * 500)
     assert len(identifier) <= MAX_ID
     assert identifier.isascii()
