@@ -23,6 +23,7 @@ PING_S: Final = 15.0
 MAX_WAITING: Final = 256
 """Notifications that wait for the client to read them; further ones are dropped."""
 
+
 _EVENTS: Final = [
     (b"content-type", b"text/event-stream"),
     (b"cache-control", b"no-cache, no-transform"),

@@ -31,6 +31,9 @@ answer only when they have sent all."""
 
 _VERSIONS: Final = ("1.0", "1.1")
 
+STALLED_S: Final = 30.0
+"""How long a client may read nothing of an answer that waits for it."""
+
 
 class Bounds:
     """What one connection may send, and how many there may be.
@@ -66,6 +69,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._between_bytes = 0
         self._field_bytes = 0
         self._late: asyncio.TimerHandle | None = None
+        self._unread = 0  # bytes of an answer, when they were looked at last
+        self._stalled: asyncio.TimerHandle | None = None
 
     @property
     def _serving(self) -> bool:
@@ -88,6 +93,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
+        self.resume_writing()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -148,6 +154,27 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refuse(429, "requests ahead")
         else:
             super().on_headers_complete()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._await_reader()
+
+    def resume_writing(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+        super().resume_writing()
+
+    def _await_reader(self) -> None:
+        self._unread = self.transport.get_write_buffer_size()
+        self._stalled = self.loop.call_later(STALLED_S, self._look_at_reader)
+
+    def _look_at_reader(self) -> None:
+        """Whoever reads nothing is not waited for: the answer is in memory until then."""
+        if self.transport.get_write_buffer_size() < self._unread:
+            self._await_reader()
+        else:
+            self.transport.abort()
 
     def on_body(self, body: bytes) -> None:
         if self.cycle is not None:  # else it was refused

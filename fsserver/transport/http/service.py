@@ -104,7 +104,11 @@ class Listener:
         factory = connection(config, self.state, self.bounds)
         if self.server is not None:
             self.server.close()
-        self.server = await loop.create_server(factory, sock=self.socket.dup(), ssl=context, backlog=1024)
+        # Connections count once they have TLS, so that takes no longer than headers may.
+        handshake_s = None if context is None else self.bounds.header_s
+        self.server = await loop.create_server(
+            factory, sock=self.socket.dup(), ssl=context, ssl_handshake_timeout=handshake_s, backlog=1024
+        )
 
     def close(self) -> None:
         """Accept no more."""
