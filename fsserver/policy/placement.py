@@ -61,12 +61,14 @@ class Guarded:
         path: absolute.
         place: where the policy names it.
         secret: no command may read it either.
+        again: the server reads it again later, and for that may read all of the directory that holds it.
     """
 
     what: str
     path: str
     place: Place
     secret: bool = True
+    again: bool = False
 
 
 def locate(roots: Mapping[str, Node], here: Surroundings, problems: list[Problem]) -> dict[str, Located]:
@@ -299,7 +301,8 @@ def check_exposure(
 def check_guarded(
     files: Sequence[Guarded], here: Surroundings, logs: Sequence[str], problems: list[Problem], *, seen: Sequence[str]
 ) -> None:
-    """Report files that lie where the server could still write them, or secrets where commands could read them.
+    """Report files that lie where the server could still write them, or secrets where commands could read them, or
+    beside so much that the server's confinement would be none.
 
     Args:
         logs: as in `check_exposure`.
@@ -315,6 +318,18 @@ def check_guarded(
                 help_text = f"keep it apart: ~/.config/fsserver/{os.path.basename(file.path)}"
                 problems.append(Problem(Code.EXPOSED, file.place, message, help_text))
                 break
+        wide = _too_wide(file, here) if file.again else None
+        if wide is not None:
+            message = f"{file.what} is read again on SIGHUP, so the server could read everything in {wide}"
+            help_text = "give it a directory of its own, such as /etc/fsserver"
+            problems.append(Problem(Code.EXPOSED, file.place, message, help_text))
+
+
+def _too_wide(file: Guarded, here: Surroundings) -> str | None:
+    """The directory that holds the file, as it is written or where it leads, if that is none of its own."""
+    wide = {*ancestors(here.home), identity_of("/"), identity_of("/etc")} - {None}
+    holding = (os.path.dirname(path) for path in (file.path, os.path.realpath(file.path)))
+    return next((directory for directory in holding if identity_of(directory) in wide), None)
 
 
 def _written(here: Surroundings, logs: Sequence[str]) -> list[tuple[str, str]]:

@@ -42,8 +42,8 @@ class _Compiler:
     problems: list[Problem]
     files: list[Guarded]
 
-    def file(self, node: Node | None, what: str, *, secret: bool = True) -> str | None:
-        """The path of a file that the server reads for itself."""
+    def file(self, node: Node | None, what: str, *, secret: bool = True, again: bool = False) -> str | None:
+        """The path of a file that the server reads for itself; ``again`` also when it is confined."""
         if node is None:
             return None
         try:
@@ -51,7 +51,7 @@ class _Compiler:
         except LanguageError as error:
             self.problems.append(Problem(error.code, node.place, error.message, error.help))
             return None
-        self.files.append(Guarded(what, path, node.place, secret))
+        self.files.append(Guarded(what, path, node.place, secret, again))
         return path
 
     def tell(self, code: Code, place: Place, message: str, help_text: str | None = None) -> None:
@@ -134,9 +134,9 @@ def _server(node: Node, compiler: _Compiler) -> ServerRules:
 def _tls(node: Node | None, compiler: _Compiler) -> TlsFiles | None:
     if node is None:
         return None
-    certificate = compiler.file(node.get("certificate"), "the TLS certificate", secret=False)
-    key = compiler.file(node.get("key"), "the TLS key")
-    ca = compiler.file(node.get("client_ca"), "the certificate of the clients' CA", secret=False)
+    certificate = compiler.file(node.get("certificate"), "the TLS certificate", secret=False, again=True)
+    key = compiler.file(node.get("key"), "the TLS key", again=True)
+    ca = compiler.file(node.get("client_ca"), "the certificate of the clients' CA", secret=False, again=True)
     return TlsFiles(certificate or "/", key or "/", ca)
 
 
@@ -154,7 +154,7 @@ def _auth(server: Node, compiler: _Compiler) -> AuthRules:
         if names.count(name) > 1:
             compiler.tell(Code.CONFLICT, item.place, f"the issuer {name} is there twice", "make one of them")
             break
-    return AuthRules(oauth=oauth, tokens=compiler.file(node.get("tokens"), "the file of tokens"))
+    return AuthRules(oauth=oauth, tokens=compiler.file(node.get("tokens"), "the file of tokens", again=True))
 
 
 def _issuer(item: Node, public_url: str | None, server: Node, compiler: _Compiler) -> OAuthRules:

@@ -203,7 +203,7 @@ def test_mistakes_in_a_base_are_shown_in_the_base(desk: Desk) -> None:
 SERVICE = """\
 version: 1
 roots: {app: {path: ~/app}}
-server: {transport: http, ops: "127.0.0.1:9090", auth: {tokens: /t}, hosts: [a], limits: {body: 1MiB}}
+server: {transport: http, ops: "127.0.0.1:9090", auth: {tokens: /keys/t}, hosts: [a], limits: {body: 1MiB}}
 principals: [{when: {token: ci}}]
 limits: {calls: {rate: 60/m, output: 1MiB/m, each: 4, classes: {command: {rate: 10/30s}}}}
 state: {redis: "redis://h", on_failure: refuse}

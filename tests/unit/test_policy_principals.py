@@ -14,9 +14,9 @@ ISSUER = "https://id.example.org"
 OTHER = "https://other.example.org"
 AUTHS = {
     "none": "none",
-    "tokens": "{tokens: /t}",
+    "tokens": "{tokens: /keys/t}",
     "oauth": f'{{oauth: [{{issuer: "{ISSUER}", audience: a}}]}}',
-    "both": f'{{tokens: /t, oauth: [{{issuer: "{ISSUER}", audience: a}}]}}',
+    "both": f'{{tokens: /keys/t, oauth: [{{issuer: "{ISSUER}", audience: a}}]}}',
     "two": f'{{oauth: [{{issuer: "{ISSUER}", audience: a}}, {{issuer: "{OTHER}", audience: a}}]}}',
 }
 

@@ -78,7 +78,7 @@ def test_every_key_of_a_service_arrives(desk: Desk) -> None:
     oauth:
       - {{issuer: "{ISSUER}", audience: api, jwks: "{ISSUER}/keys", algorithms: [EdDSA], scopes: [a, b], leeway: 5s}}
       - {{issuer: "https://other.example.org/"}}
-    tokens: ~/tokens
+    tokens: ~/auth/tokens
   limits: {{body: 1MiB, headers: 8KiB, connections: 9, streams: 3, session: 1h, header_time: 2s, body_time: 3s}}
   ops: 127.0.0.1:9090
   drain: 5s
@@ -100,7 +100,7 @@ telemetry: {{calls: true, traces: "http://localhost:4318/v1/traces", sample: 10%
                 OAuthRules(ISSUER, "api", f"{ISSUER}/keys", ("EdDSA",), ("a", "b"), 5.0),
                 OAuthRules("https://other.example.org/", "https://mcp.example.org/mcp"),
             ),
-            tokens=f"{home}/tokens",
+            tokens=f"{home}/auth/tokens",
         ),
         limits=HttpLimits(1024**2, 8192, 9, 3, 3600.0, 2.0, 3.0),
         ops=Address("127.0.0.1", 9090),
@@ -168,17 +168,17 @@ def test_what_is_for_http_is_refused_over_stdio(desk: Desk, section: str, places
             id="ops beside the clients",
         ),
         pytest.param(
-            f'auth: {{oauth: [{{issuer: "{ISSUER}"}}], tokens: /etc/t}}',
+            f'auth: {{oauth: [{{issuer: "{ISSUER}"}}], tokens: /k/t}}',
             "E011 3:42 without an audience a token for any other service of this issuer would be taken",
             id="no audience",
         ),
         pytest.param(
-            f'public_url: "{ISSUER}", auth: {{tokens: /t, oauth: [{{issuer: "{ISSUER}"}}, {{issuer: "{ISSUER}"}}]}}',
-            f"E022 3:92 the issuer {ISSUER} is there twice",
+            f'public_url: "{ISSUER}", auth: {{tokens: /k/t, oauth: [{{issuer: "{ISSUER}"}}, {{issuer: "{ISSUER}"}}]}}',
+            f"E022 3:94 the issuer {ISSUER} is there twice",
             id="an issuer twice",
         ),
         pytest.param(
-            'public_url: "http://mcp.example.org", auth: {tokens: /t}',
+            'public_url: "http://mcp.example.org", auth: {tokens: /k/t}',
             "E060 3:39 http beyond this machine can be read and changed on the way",
             id="public URL without TLS",
         ),
@@ -200,7 +200,7 @@ def test_a_service_that_is_not_right(desk: Desk, server: str, problem: str) -> N
     ],
 )
 def test_an_issuer_that_is_not_right(desk: Desk, issuer: str, problem: str) -> None:
-    (found,) = told(desk, http(f"auth: {{oauth: [{{{issuer}, audience: a}}], tokens: /t}}"))
+    (found,) = told(desk, http(f"auth: {{oauth: [{{{issuer}, audience: a}}], tokens: /k/t}}"))
     assert found.startswith(problem)
 
 
@@ -235,10 +235,10 @@ def test_a_wrong_transport_is_told_alone(desk: Desk) -> None:
 
 GUARDED = [
     ("server: {transport: http, auth: {tokens: PATH}}", "the file of tokens", True),
-    ("server: {transport: http, auth: none, tls: {certificate: /c, key: PATH}}", "the TLS key", True),
-    ("server: {transport: http, auth: none, tls: {certificate: PATH, key: /k}}", "the TLS certificate", False),
+    ("server: {transport: http, auth: none, tls: {certificate: /k/c, key: PATH}}", "the TLS key", True),
+    ("server: {transport: http, auth: none, tls: {certificate: PATH, key: /k/k}}", "the TLS certificate", False),
     (
-        "server: {transport: http, auth: none, tls: {certificate: /c, key: /k, client_ca: PATH}}",
+        "server: {transport: http, auth: none, tls: {certificate: /k/c, key: /k/k, client_ca: PATH}}",
         "the certificate of the clients' CA",
         False,
     ),
@@ -302,7 +302,7 @@ def test_the_digest_is_of_the_service_too(desk: Desk) -> None:
         http(TOKENS, "principals: [{when: {token: other}}]\n"),
         http(TOKENS, SERVED + "limits: {calls: {rate: 1/s}}\n"),
         http(TOKENS, SERVED + "telemetry: {calls: true}\n"),
-        http(TOKENS, SERVED + "state: {key: /k}\n"),
+        http(TOKENS, SERVED + "state: {key: /k/k}\n"),
     ):
         assert desk.load(other).digest != base
 
@@ -314,7 +314,7 @@ def whole(desk: Desk) -> Policy:
             TOKENS,
             "principals: [{when: {token: ci}, profile: reader}]\n"
             "profiles: {reader: {roots: {app: ro}, tools: [read_text_file]}}\n"
-            "state: {key: /k}\n"
+            "state: {key: /k/k}\n"
             "telemetry: {calls: true}\n"
             "limits: {calls: {rate: 1/s, classes: {read: {each: 1}}}}\n"
             "audit: {sinks: [{dir: ~/log}, {stderr: true}, {otlp: 'https://h'}]}\n",
@@ -353,3 +353,19 @@ def test_preset_service_serves_nobody_until_a_policy_says_whom(desk: Desk) -> No
 def test_no_authentication_behind_a_proxy_is_a_warning(desk: Desk, server: str, warned: bool) -> None:
     policy = desk.load(http(server, SERVED if TOKENS in server else ""))
     assert any("with auth: none everybody is served" in warning for warning in warnings(policy)) is warned
+
+
+@pytest.mark.claim("C7")
+@pytest.mark.parametrize("path", ["/t", "/etc/t", "~/t", "~/../t", "~/auth/link"])
+@pytest.mark.parametrize(
+    ("section", "what"), [(row[0], row[1]) for row in GUARDED[:4]], ids=[row[1] for row in GUARDED[:4]]
+)
+def test_what_is_read_again_lies_in_a_directory_of_its_own(desk: Desk, section: str, what: str, path: str) -> None:
+    (desk.directory("auth") / "link").symlink_to("/etc/t")
+    if ".." in path:
+        path = str(desk.home.parent / "t")
+    with pytest.raises(PolicyErrors) as caught:
+        desk.load(f"{ROOT}{SERVED if 'tokens' in section else ''}{section.replace('PATH', path)}\n")
+    (problem,) = caught.value.problems
+    assert problem.code == "E032"
+    assert problem.message.startswith(f"{what} is read again on SIGHUP, so the server could read everything in /")
