@@ -4,6 +4,7 @@ cells. For the launcher's one thread.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import itertools
 import os
@@ -23,6 +24,7 @@ REMOVED_AT_ONCE: Final = 1000
 
 # Of root's commands, which are other users: its own state is closed to them.
 _OPEN: Final = "/tmp"  # noqa: S108 - the name below it is this run's, which nobody else knows
+_ATTEMPTS: Final = 10
 _RUN: Final = re.compile(r"(?:fsserver-)?[0-9a-f]{16}")
 
 
@@ -66,9 +68,7 @@ class ScratchSpace:
     def directory(self) -> str:
         """A new directory that only this process's own user may enter; no link is in its path. Raises ``OSError``."""
         if self._lock is None:
-            os.makedirs(self._base, 0o700)
-            self._lock = os.open(self._base, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            fcntl.flock(self._lock, fcntl.LOCK_SH)
+            self._lock = _make_locked(self._base)
         base = f"{os.path.realpath(self._base)}/{next(self._numbers)}"
         os.mkdir(base, 0o700)
         return base
@@ -99,6 +99,21 @@ class ScratchSpace:
                         _discard(path)
                 finally:
                     os.close(lock)
+
+
+def _make_locked(path: str) -> int:
+    """Make a run's directory and hold a lock on it. Without one it is a dead run's: another run that starts at the same
+    moment may remove it, and then it is made again. Raises ``OSError``.
+    """
+    for _ in range(_ATTEMPTS):
+        os.makedirs(path, 0o700)
+        with suppress(FileNotFoundError):
+            lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            fcntl.flock(lock, fcntl.LOCK_SH)
+            if os.path.isdir(path):  # and the same one: nobody else makes it
+                return lock
+            os.close(lock)
+    raise OSError(errno.EBUSY, "it is removed again and again", path)
 
 
 def _discard(path: str) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,6 +41,33 @@ def test_what_a_dead_run_left_is_removed_and_nothing_of_a_living_one(tmp_path: P
     assert os.path.isdir(kept.home)
     space.close()
     living.close()
+
+
+def test_a_run_whose_directory_is_swept_before_it_is_locked_makes_it_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another run starts at the same moment, once before the directory is opened and once before it is locked."""
+    moments = [os.open, fcntl.flock]
+
+    def after_a_sweep(real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **more: Any) -> Any:
+            if real in moments:
+                moments.remove(real)
+                ScratchSpace(str(tmp_path), LIVING, root=False)
+                assert not (tmp_path / "cells" / NEW).exists()
+            return real(*arguments, **more)
+
+        return call
+
+    space = ScratchSpace(str(tmp_path), NEW, root=False)
+    monkeypatch.setattr("fsserver.sandbox.scratch.os.open", after_a_sweep(os.open))
+    monkeypatch.setattr("fsserver.sandbox.scratch.fcntl.flock", after_a_sweep(fcntl.flock))
+    made = space.make(None)
+    assert not moments
+    monkeypatch.undo()
+    ScratchSpace(str(tmp_path), LIVING, root=False)
+    assert os.path.isdir(made.home), "it is locked"
+    space.close()
 
 
 @pytest.mark.parametrize("name", ["notes", "0" * 15, "0" * 17, "G" * 16, f"x{DEAD}"])
