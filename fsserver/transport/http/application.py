@@ -3,8 +3,9 @@
 *Trust.* Hostile: every byte of the request, its length, and how slowly it comes. Ours: the policy, the authenticator,
 and what lies behind `Grants`.
 
-*Invariant.* No body is read of a request that does not name this server, or whose sender is not known and granted a
-profile. What is read is bounded in bytes and time. A session's id is of use only to the principal that it was made for.
+*Invariant.* No body is looked at of a request that does not name this server, or whose sender is not known and granted
+a profile. What is read is bounded in bytes and time. A session's id is of use only to the principal that it was made
+for.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from fsserver.transport.http.admission import Admission, Fields
 from fsserver.transport.http.answer import Answer
 from fsserver.transport.http.exchange import Exchange
 from fsserver.transport.http.grants import Grant, Grants, Sessions
+from fsserver.transport.http.incoming import Incoming
 from fsserver.transport.http.pending import Hold, Pending
 from fsserver.transport.http.refusal import Refusal, draining
 from fsserver.transport.http.refusal_log import RefusalLog
@@ -75,13 +77,14 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert scope["type"] == "http"
         request_id = secrets.token_hex(8)
+        incoming = Incoming(receive)
         try:
-            status = await self._serve(scope, receive, send, request_id)
+            status = await self._serve(scope, incoming, send, request_id)
         except Refusal as refusal:
             status = refusal.status
             if status != 405:  # every client asks for a stream once
                 self._refusals.tell(refusal, self._client(scope), request_id)
-            await _send_refusal(send, refusal, request_id)
+            await _send_refusal(incoming, send, refusal, request_id)
         self._observe(status)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> int:
@@ -90,8 +93,6 @@ class Application:
         if self._metadata is not None and _target(scope) == self._metadata[0] and scope["method"] in ("GET", "HEAD"):
             return await _send_document(send, self._metadata[1], request_id)
         self._admission.look(scope["method"], scope["raw_path"].decode("latin-1"), scope["query_string"], headers)
-        if self.draining:
-            raise draining()
         sender = self._sender(await self._authenticated(headers), headers)
         if scope["method"] == "DELETE":
             return await self._end(send, sender, request_id)
@@ -99,6 +100,9 @@ class Application:
         with self.pending.body(sender.identity.name) as hold:
             message = jsonrpc.parse(await self._body(receive, size, sender, hold))
             if isinstance(message, Request):
+                # What comes without an answer, or as one, is about requests that may go on, and is taken to the end.
+                if self.draining:
+                    raise draining(message.id)
                 exchange = self._exchange(message, sender, _texts(headers), request_id)
                 return await self._answer(exchange, receive, send)
             self._noted(message, sender)
@@ -269,5 +273,11 @@ def _send_document(send: Send, body: bytes, request_id: str) -> Awaitable[int]:
     return _send(send, 200, [*fields, (b"access-control-allow-origin", b"*")], body)
 
 
-async def _send_refusal(send: Send, refusal: Refusal, request_id: str) -> None:
-    await _send(send, refusal.status, [*refusal.fields(), (REQUEST_ID, request_id.encode("ascii"))], refusal.body())
+async def _send_refusal(incoming: Incoming, send: Send, refusal: Refusal, request_id: str) -> None:
+    body = refusal.body()
+    length = (b"content-length", str(len(body)).encode("ascii"))
+    fields = [*refusal.fields(), (REQUEST_ID, request_id.encode("ascii")), length]
+    await send({"type": "http.response.start", "status": refusal.status, "headers": fields})
+    await send({"type": "http.response.body", "body": body, "more_body": True})
+    await incoming.drop()
+    await send({"type": "http.response.body", "body": b"", "more_body": False})

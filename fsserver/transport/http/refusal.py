@@ -49,10 +49,10 @@ class Refusal(Exception):  # noqa: N818 - an answer, not a failure
         return fields
 
 
-def draining() -> Refusal:
+def draining(request: int | str) -> Refusal:
     """What a server that is about to end says to new requests. Nothing was done."""
     message = "This server is about to end and takes no more requests; nothing was done. Try again at once."
-    return Refusal(503, "draining", message, UNAVAILABLE, retry_after_s=1, close=True)
+    return Refusal(503, "draining", message, UNAVAILABLE, retry_after_s=1, close=True, id=request)
 
 
 def busy(message: str) -> Refusal:
