@@ -34,6 +34,12 @@ _VERSIONS: Final = ("1.0", "1.1")
 STALLED_S: Final = 30.0
 """How long a client may read nothing of an answer that waits for it."""
 
+LEAVING: Final = "leaving"
+"""The reason of a refusal that is none: nothing was asked, and the server ends."""
+
+LINGER_S: Final = 1.0
+"""How long what still comes is read and dropped, after the last answer on a connection."""
+
 
 class Bounds:
     """What one connection may send, and how many there may be.
@@ -69,6 +75,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._between_bytes = 0
         self._field_bytes = 0
         self._late: asyncio.TimerHandle | None = None
+        self._leaving = False  # no request is taken any more
+        self._deaf = False  # nothing that comes is looked at any more
         self._unread = 0  # bytes of an answer, when they were looked at last
         self._stalled: asyncio.TimerHandle | None = None
 
@@ -84,7 +92,9 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if self.client is not None and not self._bounds.admits(self.client[0]):
+        if (self.client is not None and not self._bounds.admits(self.client[0])) or len(
+            self.connections
+        ) > 2 * self._bounds.connections:
             transport.abort()
         elif len(self.connections) > self._bounds.connections:
             self._refuse(503, "connections")
@@ -97,7 +107,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self.transport.is_closing():
+        if self._deaf or self.transport.is_closing():
             return
         if not self._serving and self._late is None:
             self._wait()  # the next request on this connection begins, or the rest of the last one comes
@@ -116,7 +126,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._refuse(400, "not HTTP")
 
     def on_message_begin(self) -> None:
-        if self.transport.is_closing():
+        if self._deaf or self.transport.is_closing():
             raise ConnectionAbortedError  # so that the parser looks at nothing more of what it was given
         super().on_message_begin()
         self._in_head = True
@@ -142,7 +152,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._stop_waiting()
         self._in_head = False
-        if self.transport.is_closing():
+        if self._deaf or self.transport.is_closing():
             return
         if self.parser.get_http_version() not in _VERSIONS:
             self._refuse(505, "version")
@@ -176,6 +186,24 @@ class BoundedProtocol(HttpToolsProtocol):
         else:
             self.transport.abort()
 
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._leaving and not self._serving:
+            self._refuse(503, LEAVING)
+
+    def shutdown(self) -> None:
+        """Take no further request on this connection, since the server is about to end.
+
+        A connection that is just closed may cross with a request, whose sender then cannot know what became of it. So
+        whoever was sent no answer, or has all of it, is told that what is on its way was not taken. To those who sent
+        nothing it is no answer, and they hang up (RFC 9112, section 9.2).
+        """
+        self._leaving = True
+        if not self._serving:
+            self._refuse(503, LEAVING)
+        elif not self.cycle.response_started:
+            self.cycle.keep_alive = False
+
     def on_body(self, body: bytes) -> None:
         if self.cycle is not None:  # else it was refused
             super().on_body(body)
@@ -206,15 +234,17 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refuse(408, "slow headers")
 
     def _refuse(self, status: int, reason: str) -> None:
-        """Say why and hang up; nothing that comes after is looked at."""
+        """Say why, and hang up when the client had time to read it; nothing that comes after is looked at."""
         self._stop_waiting()
-        if self.transport.is_closing():
+        if self._deaf or self.transport.is_closing():
             return
-        self._log.tell(Refusal(status, reason, ""), "unknown" if self.client is None else self.client[0], "none")
+        self._deaf = True
+        if reason != LEAVING:
+            self._log.tell(Refusal(status, reason, ""), "unknown" if self.client is None else self.client[0], "none")
         again = "retry-after: 1\r\n" if status in (429, 503) else ""
         head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nconnection: close\r\n{again}content-length: 0\r\n\r\n"
         self.transport.write(head.encode("ascii"))
-        self.transport.close()
+        self.loop.call_later(LINGER_S, self.transport.close)
 
 
 def connection(config: Config, state: ServerState, bounds: Bounds) -> Any:

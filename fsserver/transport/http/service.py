@@ -1,9 +1,10 @@
 """The service from its first request to a clean end.
 
-On SIGTERM or SIGINT it is not ready any more, takes no new connection, and answers new requests on open ones with a
-503 that says that nothing was done, so that a proxy or a client may send them elsewhere. What is under way may go on
-for ``server.drain``; then it is cancelled, and the process ends. A second signal ends that wait. SIGHUP reads
-certificates and tokens again.
+On SIGTERM or SIGINT it is not ready any more, and answers new requests with a 503 that says that nothing was done, so
+that a proxy or a client may send them elsewhere. What is under way may go on for ``server.drain``, and what belongs to
+it is taken: answers to its questions, and cancellations, come on connections of their own. Then it is cancelled. Only
+when no request is left are connections refused, and nobody who could send one goes without an answer. A second signal
+ends the wait. SIGHUP reads certificates and tokens again.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from fsserver.errors import ConfigError
+from fsserver.kernel.listeners import begin_no_more
 from fsserver.policy.service import ServerRules
 from fsserver.transport.ending import first_of, ignore_signals
 from fsserver.transport.http.application import Application
@@ -35,11 +37,14 @@ _LOG = logging.getLogger(__name__)
 KEEP_ALIVE_S: Final = 75.0
 """How long a connection may be idle: longer than any proxy in front keeps it, so that it is the one to close it."""
 
-STOP_S: Final = 1.0
-"""How long cancelled requests may take to notice."""
+STOP_S: Final = 3.0
+"""How long cancelled requests may take to notice: a command has half a second to end by itself."""
+
+SETTLE_S: Final = 0.1
+"""How long connections that have begun may take to be accepted, once the kernel begins no more."""
 
 LEAVE_S: Final = 2.0
-"""How long idle connections are left to their clients to close, once the last request is answered."""
+"""How long clients have to hang up, once the last request is answered: longer than a connection lingers."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +115,12 @@ class Listener:
             factory, sock=self.socket.dup(), ssl=context, ssl_handshake_timeout=handshake_s, backlog=1024
         )
 
+    async def refuse(self) -> None:
+        """Take no more connections; all that had begun are there afterwards."""
+        begin_no_more(self.socket)
+        await asyncio.sleep(SETTLE_S)
+        self.close()
+
     def close(self) -> None:
         """Accept no more."""
         if self.server is not None:
@@ -117,7 +128,7 @@ class Listener:
         self.socket.close()
 
     def hang_up(self) -> None:
-        """Close idle connections, and the others when they are answered."""
+        """End idle connections, and the others when they are answered."""
         for each in list(self.state.connections):
             each.shutdown()
 
@@ -232,16 +243,14 @@ class Service:
         _LOG.info("Draining: %d requests under way may take %g s more", pending.open, self._rules.drain_s)
         self._application.draining = True
         self._hooks.leaving()
-        listener.close()
         await first_of(pending.idle(), hurry.wait(), timeout_s=self._rules.drain_s)
         if pending.open:
             _LOG.warning("%d requests are cancelled", pending.open)
             pending.cancel_all()
-            await first_of(pending.idle(), hurry.wait(), timeout_s=STOP_S)
-        # A client may just be sending a request on a connection that is idle: it gets its answer, or closes.
-        await first_of(_none_left(listener.state), hurry.wait(), timeout_s=LEAVE_S)
+            await first_of(pending.idle(), timeout_s=STOP_S)
+        await listener.refuse()
         listener.hang_up()
-        await first_of(_none_left(listener.state), timeout_s=STOP_S)
+        await first_of(_none_left(listener.state), timeout_s=LEAVE_S)
 
 
 async def _none_left(state: ServerState) -> None:
