@@ -136,7 +136,7 @@ def blocks_of_readme(language: str) -> list[Block]:
 def test_what_a_document_points_to_exists(document: Path) -> None:
     text = document.read_text()
     links = re.findall(r"\]\(([^)#:]+)\)", text)
-    files = re.findall(r"`((?:fsserver|tests|docs|scripts|policies)/[\w./-]+)`", text)
+    files = re.findall(r"`((?:fsserver|tests|docs|scripts|policies|deploy)/[\w./-]+)`", text)
     missing = [name for name in links if not (document.parent / name).exists()]
     missing += [name for name in files if not (REPOSITORY / name).exists()]
     assert not missing
