@@ -1,6 +1,7 @@
 #!/bin/sh
-# Make .venv: fsserver, editable, and the exact packages of constraints.txt. A second run changes nothing, needs no
-# network and takes a moment. PYTHON=/path/to/python3 chooses the interpreter.
+# Make .venv: fsserver, editable, and the exact packages of constraints.txt. As root on Debian also install the programs
+# that some tests talk to. A second run changes nothing, needs no network and takes a moment. PYTHON=/path/to/python3
+# chooses the interpreter.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -38,16 +39,53 @@ foreign_pip() {
     return 1
 }
 
-install_ensurepip() {
-    echo "setup: installing Debian's python3-venv"
-    { apt-get install -qq -y python3-venv || { apt-get update -qq && apt-get install -qq -y python3-venv; }; } \
-        >"$log" 2>&1 || { cat "$log" >&2; return 1; }
+can_apt() {
+    [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null
+}
+
+apt_install() {
+    DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends -o DPkg::Lock::Timeout=120 "$@"
+}
+
+install_debian() {
+    echo "setup: installing Debian's $*"
+    { apt_install "$@" || { apt-get update -qq && apt_install "$@"; }; } >"$log" 2>&1 || { cat "$log" >&2; return 1; }
+}
+
+# The Debian packages whose programs are missing: what replicas share, what stands in front of them, what checks alerts.
+missing_packages() {
+    for pair in redis-server=redis-server nginx=nginx promtool=prometheus; do
+        PATH="$PATH:/usr/sbin" command -v "${pair%=*}" >/dev/null || echo "${pair#*=}"
+    done
+}
+
+# The programs alone: their services are started neither now nor at the next boot.
+install_services() {
+    if ! [ -e "$no_start" ]; then
+        printf '#!/bin/sh\nexit 101\n' >"$no_start"  # "forbidden", as invoke-rc.d(8) asks it
+        chmod 755 "$no_start"
+        trap 'rm -f "$log" "$no_start"' EXIT
+    fi
+    install_debian "$@" || return 1
+    for service in "$@"; do
+        update-rc.d "$service" disable >/dev/null
+    done
+}
+
+add_services() {
+    packages=$(missing_packages | tr '\n' ' ')
+    [ -n "$packages" ] || return 0
+    # shellcheck disable=SC2086
+    if can_apt && install_services $packages; then
+        return
+    fi
+    echo "setup: without these Debian packages some tests are skipped: $packages" >&2
 }
 
 make_venv() {
     rm -rf .venv
-    if ! has_ensurepip && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-        install_ensurepip || echo "setup: apt-get failed; looking for another pip" >&2
+    if ! has_ensurepip && can_apt; then
+        install_debian python3-venv || echo "setup: apt-get failed; looking for another pip" >&2
     fi
     "$python" -m venv --without-pip .venv
     if has_ensurepip; then
@@ -78,6 +116,7 @@ stamp() {
     { pwd -P; "$1" -VV; cat pyproject.toml constraints.txt scripts/setup.sh; } 2>/dev/null | sha256sum
 }
 
+no_start=/usr/sbin/policy-rc.d
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 if [ "$(stamp "${PYTHON:-.venv/bin/python}")" != "$(cat .venv/stamp 2>/dev/null)" ]; then
@@ -85,6 +124,7 @@ if [ "$(stamp "${PYTHON:-.venv/bin/python}")" != "$(cat .venv/stamp 2>/dev/null)
     echo "setup: making .venv with $python"
     make_venv
     install_packages
+    add_services
     stamp .venv/bin/python >.venv/stamp
 fi
 # At every run, since it costs little when nothing changed: a confined server cannot write bytecode itself.
