@@ -239,6 +239,10 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._deaf or self.transport.is_closing():
             return
         self._deaf = True
+        self.pipeline.clear()
+        if self._serving:  # there is one answer on a connection that ends
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
         if reason != LEAVING:
             self._log.tell(Refusal(status, reason, ""), "unknown" if self.client is None else self.client[0], "none")
         again = "retry-after: 1\r\n" if status in (429, 503) else ""
