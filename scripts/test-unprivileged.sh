@@ -34,7 +34,8 @@ fi
 same=""
 for part in test_architecture.py test_claims.py test_sabotage.py compat properties attacks/test_signed_audit.py \
     protocol/test_client_roots.py protocol/test_consent.py protocol/test_flow.py protocol/test_hostile_input.py \
-    protocol/test_resources.py protocol/test_revisions.py protocol/test_stress.py unit/test_audit_reading.py \
+    protocol/test_resources.py protocol/test_revisions.py protocol/test_stress.py service/test_proxy.py \
+    service/test_refused_bodies.py service/test_rolling.py service/test_sessions.py unit/test_audit_reading.py \
     unit/test_audit_report.py unit/test_audit_verify.py unit/test_globs.py unit/test_jsonrpc.py \
     unit/test_policy_globs.py unit/test_policy_golden.py unit/test_policy_merge.py unit/test_policy_rules.py \
     unit/test_policy_units.py unit/test_redact_output.py unit/test_redaction.py; do

@@ -14,6 +14,7 @@ from tests.protocol.http_client import HttpClient
 
 TIMEOUT_S: Final = 30.0
 PAUSE_S: Final = 0.03
+BEFORE, AFTER = "<before>", "<after>"
 
 
 @dataclass
@@ -46,14 +47,14 @@ class Load:
         while not self._stop.wait(PAUSE_S):
             path = str(directory / f"{worker}-{number}")
             number += 1
-            if self._call(client, "write_file", path, content=f"{path} one\n") is None:
+            if self._call(client, "write_file", path, content=f"{path} {BEFORE}\n") is None:
                 continue
-            self.written[path] = f"{path} one\n"
+            self.written[path] = f"{path} {BEFORE}\n"
             said = self._call(client, "read_text_file", path)
-            if said is not None and said["content"][0]["text"] != f"{path} one\n":
+            if said is not None and said["content"][0]["text"] != f"{path} {BEFORE}\n":
                 self._fail("read_text_file", path, 200, str(said))
-            if self._call(client, "edit_file", path, edits=[{"oldText": "one", "newText": "two"}]) is not None:
-                self.written[path] = f"{path} two\n"
+            if self._call(client, "edit_file", path, edits=[{"oldText": BEFORE, "newText": AFTER}]) is not None:
+                self.written[path] = f"{path} {AFTER}\n"
 
     def _call(self, client: HttpClient, tool: str, path: str, **arguments: Any) -> dict[str, Any] | None:
         """The result; None where it was not done."""

@@ -27,7 +27,7 @@ POLICY: Final = """
 version: 1
 name: replicas
 roots: {{work: {{path: {base}/work, mode: rw, operations: {{delete: ask}}}}}}
-commands: {{sleep: {{exec: /usr/bin/sleep, args: any, roots: {{work: ro}}}}}}
+commands: {{sleep: {{exec: /usr/bin/sleep, args: any, background: true, roots: {{work: ro}}}}}}
 principals: [{{when: {{token: ada}}}}, {{when: {{token: bob}}}}]
 server:
   transport: http
@@ -132,6 +132,14 @@ class Service:
     def client(self, url: str, revision: str = "2025-11-25", *, who: str = "ada", **more: Any) -> HttpClient:
         """Without a session as yet."""
         return HttpClient(url, revision, token=self.tokens[who], **more)
+
+
+def runs(process: psutil.Process) -> bool:
+    """Whether it is more than a zombie that nobody waits for."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 @contextmanager

@@ -21,7 +21,7 @@ import pytest
 
 from tests.protocol.http_client import Answer, HttpClient
 from tests.redis_server import RedisServer
-from tests.service.replicas import Replica, Service, replicas
+from tests.service.replicas import Replica, Service, replicas, runs
 from tests.support import wait_until
 
 pytestmark = pytest.mark.slow
@@ -55,7 +55,7 @@ def sleeps(replica: Replica, client: HttpClient, seconds: int, pool: ThreadPoolE
 def ended(replica: Replica, left: list[psutil.Process]) -> None:
     """The process that was told to end has, in order, and so have those that it started."""
     assert replica.server.wait() == 0
-    wait_until(lambda: not any(process.is_running() for process in left), "no process is left")
+    wait_until(lambda: not any(map(runs, left)), "no process is left")
     assert replica.records()[-1]["event"] == "run.end"
     assert replica.verified() == 0
 

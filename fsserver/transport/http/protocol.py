@@ -92,9 +92,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if (self.client is not None and not self._bounds.admits(self.client[0])) or len(
-            self.connections
-        ) > 2 * self._bounds.connections:
+        admitted = self.client is None or self._bounds.admits(self.client[0])
+        if not admitted or len(self.connections) > 2 * self._bounds.connections:  # so many are just being refused
             transport.abort()
         elif len(self.connections) > self._bounds.connections:
             self._refuse(503, "connections")

@@ -15,6 +15,7 @@ import logging
 import signal
 import socket
 import ssl
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from email.utils import formatdate
@@ -225,7 +226,8 @@ class Service:
             await asyncio.sleep(1.0)
 
     async def _reload(self) -> None:
-        self._notifier.say("RELOADING=1")
+        # Type=notify-reload compares it with the time at which systemd sent the signal.
+        self._notifier.say("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
             context = server_context(self._rules.tls)
         except ConfigError as error:
