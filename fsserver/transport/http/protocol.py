@@ -216,6 +216,11 @@ class BoundedProtocol(HttpToolsProtocol):
             self._stop_waiting()
             self._wait()  # the next one may have begun in the same packet
 
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._in_head and self._late is None and not self._serving:
+            self._wait()  # the next request has begun before this one was answered
+
     def _wait(self) -> None:
         """For a whole head, or the rest of a body that is not wanted."""
         self._between_bytes = 0
