@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from fsserver.transport.http.application import Application
     from fsserver.transport.http.grants import Grant
     from fsserver.transport.http.service import Front, Listener
+    from fsserver.transport.workers import Workers
 
 OPS_HEADER_BYTES: Final = 8 * 1024
 OPS_HEADER_S: Final = 5.0
@@ -184,15 +185,17 @@ def _serve(opened: _Opened, held: ExitStack) -> None:
     from fsserver.transport.http.application import Application  # noqa: PLC0415
     from fsserver.transport.http.grants import Grants  # noqa: PLC0415
     from fsserver.transport.http.service import Hooks, Service  # noqa: PLC0415
+    from fsserver.transport.workers import Workers  # noqa: PLC0415
 
     policy, rules, sources = opened.policy, opened.policy.server, opened.sources
     watch = Watch(root_changes(opened.roots) | policy_change(policy))
     watch.start()
     held.callback(watch.stop)
-    grants = Grants(principals_of(policy), _grants(opened, watch, held))
-    held.callback(grants.close)
+    workers = Workers(policy.limits.concurrency)
+    grants = Grants(principals_of(policy), _grants(opened, watch, workers, held))
     application = Application(
         rules,
+        run=workers.run,
         authenticator=opened.authenticator,
         grants=grants,
         handshakes=Handshakes(opened.key or secrets.token_bytes(32), rules.limits.session_s),
@@ -210,7 +213,7 @@ def _serve(opened: _Opened, held: ExitStack) -> None:
     service.run()
 
 
-def _grants(opened: _Opened, watch: Watch, held: ExitStack) -> dict[str | None, Grant]:
+def _grants(opened: _Opened, watch: Watch, workers: Workers, held: ExitStack) -> dict[str | None, Grant]:
     """What is served, by profile: a gate for each, over one log, one count of calls and one set of threads."""
     from fsserver.paths.workspace import Workspace  # noqa: PLC0415
     from fsserver.server.files import FileServer  # noqa: PLC0415
@@ -222,10 +225,8 @@ def _grants(opened: _Opened, watch: Watch, held: ExitStack) -> dict[str | None, 
     from fsserver.tools.search.engine import SearchEngine  # noqa: PLC0415
     from fsserver.tools.session import Session  # noqa: PLC0415
     from fsserver.transport.http.grants import Grant  # noqa: PLC0415
-    from fsserver.transport.workers import Workers  # noqa: PLC0415
 
     policy = opened.policy
-    workers = Workers(policy.limits.concurrency)
     seal = Seal.of(policy.approvals.timeout_s, opened.key, opened.state)
     numbers = itertools.count(1)
     budgets = Budgets.of(policy.limits, opened.state)

@@ -26,6 +26,7 @@ from fsserver.transport.http.application import Application
 from fsserver.transport.http.grants import Grant, Grants
 from fsserver.transport.http.listening import bound
 from fsserver.transport.http.service import Front, Hooks, Service
+from fsserver.transport.workers import Workers
 from tests.conformance import content, questions
 from tests.conformance.content import Context, Json
 
@@ -130,6 +131,7 @@ def main() -> None:
         authenticator=Authenticator(rules.auth),
         grants=Grants([anybody], {None: Grant(exchanges, ())}),
         handshakes=Handshakes(bytes(32), rules.limits.session_s),
+        run=Workers(4).run,
         observe=lambda status: None,
     )
     hooks = Hooks(reload=lambda: None)

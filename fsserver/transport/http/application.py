@@ -16,6 +16,7 @@ import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import ip_address, ip_network
 from typing import Final
 
@@ -26,6 +27,7 @@ from fsserver.policy.principals import Identity
 from fsserver.policy.service import ServerRules
 from fsserver.server.exchanges import Asked, Headers, speaks_modern
 from fsserver.server.handshakes import Handshakes, Hello
+from fsserver.server.resources import RunBlocking
 from fsserver.transport import jsonrpc
 from fsserver.transport.auth.authenticator import Authenticator
 from fsserver.transport.auth.failures import AuthenticationError, KeysUnavailable
@@ -45,7 +47,12 @@ REQUEST_ID: Final = b"x-request-id"
 
 
 class Application:
-    """The ASGI application. `observe` is told the status of each request that was answered."""
+    """The ASGI application.
+
+    Args:
+        run: runs what may block.
+        observe: told the status of each request that was answered.
+    """
 
     def __init__(
         self,
@@ -54,6 +61,7 @@ class Application:
         authenticator: Authenticator,
         grants: Grants,
         handshakes: Handshakes,
+        run: RunBlocking,
         observe: Callable[[int], None],
     ) -> None:
         self._rules = rules
@@ -61,6 +69,7 @@ class Application:
         self._authenticator = authenticator
         self._grants = grants
         self._handshakes = handshakes
+        self._run = run
         self._observe = observe
         self.sessions = Sessions()
         self.pending = Pending(rules.limits.streams, rules.limits.body_bytes)
@@ -93,7 +102,7 @@ class Application:
         if self._metadata is not None and _target(scope) == self._metadata[0] and scope["method"] in ("GET", "HEAD"):
             return await _send_document(send, self._metadata[1], request_id)
         self._admission.look(scope["method"], scope["raw_path"].decode("latin-1"), scope["query_string"], headers)
-        sender = self._sender(await self._authenticated(headers), headers)
+        sender = await self._sender(await self._authenticated(headers), headers)
         if scope["method"] == "DELETE":
             return await self._end(send, sender, request_id)
         size = self._declared(headers)
@@ -131,9 +140,10 @@ class Application:
                 failure.status, failure.error or "no token", said, headers=fields, retry_after_s=retry
             ) from None
 
-    def _sender(self, identity: Identity, headers: Fields) -> _Sender:
+    async def _sender(self, identity: Identity, headers: Fields) -> _Sender:
         """Whom the request is from, with what the handshake agreed on, if it belongs to one."""
-        grant, workspace = self._grants.of(identity)
+        look = partial(self._grants.of, identity)
+        grant, workspace = await self._run(look) if self._grants.look else look()
         identifiers = [value.decode("latin-1") for name, value in headers if name == SESSION_ID]
         if not identifiers:
             return _Sender(identity, grant, workspace, None)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any, Final
 
@@ -26,7 +26,7 @@ from fsserver.tools.session import Session
 from fsserver.transport.http.refusal import Refusal, busy
 
 MAX_OPENED: Final = 4096
-"""Directories of principals that are open at the same time. They stay open: somebody may be at work in one."""
+"""Directories of principals that are opened in one run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +51,18 @@ class Grants:
         self._rules = rules
         self._grants = grants
         self._opened: dict[tuple[int, str], Root] = {}
-        self._left: list[Root] = []
+        self._views: dict[tuple[str | None, int], Root] = {}
+        self._kept: list[Root] = []  # what was opened stays open to the end of the process: it may be in use
         self._workspaces: dict[tuple[str | None, tuple[int, ...]], Workspace] = {}
-        self._mutex = threading.Lock()  # over the three above
+        self._mutex = threading.Lock()  # over the four above
+
+    @property
+    def look(self) -> bool:
+        """Whether `of` looks at the disk."""
+        return any(root.rules.each is not None for grant in self._grants.values() for root in grant.roots)
 
     def of(self, identity: Identity) -> tuple[Grant, Workspace]:
-        """The profile that is served to ``identity``, and its roots. May block for a moment.
+        """The profile that is served to ``identity``, and its roots. May be called from any thread.
 
         Raises:
             Refusal: no profile, or more than one; or it has no directory.
@@ -65,26 +71,32 @@ class Grants:
             profile = choose(self._rules, identity).profile
             grant = self._grants[profile]
             with self._mutex:
-                roots = [self._root(root, identity) for root in grant.roots]
+                roots = [self._root(root, profile, identity) for root in grant.roots]
                 return grant, self._workspace(profile, roots)
         except FsserverError as refused:
             raise Refusal(403, "principal", refused.message) from None
 
-    def _root(self, root: Root, identity: Identity) -> Root:
-        """The root, or the principal's directory in it."""
+    def _root(self, root: Root, profile: str | None, identity: Identity) -> Root:
+        """The root, or the principal's directory in it as this profile has it."""
         if root.rules.each is None:
             return root
-        name = fill(root.rules.each, identity)
-        key = (id(root), name)
+        opened = self._directory(root, fill(root.rules.each, identity))
+        key = (profile, id(opened))
+        view = self._views.get(key)
+        if view is None:
+            view = self._views[key] = opened.with_rules(replace(root.rules, path=opened.rules.path, each=None))
+        return view
+
+    def _directory(self, root: Root, name: str) -> Root:
+        """One for all profiles: who changes a file there waits for whoever is changing it."""
+        key = (root.fd, name)
         known = self._opened.get(key)
         if known is not None and known.is_still(name, root):
             return known
-        if len(self._opened) + len(self._left) >= MAX_OPENED:
+        if len(self._kept) >= MAX_OPENED:
             raise busy("Too many directories of principals are open; the operator has to restart the server")
-        opened = root.one(name)
-        if known is not None:
-            self._left.append(known)
-        self._opened[key] = opened
+        opened = self._opened[key] = root.one(name)
+        self._kept.append(opened)
         return opened
 
     def _workspace(self, profile: str | None, roots: Sequence[Root]) -> Workspace:
@@ -94,10 +106,6 @@ class Grants:
         if workspace is None:
             workspace = self._workspaces[key] = Workspace(roots)
         return workspace
-
-    def close(self) -> None:
-        for root in (*self._opened.values(), *self._left):
-            root.close()
 
 
 class Sessions:

@@ -189,6 +189,8 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_response_complete()
         if self._leaving and not self._serving:
             self._refuse(503, LEAVING)
+        elif self._in_head and self._late is None and not self._serving:
+            self._wait()  # the next request has begun before this one was answered
 
     def shutdown(self) -> None:
         """Take no further request on this connection, since the server is about to end.
@@ -215,11 +217,6 @@ class BoundedProtocol(HttpToolsProtocol):
             self.cycle.more_body = False
             self._stop_waiting()
             self._wait()  # the next one may have begun in the same packet
-
-    def on_response_complete(self) -> None:
-        super().on_response_complete()
-        if self._in_head and self._late is None and not self._serving:
-            self._wait()  # the next request has begun before this one was answered
 
     def _wait(self) -> None:
         """For a whole head, or the rest of a body that is not wanted."""
