@@ -112,15 +112,18 @@ class Hammer:
         for _ in range(each):
             try:
                 connection.sendall(request)
+            except ConnectionError:
+                return  # nothing of it was sent
+            try:
                 response = HTTPResponse(connection)
                 response.begin()
                 response.read()
             except (OSError, HTTPException) as error:
-                return self._count(repr(error))
+                self._count(repr(error))
+                return
             self._count(response.status)
             if response.getheader("Connection") == "close":
-                return None
-        return None
+                return
 
     def _count(self, what: object) -> None:
         with self._mutex:
