@@ -11,6 +11,8 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,11 +23,13 @@ TRUSTED_CORE = ("policy/decision.py", "paths/resolver.py", "sandbox/cell.py", "t
 RUN_LIMIT_S = 120
 
 
-def _copy(destination: Path) -> Path:
-    """With its bytecode, which saves compiling it all; a patched file is younger than its own, so that is not used.
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of this tree for all patches, with its bytecode: a file that a patch changed is compiled anew.
 
     Without the files that bytecode is in while somebody writes it: they may be gone when their turn comes.
     """
+    destination = tmp_path_factory.mktemp("sabotage") / "tree"
     for part in ("fsserver", "tests", "policies", "docs"):
         shutil.copytree(TREE / part, destination / part, ignore=shutil.ignore_patterns("*.pyc.*"))
     for name in ("pyproject.toml", "README.md", "SECURITY.md"):
@@ -33,8 +37,18 @@ def _copy(destination: Path) -> Path:
     return destination
 
 
-def _run(tree: Path, test: str) -> subprocess.CompletedProcess[str]:
-    options = ["-x", "-rf", "-p", "no:cacheprovider", "-p", "no:xdist", f"--basetemp={tree.parent / 'tmp'}"]
+@contextmanager
+def _applied(patch: Path, tree: Path) -> Iterator[None]:
+    apply = ["git", "apply", str(patch)]
+    subprocess.run(apply, cwd=tree, check=True, timeout=RUN_LIMIT_S)
+    try:
+        yield
+    finally:
+        subprocess.run([*apply, "--reverse"], cwd=tree, check=True, timeout=RUN_LIMIT_S)
+
+
+def _run(tree: Path, test: str, temporary: Path) -> subprocess.CompletedProcess[str]:
+    options = ["-x", "-rf", "-p", "no:cacheprovider", "-p", "no:xdist", f"--basetemp={temporary}"]
     command = [sys.executable, "-m", "pytest", *options, test]
     environment = os.environ | {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
     return subprocess.run(
@@ -43,12 +57,11 @@ def _run(tree: Path, test: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("patch", PATCHES, ids=lambda patch: patch.stem)
-def test_a_removed_guard_is_noticed_by_its_named_test(patch: Path, tmp_path: Path) -> None:
+def test_a_removed_guard_is_noticed_by_its_named_test(patch: Path, tree: Path, tmp_path: Path) -> None:
     found_by = re.search(r"^Found by: (.+)$", patch.read_text(), re.MULTILINE)
     assert found_by, f"{patch.name} names no test"
-    tree = _copy(tmp_path / "tree")
-    subprocess.run(["git", "apply", str(patch)], cwd=tree, check=True, timeout=RUN_LIMIT_S)
-    outcome = _run(tree, found_by[1])
+    with _applied(patch, tree):
+        outcome = _run(tree, found_by[1], tmp_path / "tmp")
     assert outcome.returncode == 1, f"the suite did not notice {patch.name}:\n{outcome.stdout}{outcome.stderr}"
     assert "FAILED" in outcome.stdout
 
