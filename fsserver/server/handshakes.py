@@ -26,6 +26,9 @@ from typing import Any, Final
 MAX_ID: Final = 4096  # characters; what is longer is not looked at, and no id of ours is
 MAX_WORD: Final = 100  # of a client's name, and of its version
 
+MAX_KNOWN: Final = 4096
+"""Ids that were read and are remembered: the code of one takes longer than the rest of what is done with it."""
+
 MAX_ENDED: Final = 4096
 """Ended sessions that are remembered; of more, the ones that were ended last."""
 
@@ -82,6 +85,7 @@ class Handshakes:
         self._key = hmac.digest(key, b"fsserver session", hashlib.sha256)
         self._ttl_s = ttl_s
         self._clock = clock
+        self._known: dict[tuple[str, str], tuple[Hello, int]] = {}  # ids whose code was right, with their principals
         self._ended: dict[tuple[str, str], None] = {}  # a principal, and the id of what was agreed
 
     def seal(self, hello: Hello, principal: str) -> str:
@@ -99,6 +103,14 @@ class Handshakes:
 
     def read(self, identifier: str, principal: str) -> Hello | None:
         """What was agreed; None for an id that this principal has no session with (any more)."""
+        known = self._known.get((identifier, principal)) or self._opened(identifier, principal)
+        if known is None:
+            return None
+        hello, expires = known
+        return None if self._clock() > expires or (principal, hello.id) in self._ended else hello
+
+    def _opened(self, identifier: str, principal: str) -> tuple[Hello, int] | None:
+        """What was agreed, and until when; kept, so that it is worked out once."""
         if len(identifier) > MAX_ID or not identifier.isascii():
             return None
         body, _, mac = identifier.partition(".")
@@ -110,9 +122,10 @@ class Handshakes:
             )
         except (binascii.Error, ValueError):  # pragma: no cover - its code is right, so `seal` made it
             return None
-        if self._clock() > expires or (principal, once) in self._ended:
-            return None
-        return Hello(protocol, name, version, capabilities, once)
+        if len(self._known) >= MAX_KNOWN:
+            self._known.clear()
+        opened = self._known[identifier, principal] = Hello(protocol, name, version, capabilities, once), expires
+        return opened
 
     def end(self, hello: Hello, principal: str) -> None:
         """From now on `read` does not know it."""
