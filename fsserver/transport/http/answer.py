@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final
 
-from starlette.types import Receive, Send
+from starlette.types import Send
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 
 from fsserver.server.boundary import ProtocolError, internal_error
@@ -52,7 +52,7 @@ class Answer:
         self._loop = asyncio.get_running_loop()
         self._notice: Callable[[], None] = _nothing
         self._outbox: deque[bytes] = deque()
-        self._wake = asyncio.Event()
+        self._waiter: asyncio.Future[None] | None = None
         self._over = False
         self._left = False
 
@@ -91,28 +91,33 @@ class Answer:
 
     def _put(self, message: bytes) -> None:
         self._outbox.append(message)
-        self._wake.set()
+        self._wake()
+
+    def _wake(self, _: object = None) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     # --- for the transport
 
     async def send(
         self,
         work: Coroutine[Any, Any, Mapping[str, Any]],
-        receive: Receive,
         send: Send,
         *,
+        leaving: set[Callable[[], None]],
         head: Callable[[], list[tuple[bytes, bytes]]],
         status_of: Callable[[int], int],
     ) -> int:
         """Do the work and send what comes of it. Returns the status that was sent, 499 if nobody was there to read it.
 
         Args:
+            leaving: what is called when the client hangs up.
             head: header fields; asked for when the answer begins.
             status_of: the status for a JSON-RPC error's code, if nothing was sent before it.
         """
         task = self._loop.create_task(self._result(work))
-        leaving = self._loop.create_task(self._watch(receive))
-        task.add_done_callback(lambda _: self._wake.set())
+        task.add_done_callback(self._wake)
+        leaving.add(self._leave)
         try:
             await self._something(task)
             if task.done() and not self._outbox:
@@ -126,7 +131,7 @@ class Answer:
             return 499 if self._left else status
         finally:
             self._over = True
-            leaving.cancel()
+            leaving.discard(self._leave)
             if not task.done():  # the server ends, or this request's task was cancelled
                 self.cancel()
                 task.cancel()
@@ -143,16 +148,16 @@ class Answer:
 
     async def _something(self, task: asyncio.Task[Any]) -> None:
         """Wait until there is something to send, the work is done, or it is time for a ping."""
-        while not task.done() and not self._outbox:
-            self._wake.clear()
-            try:
-                await asyncio.wait_for(self._wake.wait(), PING_S)
-            except TimeoutError:
-                return
+        if task.done() or self._outbox:
+            return
+        self._waiter = self._loop.create_future()
+        ping = self._loop.call_later(PING_S, self._wake)
+        try:
+            await self._waiter
+        finally:
+            ping.cancel()
 
-    async def _watch(self, receive: Receive) -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
+    def _leave(self) -> None:
         self._left = True
         if self._leaving_cancels:
             self.cancel()

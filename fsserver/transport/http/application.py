@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import secrets
+import random
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -71,6 +71,7 @@ class Application:
         self._handshakes = handshakes
         self._run = run
         self._observe = observe
+        self._names = random.Random()  # noqa: S311 - a request's name is no secret, and the system's bits take a call
         self.sessions = Sessions()
         self.pending = Pending(rules.limits.streams, rules.limits.body_bytes)
         self.draining = False
@@ -85,7 +86,7 @@ class Application:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert scope["type"] == "http"
-        request_id = secrets.token_hex(8)
+        request_id = f"{self._names.getrandbits(64):016x}"
         incoming = Incoming(receive)
         try:
             status = await self._serve(scope, incoming, send, request_id)
@@ -113,7 +114,7 @@ class Application:
                 if self.draining:
                     raise draining(message.id)
                 exchange = self._exchange(message, sender, _texts(headers), request_id)
-                return await self._answer(exchange, receive, send)
+                return await self._answer(exchange, scope["state"]["leaving"], send)
             self._noted(message, sender)
         return await _send_empty(send, 202, request_id)
 
@@ -192,7 +193,7 @@ class Application:
         asked = Asked(request.method, request.params, session, answer, answer)
         return Exchange(sender.grant.exchanges, asked, answer, headers=headers, hello=sender.hello)
 
-    async def _answer(self, exchange: Exchange, receive: Receive, send: Send) -> int:
+    async def _answer(self, exchange: Exchange, leaving: set[Callable[[], None]], send: Send) -> int:
         principal, answer = exchange.asked.session.principal, exchange.answer
         if exchange.era is None:
             message = "A request needs the Mcp-Session-Id that initialize was answered with."
@@ -208,7 +209,7 @@ class Application:
         try:
             with self.pending.stream(principal, answer, key):
                 work = exchange.result()
-                return await answer.send(work, receive, send, head=head, status_of=exchange.status_of)
+                return await answer.send(work, send, leaving=leaving, head=head, status_of=exchange.status_of)
         except Refusal as refusal:
             refusal.id = answer.id
             raise

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -61,8 +61,42 @@ class Bounds:
         return not self.peers or any(ipaddress.ip_address(address) in network for network in self.peers)
 
 
+class _Joined:
+    """A connection's transport for one answer, whose head is written together with what follows it."""
+
+    __slots__ = ("_begun", "_head", "_transport")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._head = b""
+        self._begun = False
+
+    def write(self, data: bytes) -> None:
+        if self._begun:
+            head, self._head = self._head, b""
+            self._transport.write(head + data)
+        elif data.startswith(b"HTTP/1.1 100 "):  # an interim answer
+            self._transport.write(data)
+        else:
+            self._begun = True
+            self._head = data
+
+    def close(self) -> None:
+        if self._head:
+            self.write(b"")
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
+
+
 class BoundedProtocol(HttpToolsProtocol):
-    """One connection. Refusals of what is no request are told in ``log``."""
+    """One connection. Refusals of what is no request are told in ``log``.
+
+    Attributes:
+        leaving: what is called when the client hangs up; the application finds it in its scope's ``state``. With ASGI's
+            own means it takes a task for each request.
+    """
 
     cycle: Any
     """The last request whose headers were taken; None before the first."""
@@ -71,6 +105,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().__init__(config, state, {})
         self._bounds = bounds
         self._log = log
+        self.leaving: set[Callable[[], None]] = set()
         self._in_head = True  # of the request that is being parsed
         self._between_bytes = 0
         self._field_bytes = 0
@@ -104,6 +139,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._stop_waiting()
         self.resume_writing()
         super().connection_lost(exc)
+        for each in tuple(self.leaving):
+            each()
 
     def data_received(self, data: bytes) -> None:
         if self._deaf or self.transport.is_closing():
@@ -128,6 +165,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._deaf or self.transport.is_closing():
             raise ConnectionAbortedError  # so that the parser looks at nothing more of what it was given
         super().on_message_begin()
+        self.scope["state"]["leaving"] = self.leaving
         self._in_head = True
         self._field_bytes = 0
 
@@ -163,6 +201,8 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refuse(429, "requests ahead")
         else:
             super().on_headers_complete()
+            if self.scope["method"] != "HEAD":
+                self.cycle.transport = _Joined(self.transport)
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -213,6 +253,8 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.cycle is None:
             return
         super().on_message_complete()
+        if not self.pipeline:
+            self.flow.resume_reading()  # so that it is seen when the client hangs up
         if self.cycle.response_complete:  # nothing of its body is left to skip
             self.cycle.more_body = False
             self._stop_waiting()
