@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
+import mcp_types as types
 from mcp.server.connection import Connection as SdkConnection
 from mcp.server.lowlevel import Server
 from mcp.server.runner import ServerRunner, serve_one
@@ -27,11 +28,13 @@ from mcp_types import HEADER_MISMATCH
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSIONS
 
 from fsserver.server.boundary import Call, Peer, ProtocolError
+from fsserver.server.clients import Clients, Said, is_plain
 from fsserver.server.connection import as_protocol_error, is_modern
 from fsserver.server.consent import ApprovalsOfCall, ApprovalsOfConnection, offered
 from fsserver.server.context import Context, Outbound, Serving
 from fsserver.server.handshakes import Hello
 from fsserver.server.sealing import Seal
+from fsserver.telemetry.trace_context import traceparent
 from fsserver.tools.session import Client, Session
 
 HTTP: Final = TransportContext(kind="streamable-http", can_send_request=True)
@@ -69,16 +72,28 @@ def speaks_modern(method: str, params: Mapping[str, Any] | None, headers: Header
     return is_modern(params) or (version is not None and version not in HANDSHAKE_PROTOCOL_VERSIONS)
 
 
+class Caller(Protocol):
+    """Makes a tool call; see `fsserver.server.files.FileServer.plain`."""
+
+    async def plain(
+        self, call: Call, session: Session, name: str, arguments: Mapping[str, Any] | None, trace: str | None
+    ) -> dict[str, Any] | None: ...
+
+
 class Exchanges:
     """Answers requests of one profile's principals.
 
     Args:
         sdk: whose handlers answer; they find a `Serving` in their context.
+        caller: makes a plain call itself; None has the SDK make all.
         timeout_s: how long a person may take to answer a question.
     """
 
-    def __init__(self, sdk: Server[Any], *, seal: Seal, timeout_s: float) -> None:
+    def __init__(self, sdk: Server[Any], caller: Caller | None = None, *, seal: Seal, timeout_s: float) -> None:
         self._sdk = sdk
+        self._caller = caller
+        self._clients = Clients()
+        self._stamp = {types.SERVER_INFO_META_KEY: sdk.server_info_stamp}
         self._options = sdk.create_initialization_options()
         self._seal = seal
         self._timeout_s = timeout_s
@@ -105,9 +120,14 @@ class Exchanges:
             ProtocolError: the answer is an error. Nothing else is raised, and its text tells nothing of a bug.
         """
         info = {"name": hello.name, "version": hello.version}
-        outbound = Outbound(asked.peer)
-        connection = SdkConnection.from_envelope(hello.protocol, info, hello.capabilities, outbound=outbound)
-        return await self._run(connection, asked)
+        said = Said(hello.protocol, info, hello.capabilities)
+        plain = await self._plain(asked, said) if asked.method == "tools/call" else None
+        if plain is not None:
+            return plain
+        connection = SdkConnection.from_envelope(*said, outbound=Outbound(asked.peer))
+        result = await self._run(connection, asked)
+        self._clients.remember(asked.session, said, _for_client(asked.session, connection))
+        return result
 
     async def modern(self, asked: Asked, headers: Headers) -> dict[str, Any]:
         """The result of a request that stands for itself.
@@ -117,12 +137,35 @@ class Exchanges:
         """
         method, params = asked.method, asked.params
         route = self._routed(method, params, headers)
-        connection = SdkConnection.from_envelope(route.protocol_version, route.client_info, route.client_capabilities)
+        said = Said(route.protocol_version, route.client_info, route.client_capabilities)
+        plain = await self._plain(asked, said) if method == "tools/call" else None
+        if plain is not None:
+            return {**plain, "resultType": "complete", "_meta": {**plain.get("_meta", {}), **self._stamp}}
+        connection = SdkConnection.from_envelope(*said)
         session = _for_client(asked.session, connection)
         approvals = ApprovalsOfCall(self._seal, session, params or {})
         context = Context(Outbound(asked.peer), Serving(asked.call, session, None, approvals), HTTP_MODERN)
         try:
-            return await serve_one(self._sdk, context, method, params, connection=connection, lifespan_state=None)
+            result = await serve_one(self._sdk, context, method, params, connection=connection, lifespan_state=None)
+        except Exception as error:  # noqa: BLE001 - the boundary: no exception's own text goes past it
+            raise as_protocol_error(error) from None
+        self._clients.remember(asked.session, said, session)
+        return result
+
+    async def _plain(self, asked: Asked, said: Said) -> dict[str, Any] | None:
+        """The result of a call that needs nothing of the SDK, made without its five passes over request and result.
+
+        What those check is checked here or built right; tests compare both ways. None for what is not plain, or of a
+        client that was not served before: it takes the long way, and gets its errors there. So does one that turns out
+        to need a person's consent: nothing is recorded or changed then.
+        """
+        params = asked.params
+        session = self._clients.known(asked.session, said)
+        if self._caller is None or session is None or params is None or not is_plain(params):
+            return None
+        try:
+            trace = traceparent(params)
+            return await self._caller.plain(asked.call, session, params["name"], params.get("arguments"), trace)
         except Exception as error:  # noqa: BLE001 - the boundary: no exception's own text goes past it
             raise as_protocol_error(error) from None
 

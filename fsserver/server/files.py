@@ -83,7 +83,7 @@ class FileServer:
 
     def exchanges(self) -> Exchanges:
         """The protocol over HTTP, in which each request says whose it is."""
-        return Exchanges(self._sdk, seal=self._seal, timeout_s=self._policy.approvals.timeout_s)
+        return Exchanges(self._sdk, self, seal=self._seal, timeout_s=self._policy.approvals.timeout_s)
 
     def connect(self, peer: Peer) -> Connection:
         return Connection(self._sdk, self, self._session, peer, policy=self._policy, seal=self._seal)
@@ -142,6 +142,16 @@ class FileServer:
         if isinstance(outcome, ConsentNeeded):
             raise PersonNeeded
         return outcome
+
+    async def plain(
+        self, call: Call, session: Session, name: str, arguments: Mapping[str, Any] | None, trace: str | None
+    ) -> dict[str, Any] | None:
+        """Make a tool call in a thread; the result as the protocol has it. None: nothing was changed or recorded, and
+        the call has to be made where a person can be asked.
+        """
+        attempt = partial(self._attempt, call, session, name, arguments, None, trace=trace, asks=False)
+        outcome = await self._run(attempt)
+        return None if isinstance(outcome, ConsentNeeded) else outcome
 
     def _attempt(
         self,
