@@ -62,22 +62,9 @@ def nginx(replicas: Sequence[str], directory: Path, more: Mapping[str, str] | No
         directory: is made.
         more: what else is replaced in the configuration, by what.
     """
-    program = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-    if program is None:
-        require_kernel("nginx is not installed")
-    directory.mkdir()
     port = free_port()
-    changes = {"listen 80;": f"listen 127.0.0.1:{port};", "/var/log/nginx/fsserver.log": f"{directory}/access.log"}
-    assert len(replicas) == len(EXAMPLES)
-    changes |= dict(zip(EXAMPLES, replicas, strict=True)) | dict(more or {})
-    text = SHIPPED.read_text()
-    for shipped, ours in changes.items():
-        assert text.count(shipped) == 1, shipped
-        text = text.replace(shipped, ours)
-    (directory / "fsserver.conf").write_text(text)
-    user = "user root;\n" if os.geteuid() == 0 else ""
-    (directory / "nginx.conf").write_text(_MAIN.format(directory=directory, user=user))
-    command = [program, "-p", str(directory), "-e", str(directory / "error.log"), "-c", str(directory / "nginx.conf")]
+    listens = {"listen 80;": f"listen 127.0.0.1:{port};"}
+    command = configured(replicas, directory, SHIPPED.read_text(), listens | dict(more or {}))
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     try:
         wait_until(lambda: _connects(port) or process.poll() is not None, "nginx listens")
@@ -90,6 +77,22 @@ def nginx(replicas: Sequence[str], directory: Path, more: Mapping[str, str] | No
         process.wait(10)
         assert process.stderr is not None
         process.stderr.close()
+
+
+def configured(replicas: Sequence[str], directory: Path, text: str, more: Mapping[str, str]) -> list[str]:
+    """The command that starts nginx with this configuration, but for these addresses and what is replaced."""
+    program = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if program is None:
+        require_kernel("nginx is not installed")
+    directory.mkdir()
+    changes = {"/var/log/nginx/fsserver.log": f"{directory}/access.log", **dict(zip(EXAMPLES, replicas, strict=True))}
+    for shipped, ours in {**changes, **more}.items():
+        assert text.count(shipped) == 1, shipped
+        text = text.replace(shipped, ours)
+    (directory / "fsserver.conf").write_text(text)
+    user = "user root;\n" if os.geteuid() == 0 else ""
+    (directory / "nginx.conf").write_text(_MAIN.format(directory=directory, user=user))
+    return [program, "-p", str(directory), "-e", str(directory / "error.log"), "-c", str(directory / "nginx.conf")]
 
 
 def free_port() -> int:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
+import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.protocol.http_client import Answer, HttpClient
+from tests.receivers import Authority
 from tests.service.fake_replica import (
     FakeReplica,
     Manner,
@@ -22,7 +25,7 @@ from tests.service.fake_replica import (
     is_reset,
     is_silent,
 )
-from tests.service.proxy import Proxy, free_port, nginx
+from tests.service.proxy import SHIPPED, Proxy, configured, free_port, nginx
 from tests.support import wait_until
 
 
@@ -239,3 +242,27 @@ def test_other_addresses_lead_to_no_replica(front: Front) -> None:
         with HttpClient(front.proxy.url).send("GET", path=path) as answer:
             assert answer.status == 404
     assert sum(front.seen()) == 0
+
+
+def test_what_the_configuration_only_proposes_is_valid_too(tmp_path: Path) -> None:
+    """Its lines that are commented out, with certificates of our own."""
+    text, times = re.subn(
+        r"^( +)# ((?:listen|ssl_\w+|proxy_ssl_\w+) .*;)", r"\1\2", SHIPPED.read_text(), flags=re.MULTILINE
+    )
+    assert times == 10
+    ca = Authority(tmp_path)
+    ours = ca.issue("127.0.0.1")
+    files = {
+        "fsserver.crt": ours.certificate,
+        "fsserver.key": ours.key,
+        "clients.crt": ca.file,
+        "replicas.crt": ca.file,
+    }
+    more = {f"/etc/nginx/{name}": file for name, file in files.items()}
+    more |= {
+        "listen 80;": f"listen 127.0.0.1:{free_port()};",
+        "listen 443 ssl;": f"listen 127.0.0.1:{free_port()} ssl;",
+    }
+    command = configured(["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"], tmp_path / "nginx", text, more)
+    tried = subprocess.run([*command, "-t"], capture_output=True, text=True, timeout=30, check=False)
+    assert (tried.returncode, "is successful" in tried.stderr) == (0, True), tried.stderr
