@@ -36,11 +36,12 @@ test-fast: setup  ## the tests that take less than two seconds each
 coverage: setup  ## every test, and which lines and branches the test process ran
 	@$(PYTEST) --cov --cov-report=term $(PYTEST_ARGS)
 
-bench: setup  ## fsserver against the reference server, its commands and searches against others, its log; needs node, bwrap
+bench: setup  ## fsserver against the reference server, its commands and searches against others, its log, its service; needs node, bwrap, wrk
 	@$(BIN)/python -m benchmarks
 	@$(BIN)/python -m benchmarks.commands
 	@$(BIN)/python -m benchmarks.audit
 	@$(BIN)/python -m benchmarks.search
+	@$(BIN)/python -m benchmarks.http
 
 compat: setup  ## ask the reference server again and compare; COMPAT_ARGS=--record keeps its answers; needs node
 	@$(BIN)/python -m tests.compat.live $(COMPAT_ARGS)

@@ -22,7 +22,9 @@ COMMANDS = "\n## Commands\n"
 """Where the section begins that `benchmarks.commands` writes."""
 AUDIT = "\n## Audit log\n"
 """Where the section begins that `benchmarks.audit` writes."""
-SECTIONS = (SEARCH, COMMANDS, AUDIT)
+HTTP = "\n## Over HTTP\n"
+"""Where the section begins that `benchmarks.http` writes."""
+SECTIONS = (SEARCH, COMMANDS, AUDIT, HTTP)
 """In the order of the document."""
 
 DURABILITY = (
@@ -266,6 +268,25 @@ def audit_section(lines: Sequence[Line], load: float) -> str:
     return f"""{AUDIT}
 Written by `make bench`. Calls go over the same pipes and JSON as above. Each ratio is fsserver / other, from the p50 of
 one round, sample beside sample; the table shows the median over the rounds and the range.
+
+Machine: {machine()}. Load before the run: {load:.1f}. Date: {datetime.now(UTC):%Y-%m-%d}.
+
+{command_table(lines)}
+
+{verdict}
+"""
+
+
+def http_section(lines: Sequence[Line], load: float, share: float) -> str:
+    """The section of docs/performance.md about the service. ``share``: of a processor, that the client took."""
+    missed = [f"{line.name}, beside {line.other}" for line in lines if line.reached is False]
+    verdict = "Every limit is kept." if not missed else f"Not kept: {'; '.join(missed)}."
+    return f"""{HTTP}
+Written by `make bench`. `wrk` keeps 64 connections busy for 60 s with each kind of request, in blocks of 10 s, one
+after the other and in changing order, over loopback. What stands beside is the SDK's server with one tool that returns
+a short text: its sessions answer with event streams, its stateless form with JSON. fsserver asks for a token, decides,
+opens the file, reads 1 KB and writes its record of the call. Every answer is looked at, and each had to be a result.
+wrk took at most {share:.2f} of a processor. Ratios are fsserver / other, block beside block: their median and range.
 
 Machine: {machine()}. Load before the run: {load:.1f}. Date: {datetime.now(UTC):%Y-%m-%d}.
 
