@@ -176,6 +176,7 @@ def test_head_is_answered_without_a_body(service: Web) -> None:
         assert wire.answer().status == 202
 
 
+@pytest.mark.claim("C10")
 @pytest.mark.parametrize("field", ["Authorization: Bearer {token}", "Mcp-Session-Id: {session}"])
 def test_fields_after_the_body_are_no_headers(field: str, service: Web) -> None:
     session = service.session("ada")
@@ -292,6 +293,7 @@ def test_the_name_of_a_request_is_the_servers_own(service: Web) -> None:
     assert answer.header("x-request-id") not in (None, "mine")
 
 
+@pytest.mark.claim("C10")
 def test_no_token_is_taken_from_the_address_or_told_to_anybody(service: Web) -> None:
     """Neither its refusal nor a line, a record or a metric has it."""
     token = service.tokens["cleo"]
