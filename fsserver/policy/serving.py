@@ -23,6 +23,9 @@ from fsserver.policy.service import (
 from fsserver.policy.surroundings import Surroundings
 from fsserver.policy.tree import Node
 
+LARGEST_BODY: Final = 64 * 1024**2
+"""As many bytes as the bodies of all requests may have together."""
+
 ONLY_HTTP: Final = "this is for HTTP, and this policy serves one client over standard input and output"
 
 
@@ -125,7 +128,7 @@ def _server(node: Node, compiler: _Compiler) -> ServerRules:
         tls=_tls(node.get("tls"), compiler),
         proxies=_texts(node, "proxies"),
         auth=_auth(node, compiler),
-        limits=_limits(node),
+        limits=_limits(node, compiler),
         ops=parse_address(ops.text) if ops else None,
         drain_s=float(drain.number) if drain else defaults.drain_s,
     )
@@ -175,8 +178,12 @@ def _issuer(item: Node, public_url: str | None, server: Node, compiler: _Compile
     )
 
 
-def _limits(node: Node) -> HttpLimits:
+def _limits(node: Node, compiler: _Compiler) -> HttpLimits:
     defaults = HttpLimits()
+    body = node.get("limits", "body")
+    if body is not None and body.number > LARGEST_BODY:
+        message = "one body would take all the room that there is for bodies"
+        compiler.tell(Code.CONFLICT, body.place, message, "64MiB is the most; a message of the protocol has hardly 4")
 
     def number(key: str, default: float) -> float:
         found = node.get("limits", key)

@@ -57,6 +57,12 @@ def test_a_policy_that_says_nothing_serves_one_client_over_stdio(desk: Desk) -> 
     assert policy.server.transport is Transport.STDIO
 
 
+def test_a_body_has_no_more_room_than_all_bodies_have(desk: Desk) -> None:
+    assert desk.load(http(f"{TOKENS}, limits: {{body: 64MiB}}")).server.limits.body_bytes == 64 * 1024**2
+    (problem,) = told(desk, http(f"{TOKENS}, limits: {{body: 65MiB}}"))
+    assert problem.endswith("one body would take all the room that there is for bodies")
+
+
 def test_auth_none_on_loopback_is_a_whole_service(desk: Desk) -> None:
     policy = desk.load(http("auth: none", ""))
     assert policy.server == ServerRules(Transport.HTTP, auth=AuthRules(off=True))
