@@ -21,7 +21,8 @@ chown -R "$user:" "$copy"
 as_user() {
     setpriv --reuid="$user" --regid="$(id -g "$user")" --clear-groups -- \
         env -i PATH=/usr/local/bin:/usr/bin:/bin LANG=C.UTF-8 HOME="$copy/home" TMPDIR="$memory" \
-        FSSERVER_REQUIRE_KERNEL="${FSSERVER_REQUIRE_KERNEL:-0}" "$@"
+        FSSERVER_REQUIRE_KERNEL="${FSSERVER_REQUIRE_KERNEL:-0}" \
+        FSSERVER_REQUIRE_PROGRAMS="${FSSERVER_REQUIRE_PROGRAMS:-0}" "$@"
 }
 
 cd "$copy"

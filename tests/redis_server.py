@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.support import require_kernel, wait_until
+from tests.support import require_program, wait_until
 
 PROGRAMS = ("redis-server", "valkey-server")
 
@@ -70,10 +70,10 @@ class RedisServer:
 
 @contextmanager
 def redis_server(*options: str, program: str | None = None) -> Iterator[RedisServer]:
-    """A started server, ended with the context. Where there is none the test ends as `require_kernel` says."""
+    """A started server, ended with the context. Where there is none the test ends as `require_program` says."""
     found = program or next((path for name in PROGRAMS if (path := shutil.which(name))), None)
     if found is None:
-        require_kernel(f"none of {', '.join(PROGRAMS)} is installed")
+        require_program(" or ".join(PROGRAMS))
     with tempfile.TemporaryDirectory(prefix="fsserver-redis-") as directory:
         server = RedisServer(found, Path(directory), options)
         server.start()

@@ -35,6 +35,16 @@ def require_kernel(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
+def require_program(name: str) -> NoReturn:
+    """End the test because a program of Debian's is missing that `make setup` installs as root.
+
+    Where ``FSSERVER_REQUIRE_PROGRAMS=1`` (CI sets it where they are to be had) that is a failure.
+    """
+    if os.environ.get("FSSERVER_REQUIRE_PROGRAMS") == "1":
+        pytest.fail(f"{name} is not installed", pytrace=False)
+    pytest.skip(f"{name} is not installed")
+
+
 def wait_until(condition: Callable[[], bool], what: str, *, timeout_s: float = 10.0) -> None:
     """Return as soon as ``condition()`` is true; after ``timeout_s`` fail the test, naming ``what``."""
     deadline = time.monotonic() + timeout_s

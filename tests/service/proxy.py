@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.support import REPOSITORY, require_kernel, wait_until
+from tests.support import REPOSITORY, require_program, wait_until
 
 SHIPPED: Final = REPOSITORY / "deploy/nginx/fsserver.conf"
 EXAMPLES: Final = ("10.0.0.11:8080", "10.0.0.12:8080", "10.0.0.13:8080")
@@ -56,7 +56,7 @@ class Proxy:
 
 @contextmanager
 def nginx(replicas: Sequence[str], directory: Path, more: Mapping[str, str] | None = None) -> Iterator[Proxy]:
-    """nginx as it is shipped, in front of these addresses. Where there is none the test ends as `require_kernel` says.
+    """nginx as it is shipped, in front of these addresses. Where there is none the test ends as `require_program` says.
 
     Args:
         directory: is made.
@@ -83,7 +83,7 @@ def configured(replicas: Sequence[str], directory: Path, text: str, more: Mappin
     """The command that starts nginx with this configuration, but for these addresses and what is replaced."""
     program = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if program is None:
-        require_kernel("nginx is not installed")
+        require_program("nginx")
     directory.mkdir()
     changes = {"/var/log/nginx/fsserver.log": f"{directory}/access.log", **dict(zip(EXAMPLES, replicas, strict=True))}
     for shipped, ours in {**changes, **more}.items():

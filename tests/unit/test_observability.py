@@ -19,7 +19,7 @@ from fsserver.telemetry.metrics import Metrics
 from fsserver.telemetry.seen import Begun, Decision, Seen
 from fsserver.telemetry.sources import AuditPlace, Sources
 from fsserver.telemetry.tracing import _attributes
-from tests.support import REPOSITORY
+from tests.support import REPOSITORY, require_program
 
 MANUAL = (REPOSITORY / "docs/observability.md").read_text()
 DASHBOARD = REPOSITORY / "deploy/grafana/fsserver.json"
@@ -204,7 +204,7 @@ def test_every_alert_says_what_is_the_matter_and_has_examples() -> None:
 def promtool(*arguments: str, stdin: bytes = b"", at: Path = REPOSITORY) -> subprocess.CompletedProcess[bytes]:
     program = shutil.which("promtool")
     if program is None:
-        pytest.skip("promtool is not installed")
+        require_program("promtool")
     return subprocess.run([program, *arguments], input=stdin, cwd=at, capture_output=True, timeout=60, check=False)
 
 
