@@ -154,12 +154,18 @@ class HttpClient:
             connection = http.client.HTTPSConnection(*self._address, timeout=TIMEOUT_S, context=self._tls)
         length = {"Content-Length": str(len(body))} if body or method == "POST" else {}
         usual: dict[str, str | list[str] | None] = {"Host": self._host, **length, **self._fields}
-        connection.putrequest(method, self.path if path is None else path, skip_host=True, skip_accept_encoding=True)
-        for name, value in {**usual, **(fields or {})}.items():
-            for each in [] if value is None else [value] if isinstance(value, str) else value:
-                connection.putheader(name, each)
-        connection.endheaders(body)
-        return Answer(connection, connection.getresponse())
+        try:
+            connection.putrequest(
+                method, self.path if path is None else path, skip_host=True, skip_accept_encoding=True
+            )
+            for name, value in {**usual, **(fields or {})}.items():
+                for each in [] if value is None else [value] if isinstance(value, str) else value:
+                    connection.putheader(name, each)
+            connection.endheaders(body)
+            return Answer(connection, connection.getresponse())
+        except BaseException:
+            connection.close()
+            raise
 
     def post(self, message: Message | bytes, fields: Fields | None = None) -> Answer:
         """A message, with the fields that belong to it in this client's era."""
