@@ -248,6 +248,15 @@ def test_requests_ahead_of_their_answers_are_answered_in_order(service: Web) -> 
         assert [wire.answer().json()["id"] for _ in range(9)] == list(range(9))
 
 
+def test_a_refusal_is_the_last_that_is_said_also_where_requests_wait(service: Web) -> None:
+    with service.wire() as wire:
+        wire.send(service.read() + service.read("bob") + b"garbage\r\n\r\n")
+        said = wire.ends()
+    assert said.count(b"HTTP/1.1 ") - said.count(b"HTTP/1.1 200 ") == 1
+    assert said.endswith(b"content-length: 0\r\n\r\n")
+    assert "RuntimeError" not in service.server.stderr
+
+
 def test_thousands_of_requests_ahead_are_not_kept(service: Web) -> None:
     with service.undisturbed(), service.wire() as wire:
         wire.send(first("GET /mcp HTTP/1.1")(service) * 5000)

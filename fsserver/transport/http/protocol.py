@@ -62,16 +62,24 @@ class Bounds:
 
 
 class _Joined:
-    """A connection's transport for one answer, whose head is written together with what follows it."""
+    """A connection's transport for one answer, whose head is written together with what follows it. Nothing is written
+    after a refusal.
 
-    __slots__ = ("_begun", "_head", "_transport")
+    Args:
+        begun: whether nothing follows the head.
+    """
 
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
+    __slots__ = ("_begun", "_connection", "_head", "_transport")
+
+    def __init__(self, connection: BoundedProtocol, *, begun: bool) -> None:
+        self._connection = connection
+        self._transport = connection.transport
         self._head = b""
-        self._begun = False
+        self._begun = begun
 
     def write(self, data: bytes) -> None:
+        if self._connection.deaf:
+            return
         if self._begun:
             head, self._head = self._head, b""
             self._transport.write(head + data)
@@ -94,6 +102,7 @@ class BoundedProtocol(HttpToolsProtocol):
     """One connection. Refusals of what is no request are told in ``log``.
 
     Attributes:
+        deaf: nothing that comes is looked at any more, and nothing more is said.
         leaving: what is called when the client hangs up; the application finds it in its scope's ``state``. With ASGI's
             own means it takes a task for each request.
     """
@@ -111,7 +120,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._field_bytes = 0
         self._late: asyncio.TimerHandle | None = None
         self._leaving = False  # no request is taken any more
-        self._deaf = False  # nothing that comes is looked at any more
+        self.deaf = False
         self._unread = 0  # bytes of an answer, when they were looked at last
         self._stalled: asyncio.TimerHandle | None = None
 
@@ -143,7 +152,7 @@ class BoundedProtocol(HttpToolsProtocol):
             each()
 
     def data_received(self, data: bytes) -> None:
-        if self._deaf or self.transport.is_closing():
+        if self.deaf or self.transport.is_closing():
             return
         if not self._serving and self._late is None:
             self._wait()  # the next request on this connection begins, or the rest of the last one comes
@@ -162,7 +171,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._refuse(400, "not HTTP")
 
     def on_message_begin(self) -> None:
-        if self._deaf or self.transport.is_closing():
+        if self.deaf or self.transport.is_closing():
             raise ConnectionAbortedError  # so that the parser looks at nothing more of what it was given
         super().on_message_begin()
         self.scope["state"]["leaving"] = self.leaving
@@ -189,7 +198,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._stop_waiting()
         self._in_head = False
-        if self._deaf or self.transport.is_closing():
+        if self.deaf or self.transport.is_closing():
             return
         if self.parser.get_http_version() not in _VERSIONS:
             self._refuse(505, "version")
@@ -201,8 +210,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refuse(429, "requests ahead")
         else:
             super().on_headers_complete()
-            if self.scope["method"] != "HEAD":
-                self.cycle.transport = _Joined(self.transport)
+            self.cycle.transport = _Joined(self, begun=self.scope["method"] == "HEAD")
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -279,9 +287,9 @@ class BoundedProtocol(HttpToolsProtocol):
     def _refuse(self, status: int, reason: str) -> None:
         """Say why, and hang up when the client had time to read it; nothing that comes after is looked at."""
         self._stop_waiting()
-        if self._deaf or self.transport.is_closing():
+        if self.deaf or self.transport.is_closing():
             return
-        self._deaf = True
+        self.deaf = True
         self.pipeline.clear()
         if self._serving:  # there is one answer on a connection that ends
             self.cycle.disconnected = True
@@ -291,6 +299,8 @@ class BoundedProtocol(HttpToolsProtocol):
         again = "retry-after: 1\r\n" if status in (429, 503) else ""
         head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nconnection: close\r\n{again}content-length: 0\r\n\r\n"
         self.transport.write(head.encode("ascii"))
+        if self.transport.can_write_eof():  # not with TLS
+            self.transport.write_eof()
         self.loop.call_later(LINGER_S, self.transport.close)
 
 
