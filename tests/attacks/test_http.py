@@ -317,9 +317,8 @@ def test_no_token_is_taken_from_the_address_or_told_to_anybody(service: Web) -> 
         service.asked(service.modern("read_text_file", {"path": f"{service.base}/work/{token}"}, "cleo", token)),
     ]
     assert [answer.status for answer in answers] == [401, 401, 200, 200]
-    ports = {each.laddr.port for each in service.process.net_connections("tcp") if each.status == "LISTEN"}
-    (port,) = ports - {service.server.port}
-    metrics = service.asked_of(port, "/metrics")
+    port = service.server.line(r"Serving operators on [^ ]+:(\d+)")[1]
+    metrics = service.asked_of(int(port), "/metrics")
     assert metrics.status == 200
     (log,) = (service.base / "audit").glob("*.jsonl")
     for told in (service.server.stderr, log.read_text(), metrics.body.decode()):

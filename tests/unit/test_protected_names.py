@@ -483,9 +483,11 @@ def test_nothing_outside_is_listed_while_a_directory_and_a_link_are_exchanged(tm
         index(rules(tmp_path / "root", deny=["*.key"])) as each,
         racing("exchange", tmp_path / "root/swap", tmp_path / "root/link"),
     ):
-        for _ in range(2_000):
+        for number in range(40_000):
             each.refresh()
             seen |= {name.name for name in each.names}
+            if number >= 2_000 and seen >= {"swap/in.key", "link/in.key"}:
+                break  # on a busy machine the other process may have had no turn for long
     assert seen <= {"a.key", "swap/in.key", "link/in.key"}
     assert seen >= {"swap/in.key", "link/in.key"}
 

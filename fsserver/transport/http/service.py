@@ -203,6 +203,8 @@ class Service:
             await each.open(self._context if each is self._listener else None)
         background = [self._spawn(_watched(each())) for each in (self._ticks, *self._hooks.background)]
         self._notifier.say("READY=1", f"STATUS=Serving on {self._shown}.")
+        for each in self._others:
+            _LOG.info("Serving operators on %s", bound(each.socket))
         _LOG.info("Serving MCP on %s", self._shown)
         await end.wait()
         await self._drain(hurry)
