@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -300,7 +301,8 @@ class BoundedProtocol(HttpToolsProtocol):
         head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nconnection: close\r\n{again}content-length: 0\r\n\r\n"
         self.transport.write(head.encode("ascii"))
         if self.transport.can_write_eof():  # not with TLS
-            self.transport.write_eof()
+            with suppress(OSError):  # the client has gone
+                self.transport.write_eof()
         self.loop.call_later(LINGER_S, self.transport.close)
 
 
