@@ -15,11 +15,11 @@ from fsserver.policy.compiled import Policy
 from fsserver.policy.service import WithoutState
 from fsserver.policy.toolnames import TOOL_NAMES
 from fsserver.state.shared import SharedState
-from fsserver.telemetry.sources import AuditPlace
 
 if TYPE_CHECKING:
     from fsserver.sandbox.launching import LauncherRunner
     from fsserver.telemetry.metrics import Metrics
+    from fsserver.telemetry.sources import AuditPlace
     from fsserver.telemetry.tracing import Traces
     from fsserver.tools.observing import Observer
     from fsserver.transport.ops.readiness import Check
@@ -58,6 +58,8 @@ def make_observer(policy: Policy, traces: Traces | None, metrics: Metrics | None
 
 def audit_places(audit: AuditLog) -> Sequence[AuditPlace]:
     """The places of the log, as metrics have them: numbered, since their names may tell where."""
+    from fsserver.telemetry.sources import AuditPlace  # noqa: PLC0415 - with Prometheus' library, which HTTP alone needs
+
     return [
         AuditPlace(f"{number}", status.ok, lag.oldest_s, lag.queued, lag.missed)
         for number, (status, lag) in enumerate(zip(audit.status(), audit.lags(), strict=True))

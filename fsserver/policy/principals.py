@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from fsserver.errors import PrincipalDenied
 from fsserver.policy.service import PrincipalRule
+from fsserver.policy.variables import VALUE, VARIABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +132,6 @@ def _conditions(rule: PrincipalRule) -> list[str]:
 
 # --- The directory of a caller.
 
-_VARIABLE: Final = re.compile(r"\$\{principal\.([^{}]*)\}")
-_VALUE: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _APART: Final = re.compile(r"[^A-Za-z0-9_-]")
 MAX_NAME: Final = 255
 """Bytes of one name in a directory (NAME_MAX)."""
@@ -150,8 +149,8 @@ def fill(template: str, identity: Identity) -> str:
             ``-``: a value is never changed, since two could become one. Or two variables stand together, or with
             nothing but such characters in between: "a-b", "c" and "a", "b-c" would become one.
     """
-    parts = _VARIABLE.split(template)
-    literals, variables = parts[::2], parts[1::2]
+    parts = VARIABLE.split(template)  # between two literals the variable, and the name of its claim
+    literals, variables = parts[::3], parts[1::3]
     if not variables or "${" in "".join(literals) or not all(_APART.search(each) for each in literals[1:-1]):
         raise PrincipalDenied("The policy's name for this caller's directory does not tell callers apart.")
     values = [_value(variable, identity) for variable in variables]
@@ -169,7 +168,7 @@ def _value(variable: str, identity: Identity) -> str:
             "that is certain to be nobody else's.",
             allowed_instead="a caller who has one",
         )
-    if not _VALUE.fullmatch(value):
+    if not VALUE.fullmatch(value):
         raise PrincipalDenied(
             f"This caller's `principal.{variable}` cannot name a directory: it may have letters, digits, _ and -, and "
             "no more than 64 of them.",

@@ -128,9 +128,11 @@ def test_digests_of_other_texts_are_others(other: tuple[str, ...]) -> None:
     assert of(*other) != of("a", "bc")
 
 
-def test_nothing_that_only_replicas_need_is_loaded_without_them() -> None:
-    show = "import sys, fsserver.app, fsserver.tools.gate, fsserver.tools.commands.host, fsserver.server.sealing\n"
+def test_nothing_that_only_a_service_needs_is_loaded_for_one_client() -> None:
+    libraries = ("redis", "limits", "prometheus_client", "httptools", "jwt", "opentelemetry.sdk", "requests")
+    show = "from fsserver.server.lazy import put_off; put_off('mcp', 'mcp.server')\n"  # as the server does
+    show += "import sys, fsserver.app.stdio, fsserver.tools.gate, fsserver.tools.commands.host, fsserver.server.files\n"
     show += "from fsserver.state.opening import open_state; from fsserver.policy.service import SharedRules\n"
-    show += "open_state(SharedRules(), 'one'); print([name for name in ('redis', 'limits') if name in sys.modules])"
+    show += f"open_state(SharedRules(), 'one'); print([name for name in {libraries} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", show], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "[]\n"

@@ -144,7 +144,7 @@ class Application:
     async def _sender(self, identity: Identity, headers: Fields) -> _Sender:
         """Whom the request is from, with what the handshake agreed on, if it belongs to one."""
         look = partial(self._grants.of, identity)
-        grant, workspace = await self._run(look) if self._grants.look else look()
+        grant, workspace = await self._run(look) if self._grants.looks else look()
         identifiers = [value.decode("latin-1") for name, value in headers if name == SESSION_ID]
         if not identifiers:
             return _Sender(identity, grant, workspace, None)

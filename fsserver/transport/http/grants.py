@@ -42,24 +42,25 @@ class Grant:
 
 
 class Grants:
-    """Args:
-    rules: whom each profile is for.
-    grants: by profile; None is the policy as it is.
+    """Who gets what, with the directories that were opened for them.
+
+    Args:
+        rules: whom each profile is for.
+        grants: by profile; None is the policy as it is.
+
+    Attributes:
+        looks: whether `of` looks at the disk.
     """
 
     def __init__(self, rules: Sequence[PrincipalRule], grants: Mapping[str | None, Grant]) -> None:
         self._rules = rules
         self._grants = grants
+        self.looks: Final = any(root.rules.each is not None for grant in grants.values() for root in grant.roots)
         self._opened: dict[tuple[int, str], Root] = {}
         self._views: dict[tuple[str | None, int], Root] = {}
         self._kept: list[Root] = []  # what was opened stays open to the end of the process: it may be in use
         self._workspaces: dict[tuple[str | None, tuple[int, ...]], Workspace] = {}
         self._mutex = threading.Lock()  # over the four above
-
-    @property
-    def look(self) -> bool:
-        """Whether `of` looks at the disk."""
-        return any(root.rules.each is not None for grant in self._grants.values() for root in grant.roots)
 
     def of(self, identity: Identity) -> tuple[Grant, Workspace]:
         """The profile that is served to ``identity``, and its roots. May be called from any thread.

@@ -121,7 +121,8 @@ class Pending:
         try:
             yield
         finally:
-            self._calls.pop(key, None) if key is not None else None
+            if key is not None:
+                del self._calls[key]
             self._all.discard(call)
             _less(self._each, principal)
             if not self._all:

@@ -144,12 +144,10 @@ class Hooks:
     Attributes:
         reload: on SIGHUP.
         background: run until the end, beside the service.
-        leaving: called once when it begins to end.
     """
 
     reload: Callable[[], object]
     background: Sequence[Callable[[], Awaitable[object]]] = ()
-    leaving: Callable[[], object] = lambda: None
 
 
 class Service:
@@ -197,7 +195,7 @@ class Service:
 
         loop.add_signal_handler(signal.SIGTERM, stop)
         loop.add_signal_handler(signal.SIGINT, stop)
-        loop.add_signal_handler(signal.SIGHUP, lambda: self._spawn(self._reload()))
+        loop.add_signal_handler(signal.SIGHUP, lambda: self._spawn(_watched(self._reload())))
         for each in (self._listener, *self._others):
             each.tick()
             await each.open(self._context if each is self._listener else None)
@@ -246,7 +244,6 @@ class Service:
         self._notifier.say("STOPPING=1", f"STATUS=Draining {pending.open} requests.")
         _LOG.info("Draining: %d requests under way may take %g s more", pending.open, self._rules.drain_s)
         self._application.draining = True
-        self._hooks.leaving()
         await first_of(pending.idle(), hurry.wait(), timeout_s=self._rules.drain_s)
         if pending.open:
             _LOG.warning("%d requests are cancelled", pending.open)
