@@ -120,6 +120,7 @@ class SyslogServer:
         self.start()
 
     def start(self) -> None:
+        self._stopping = False
         self._listening = socket.socket()
         self._listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -130,6 +131,7 @@ class SyslogServer:
 
     def stop(self, *, abruptly: bool = False) -> None:
         """Close everything: with ``abruptly`` so that what it has not read makes the connection a reset one."""
+        self._stopping = True
         self.reading.set()
         with suppress(OSError):
             self._listening.shutdown(socket.SHUT_RDWR)
@@ -170,6 +172,9 @@ class SyslogServer:
             while True:
                 connection, _ = listening.accept()
                 self._open.append(connection)
+                if self._stopping:  # `stop` may not have seen this one
+                    connection.close()
+                    return
                 self.connections += 1
                 self._spawn(self._serve, connection)
 
