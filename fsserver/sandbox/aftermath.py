@@ -17,8 +17,8 @@ from fsserver.sandbox.quarantine import Quarantine
 from fsserver.sandbox.runner import EndedBy
 
 MOST_NAMED: Final = 20
-MOST_BYTES: Final = 32 * 1024
-"""Of each list of names in one message."""
+MOST_BYTES: Final = 16 * 1024
+"""Of each list of names in one answer: three of them fit `messages.MAX_ANSWER`."""
 
 LONG_S: Final = 0.02
 """The memory of a command that was over sooner, and well, is not asked for."""

@@ -35,7 +35,7 @@ from fsserver.sandbox.profile import NamedRule, Ruleset
 from fsserver.sandbox.protected import ProtectedIndex
 from fsserver.sandbox.scratch import Scratch
 from fsserver.sandbox.skeleton import Skeleton
-from fsserver.sandbox.supervisor import Inside, Start, Supervisor, bound_self
+from fsserver.sandbox.supervisor import Inside, Outcome, Start, Supervisor, bound_self
 
 _DIRECTORY: Final = open_how(c.O_PATH | c.O_DIRECTORY, c.RESOLVE_BENEATH | c.RESOLVE_NO_MAGICLINKS)
 
@@ -233,6 +233,7 @@ class _Cell:
         scratch = blueprint.scratch
         self._home = HOME if scratch is None else blueprint.profile.home or scratch.home
         self._temporary = TEMPORARY if scratch is None else scratch.temporary
+        self._tops: dict[str, int] = {}
 
     def make_ready(self, *, rehearse: bool) -> None:
         """What remains to be done when every layer is in force.
@@ -241,6 +242,9 @@ class _Cell:
             rehearse: nobody waits for this cell.
         """
         self._write_git_config()
+        for root in self._blueprint.profile.roots:
+            with suppress(FileNotFoundError):
+                self._tops[root.name] = os.open(root.path, c.O_PATH | c.O_DIRECTORY | c.O_CLOEXEC)
         if rehearse:
             self._rehearse()
 
@@ -253,11 +257,11 @@ class _Cell:
         root = self._blueprint.profile.roots[0]
         pipes = [descriptor for _ in range(3) for descriptor in os.pipe2(os.O_CLOEXEC)]
         with suppress(OSError, LookupError):
-            self._enter(root.path, "")
-            environment = self._environment(command, "/nowhere")
-            start = Start("/nowhere", ["/nowhere"], environment, pipes[:3], command.limits, 1.0)
-            messages.encode(["run", command.name, *start.arguments])
-            self._supervisor.run(start)
+            self._enter(root.name, "")
+            self._program(command, root.path, "")
+        environment = self._environment(command, "/nowhere")
+        self._supervisor.rehearse(Start("/nowhere", ["/nowhere"], environment, pipes[:3], command.limits, 1.0))
+        messages.encode(_ended(Outcome(0, None, 0.0, 0.0, 0)))
         messages.close(pipes)
         os.chdir("/")
 
@@ -271,10 +275,11 @@ class _Cell:
         command = self._blueprint.commands[name]
         root = next(each for each in self._blueprint.profile.roots if each.name == root_name)
         try:
-            self._enter(root.path, directory)
+            self._enter(root_name, directory)
         except OSError as error:
             self._fail("resource.not_found", _word(error))
             return
+        messages.close(list(self._tops.values()))  # a small limit on open files is for what comes now
         try:
             inside = _BUILTIN[command.program.name] if isinstance(command.program, BuiltinProgram) else None
             path = self._program(command, root.path, directory) if inside is None else command.name
@@ -292,8 +297,7 @@ class _Cell:
         except OSError as error:
             self._fail("resource.program", _word(error))
             return
-        cpu, duration = f"{outcome.cpu_s:.6f}", f"{outcome.duration_s:.6f}"
-        self._say(["ended", str(outcome.status), outcome.ended_by or "", duration, cpu, str(outcome.peak_bytes)])
+        self._say(_ended(outcome))
 
     def _say(self, fields: Sequence[str]) -> None:
         """The last word. Then wait until the launcher has heard it: to end takes the kernel some time, during which it
@@ -308,15 +312,17 @@ class _Cell:
 
     def _enter(self, root: str, directory: str) -> None:
         """Make ``directory``, resolved beneath the root, the current one. Raises ``OSError``."""
-        top = os.open(root, c.O_PATH | c.O_DIRECTORY | c.O_CLOEXEC)
+        if root not in self._tops:
+            raise FileNotFoundError(errno.ENOENT, "it was not there when this cell was made")
+        top = self._tops[root]
+        if not directory:
+            os.fchdir(top)
+            return
+        inner = openat2(top, os.fsencode(directory), _DIRECTORY)
         try:
-            inner = openat2(top, os.fsencode(directory or "."), _DIRECTORY)
-            try:
-                os.fchdir(inner)
-            finally:
-                os.close(inner)
+            os.fchdir(inner)
         finally:
-            os.close(top)
+            os.close(inner)
 
     def _program(self, command: Command, root: str, directory: str) -> str:
         """The path to execute.
@@ -355,6 +361,11 @@ class _Cell:
             os.write(descriptor, self._blueprint.profile.git_config.encode("utf-8", "surrogateescape"))
         finally:
             os.close(descriptor)
+
+
+def _ended(outcome: Outcome) -> list[str]:
+    cpu, duration = f"{outcome.cpu_s:.6f}", f"{outcome.duration_s:.6f}"
+    return ["ended", str(outcome.status), outcome.ended_by or "", duration, cpu, str(outcome.peak_bytes)]
 
 
 def _search(root: str, directory: str, name: str) -> str:

@@ -14,7 +14,6 @@ import gc
 import math
 import os
 import select
-import signal
 import socket
 import stat
 import time
@@ -33,7 +32,7 @@ from fsserver.sandbox.factory import Factory
 from fsserver.sandbox.messages import PeerGoneError
 from fsserver.sandbox.pool import AFTER_S, Cell, Job, Pool
 from fsserver.sandbox.runner import EndedBy
-from fsserver.sandbox.supervisor import GRACE_S
+from fsserver.sandbox.supervisor import GRACE_S, ignore_signals
 
 MOST_RUNNING: Final = 256
 PATIENCE_S: Final = 5.0
@@ -41,6 +40,7 @@ PATIENCE_S: Final = 5.0
 LOOK_S: Final = 0.2
 """How often to ask the kernel whether it killed a part of a command."""
 _END_S: Final = 5.0
+_WAYS: Final = (os.O_RDONLY, os.O_WRONLY, os.O_WRONLY)
 
 
 def main(policy: int, server: int) -> NoReturn:
@@ -64,8 +64,7 @@ def main(policy: int, server: int) -> NoReturn:
 
 def _leave_the_terminal() -> None:
     """A Ctrl-C is for the server, which then ends this process by closing its connection."""
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGPIPE):
-        signal.signal(number, signal.SIG_IGN)
+    ignore_signals()
     process.set_no_new_privs()
     process.set_not_dumpable()
 
@@ -214,20 +213,23 @@ class Launcher:
         """
         name = next(iter(pool.commands))
         root = next(iter(self._factory.commands[name].roots))
-        pipes = [descriptor for _ in range(3) for descriptor in os.pipe2(os.O_CLOEXEC)]
+        pipes = [descriptor for _ in range(4) for descriptor in os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)]
         ours, theirs = messages.pair()
         try:
-            messages.send(ours, ["run", "0", name, root, "", "1"], [pipes[0], pipes[3], pipes[5]])
+            messages.send(ours, ["run", "0", name, root, "", "1"], [pipes[0], pipes[3], pipes[5], pipes[7]])
             fields, received = messages.receive(theirs)
             judge_call(
                 self._factory.commands, name, fields[6:], directory=(root, ""), spellings=self._factory.spellings
             )
-            _require_pipes(received)
-            messages.close(received)
-            job = Job("0", name, fields[2:], [])
+            assert _answerable(received)
+            _require_pipes(received[:3])
+            job = Job("0", name, fields[2:], received[:3], received[3])
+            self._factory.require_protection(self._factory.commands[name], pool.profile)
             job.before, job.generation = self._factory.names(pool.profile), self._factory.generation(pool.profile)
-            messages.send(theirs, ["ended", job.number, "0", "", "0.0", "0.0", "0", "0", "0"])
+            messages.send(theirs, ["run", *job.fields], job.pipes)
             messages.receive(ours)
+            messages.close(job.pipes)
+            self._tell(job, ["ended", "0", "", "0.0", "0.0", "0", "0", "0"])
         finally:
             messages.close(pipes)
             ours.close()
@@ -250,8 +252,8 @@ class Launcher:
     def _hear_server(self) -> None:
         fields, pipes = messages.receive(self._server)
         match fields:
-            case ["run", number, command, root, directory, timeout, *arguments]:
-                job = Job(number, command, [command, root, directory, timeout, *arguments], pipes)
+            case ["run", number, command, root, directory, timeout, *arguments] if _answerable(pipes):
+                job = Job(number, command, [command, root, directory, timeout, *arguments], pipes[:3], pipes[3])
                 try:
                     self._accept(job, root, directory, timeout, arguments)
                 except FsserverError as error:
@@ -304,6 +306,8 @@ class Launcher:
             self._hand_over(pool.ready.popleft(), pool.waiting.popleft())
 
     def _hand_over(self, cell: Cell, job: Job) -> None:
+        if not any(each.runs for each in self._cells.values()):
+            self._next_look = time.monotonic() + LOOK_S  # nothing is starved yet, and the cell has no processor so long
         cell.job = job
         cell.pool.begun()
         if job.kill_after_s is not None:
@@ -390,7 +394,7 @@ class Launcher:
                 hidden = status != "0" and cell.pool.profile.layer is Layer.FULL  # only mounts hide any
                 names = [*moved, *left, *(masked(job.before) if hidden else ())]
                 counts = [str(len(moved)), str(len(left))]
-                self._say(["ended", job.number, status, ended_by, duration, cpu, peak, *counts, *names])
+                self._tell(job, ["ended", status, ended_by, duration, cpu, peak, *counts, *names])
             case ["failed", code, word]:
                 self._fail(job, code, word)
             case _:
@@ -445,25 +449,35 @@ class Launcher:
     def _fail(self, job: Job, code: str, message: str, rule: str = "", instead: str = "") -> None:
         messages.close(job.pipes)
         job.pipes = []
-        self._say(["failed", job.number, code, message, rule, instead])
+        self._tell(job, ["failed", code, message, rule, instead])
+
+    def _tell(self, job: Job, fields: Sequence[str]) -> None:
+        """The last word about a request. The server may have stopped to wait for it."""
+        with suppress(PeerGoneError):
+            messages.answer(job.answer, fields)
+        os.close(job.answer)
 
     def _log(self, text: str) -> None:
         """For the server's log, which is not for clients."""
-        self._say(["log", text.replace("\0", "")[:2000]])
+        messages.send(self._server, ["log", text.replace("\0", "")[:2000]])
 
-    def _say(self, fields: Sequence[str]) -> None:
-        messages.send(self._server, fields)
+
+def _answerable(pipes: Sequence[int]) -> bool:
+    """Whether there are a command's three pipes and one for the answer, on which this process never waits."""
+    return len(pipes) == len(_WAYS) + 1 and _is_pipe(pipes[-1], os.O_WRONLY | os.O_NONBLOCK)
 
 
 def _require_pipes(pipes: Sequence[int]) -> None:
     """One to read from and two to write to. A directory, say, would let the command read the host through it."""
-    wanted = (os.O_RDONLY, os.O_WRONLY, os.O_WRONLY)
-    if len(pipes) != len(wanted):
-        raise SandboxSetupError("A command has three pipes.")
-    for pipe, way in zip(pipes, wanted, strict=True):
-        flags = fcntl.fcntl(pipe, fcntl.F_GETFL)
-        if not stat.S_ISFIFO(os.fstat(pipe).st_mode) or flags & os.O_ACCMODE != way or flags & os.O_PATH:
-            raise SandboxSetupError("A command's streams are pipes, each in its direction.")
+    if not all(map(_is_pipe, pipes, _WAYS)):
+        raise SandboxSetupError("A command's streams are pipes, each in its direction.")
+
+
+def _is_pipe(descriptor: int, flags: int) -> bool:
+    """Whether it is one in this direction, and does not block if the flags say so."""
+    found = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+    meant = found & os.O_ACCMODE | found & flags & os.O_NONBLOCK
+    return stat.S_ISFIFO(os.fstat(descriptor).st_mode) and meant == flags and not found & os.O_PATH
 
 
 def _seconds(command: Command, timeout: str) -> float | None:

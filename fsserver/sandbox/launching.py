@@ -80,8 +80,8 @@ class LauncherRunner:
 
     def __init__(self, start: Bootstrap, *, asleep: bool = False) -> None:
         self.programs = {name: _shown(each.program) for name, each in start.commands.items()}
-        self._mutex = threading.Lock()  # over the table and the sending side
-        self._running: dict[str, _Run] = {}
+        self._mutex = threading.Lock()  # over the numbers and the sending side
+        self._running: set[str] = set()
         self._numbers = itertools.count(1)
         self._asleep = asleep
         self._waking = threading.Lock()
@@ -153,17 +153,16 @@ class LauncherRunner:
         if self._unavailable is not None:
             raise SandboxSetupError(self._unavailable)
         run = _Run(self, str(next(self._numbers)), request, self._layer)
-        theirs = run.open(stdin, stdout)
+        theirs: list[int] = []
         try:
+            run.open(stdin, stdout, theirs)
             timeout = "" if request.timeout_s is None else f"{request.timeout_s:.3f}"
             fields = ["run", run.number, request.command, request.root, request.directory, timeout, *request.arguments]
             with self._mutex:
-                self._running[run.number] = run
+                self._running.add(run.number)
                 messages.send(self._socket, fields, theirs)
         except (PeerGoneError, OSError, ValueError) as error:
-            with self._mutex:
-                self._running.pop(run.number, None)
-            run.failed(SandboxSetupError(_GONE))
+            run.over()
             run.close()
             raise SandboxSetupError(_GONE if isinstance(error, PeerGoneError) else f"{error}.") from None
         finally:
@@ -184,6 +183,10 @@ class LauncherRunner:
             self._hearing.join(END_S)  # it reads end of file
         self._socket.close()
 
+    def _forget(self, number: str) -> None:
+        with self._mutex:
+            self._running.discard(number)
+
     def _stop(self, number: str, why: EndedBy) -> None:
         with suppress(PeerGoneError, OSError), self._mutex:
             if number in self._running:
@@ -194,22 +197,14 @@ class LauncherRunner:
             while True:
                 fields, descriptors = messages.receive(self._socket)
                 messages.close(descriptors)
-                if fields[0] == "log":
-                    _LOG.warning("The launcher of commands says: %s", " ".join(fields[1:]))
-                    continue
-                with self._mutex:
-                    run = self._running.pop(fields[1] if len(fields) > 1 else "", None)
-                if run is not None:
-                    run.hear(fields)
+                _LOG.warning("The launcher of commands says: %s", " ".join(fields[1:]))
         self._unavailable = _GONE
         with self._mutex:
-            left, self._running = list(self._running.values()), {}
-        for run in left:
-            run.failed(SandboxSetupError(_GONE))
+            self._running.clear()  # the launcher's children end with it
 
 
 class _Run:
-    """A `Running` of the launcher."""
+    """A `Running` of the launcher. For one thread, but for `stop`."""
 
     def __init__(self, runner: LauncherRunner, number: str, request: Request, layer: Layer) -> None:
         self.number = number
@@ -219,13 +214,12 @@ class _Run:
         self._runner = runner
         self._request = request
         self._layer = layer
-        self._over = threading.Event()
+        self._answer = -1  # what the launcher says of its end is read from here; closed when it was
         self._ending: Ending | None = None
         self._error: FsserverError | None = None
 
-    def open(self, stdin: int | None, stdout: int | None) -> list[int]:
-        """Make the pipes that the caller did not bring; returns the command's ends."""
-        theirs = []
+    def open(self, stdin: int | None, stdout: int | None, theirs: list[int]) -> None:
+        """Make the pipes that the caller did not bring, and that of the answer; ``theirs`` gets the launcher's ends."""
         if stdin is None:
             stdin, self.stdin = os.pipe2(os.O_CLOEXEC)
         theirs.append(stdin)
@@ -234,7 +228,8 @@ class _Run:
         theirs.append(stdout)
         self.stderr, stderr = os.pipe2(os.O_CLOEXEC)
         theirs.append(stderr)
-        return theirs
+        self._answer, answer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        theirs.append(answer)
 
     def close_stdin(self) -> None:
         stdin, self.stdin = self.stdin, None
@@ -245,25 +240,39 @@ class _Run:
         self._runner._stop(self.number, why)  # noqa: SLF001 - two halves of one thing
 
     def wait(self, timeout_s: float | None = None) -> Ending | None:
-        if not self._over.wait(timeout_s):
-            return None
+        if self._answer >= 0 and messages.wait(self._answer, timeout_s):
+            self._hear()
         if self._error is not None:
             raise self._error
         return self._ending
 
     def close(self) -> None:
         self.close_stdin()
-        if not self._over.is_set():
+        if self._answer >= 0:
             self.stop(EndedBy.CANCELLED)
-            self._over.wait(STOP_S)
+            with suppress(FsserverError):
+                self.wait(STOP_S)
+            self.over()
         stdout, self.stdout = self.stdout, None
         stderr, self.stderr = self.stderr, -1
         messages.close([each for each in (stdout, stderr) if each is not None and each >= 0])
 
-    def hear(self, fields: Sequence[str]) -> None:
-        """The launcher's last word about this run."""
+    def over(self) -> None:
+        """Nothing more is heard of it."""
+        answer, self._answer = self._answer, -1
+        if answer >= 0:
+            os.close(answer)
+            self._runner._forget(self.number)  # noqa: SLF001 - two halves of one thing
+
+    def _hear(self) -> None:
+        """Take the launcher's last word about this run."""
+        try:
+            fields = messages.take_answer(self._answer)
+        except PeerGoneError:
+            fields = []
+        self.over()
         match fields:
-            case ["ended", _, status, ended_by, duration, cpu, peak, moved, lost, *names]:
+            case ["ended", status, ended_by, duration, cpu, peak, moved, lost, *names]:
                 code = int(status)
                 quarantined, left = int(moved), int(moved) + int(lost)
                 self._ending = Ending(
@@ -278,16 +287,12 @@ class _Run:
                     not_moved=tuple(names[quarantined:left]),
                     masked=tuple(names[left:]),
                 )
-                self._over.set()
-            case ["failed", _, code_name, message, rule, instead]:
+            case ["failed", code_name, message, rule, instead]:
                 kind = _ERRORS.get(code_name, SandboxSetupError)
-                self.failed(kind(self._worded(code_name, message), rule=rule or None, allowed_instead=instead or None))
+                words = self._worded(code_name, message)
+                self._error = kind(words, rule=rule or None, allowed_instead=instead or None)
             case _:
-                self.failed(SandboxSetupError(_GONE))
-
-    def failed(self, error: FsserverError) -> None:
-        self._error = error
-        self._over.set()
+                self._error = SandboxSetupError(_GONE)
 
     def _worded(self, code: str, message: str) -> str:
         if code == ProgramNotFound.code:

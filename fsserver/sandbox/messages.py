@@ -1,7 +1,7 @@
 """What the server, the launcher and its cells say to each other: packets of texts, with descriptors beside them.
 
 A packet is texts joined by NUL, which no argument of a program can hold. The sockets are SOCK_SEQPACKET (unix(7)): a
-packet arrives whole or not at all.
+packet arrives whole or not at all. How a command ended is told on a pipe of its own, to whoever waits for it.
 
 *Trust.* The launcher takes what the server says for hostile, and the server and the launcher what a cell says.
 
@@ -20,7 +20,19 @@ from typing import Final
 MAX_PACKET: Final = 192 * 1024
 """Bytes; less than a socket buffer holds by default (net.core.wmem_default, 208 KiB)."""
 
-MAX_DESCRIPTORS: Final = 3
+MAX_DESCRIPTORS: Final = 4
+
+MAX_ANSWER: Final = 64 * 1024
+"""Bytes that a new pipe holds (pipe(7))."""
+
+_LENGTH_BYTES: Final = 4
+
+# As numbers: each operation on the enumeration's members is some calls of Python.
+_NOSIGNAL: Final = int(socket.MSG_NOSIGNAL)
+_CUT: Final = int(socket.MSG_TRUNC | socket.MSG_CTRUNC)
+_CLOEXEC: Final = int(socket.MSG_CMSG_CLOEXEC)
+_INT_BYTES: Final = array.array("i").itemsize
+_ROOM: Final = socket.CMSG_SPACE(MAX_DESCRIPTORS * _INT_BYTES)
 
 
 class PeerGoneError(Exception):
@@ -34,9 +46,9 @@ def pair() -> tuple[socket.socket, socket.socket]:
 
 def encode(fields: Sequence[str]) -> bytes:
     """Raises ``ValueError``: a text holds a NUL, or the whole is too long."""
-    if any("\0" in field for field in fields):
-        raise ValueError("NUL in a message")
     packet = "\0".join(fields).encode("utf-8", "surrogateescape")
+    if packet.count(b"\0") != len(fields) - 1:
+        raise ValueError("NUL in a message")
     if len(packet) > MAX_PACKET:
         raise ValueError("a message is too long")
     return packet
@@ -52,7 +64,7 @@ def send(to: socket.socket, fields: Sequence[str], descriptors: Sequence[int] = 
     """
     beside = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
     try:
-        to.sendmsg([encode(fields)], beside, flags | socket.MSG_NOSIGNAL)
+        to.sendmsg([encode(fields)], beside, flags | _NOSIGNAL)
     except (BrokenPipeError, ConnectionResetError):
         raise PeerGoneError from None
 
@@ -63,27 +75,57 @@ def receive(source: socket.socket) -> tuple[list[str], list[int]]:
     Raises:
         PeerGoneError: the other side is gone, or sent what no packet of ours can be.
     """
-    room = socket.CMSG_SPACE(MAX_DESCRIPTORS * array.array("i").itemsize)
     try:
-        packet, beside, flags, _ = source.recvmsg(MAX_PACKET, room, socket.MSG_CMSG_CLOEXEC)
+        packet, beside, flags, _ = source.recvmsg(MAX_PACKET, _ROOM, _CLOEXEC)
     except ConnectionResetError:
         raise PeerGoneError from None
     descriptors = array.array("i")
     for level, kind, data in beside:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            descriptors.frombytes(data[: len(data) - len(data) % descriptors.itemsize])
+            descriptors.frombytes(data[: len(data) - len(data) % _INT_BYTES])
     # An empty packet is how SOCK_SEQPACKET says end of file. Cut ones are nobody's we know.
-    if not packet or flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+    if not packet or flags & _CUT:
         close(descriptors)
         raise PeerGoneError
     return packet.decode("utf-8", "surrogateescape").split("\0"), list(descriptors)
 
 
-def wait(descriptor: int, timeout_s: float) -> bool:
-    """Whether there is something to read, or the end, by then. Unlike select(2), for descriptors of any number."""
+def answer(descriptor: int, fields: Sequence[str]) -> None:
+    """Write the one packet of a pipe that does not block. It is in the pipe whole, or the reader sees that it was cut.
+
+    Raises:
+        PeerGoneError: nobody reads.
+        ValueError: as `encode`.
+    """
+    packet = encode(fields)
+    try:
+        os.write(descriptor, len(packet).to_bytes(_LENGTH_BYTES, "little") + packet)
+    except (BrokenPipeError, BlockingIOError):
+        raise PeerGoneError from None
+
+
+def take_answer(descriptor: int) -> list[str]:
+    """Read the one packet of a pipe, once there is something to read.
+
+    Its end alone says nothing: other processes may still hold the writing end, as copies of the one that wrote.
+
+    Raises:
+        PeerGoneError: nobody will write, or the packet was cut.
+    """
+    data = os.read(descriptor, MAX_ANSWER)
+    packet = data[_LENGTH_BYTES:]
+    if len(data) < _LENGTH_BYTES or int.from_bytes(data[:_LENGTH_BYTES], "little") != len(packet):
+        raise PeerGoneError
+    return packet.decode("utf-8", "surrogateescape").split("\0")
+
+
+def wait(descriptor: int, timeout_s: float | None) -> bool:
+    """Whether there is something to read, or the end, by then; None is for ever. Unlike select(2), for descriptors of
+    any number.
+    """
     poller = select.poll()
     poller.register(descriptor, select.POLLIN)
-    return bool(poller.poll(timeout_s * 1000))
+    return bool(poller.poll(None if timeout_s is None else timeout_s * 1000))
 
 
 def close(descriptors: Sequence[int]) -> None:

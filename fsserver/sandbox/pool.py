@@ -52,6 +52,7 @@ class Job:
         number: the server's name for it.
         fields: what the cell is told.
         pipes: the command's standard streams; owned by the job until a cell has them.
+        answer: the pipe on which the server is told how it ended, which happens once; then it is closed.
         before, generation: the protected names of each root when the request came.
     """
 
@@ -59,6 +60,7 @@ class Job:
     command: str
     fields: Sequence[str]
     pipes: list[int]
+    answer: int
     kill_after_s: float | None = None
     before: dict[str, tuple[ProtectedName, ...]] = field(default_factory=dict)
     generation: Generation = ()

@@ -17,6 +17,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -32,8 +33,11 @@ GRACE_S: Final = 0.5
 FIRST_SAMPLE_S: Final = 0.01
 SAMPLE_S: Final = 0.05
 
-# Set back to what a program expects; Python ignores some of them.
-_SIGNALS: Final = frozenset(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP}
+# As numbers, which posix_spawn(3) is told at each request.
+IGNORED: Final = tuple(
+    int(each) for each in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGPIPE, signal.SIGXFSZ)
+)
+"""What the launcher and its cells ignore, of all signals these only (see `ignore_signals`). Programs do not."""
 
 
 Inside: TypeAlias = Callable[[Sequence[str]], int]
@@ -62,6 +66,14 @@ class Outcome:
     duration_s: float
     cpu_s: float
     peak_bytes: int
+
+
+def ignore_signals() -> None:
+    """Ignore `IGNORED` and set all others, which whoever started the server may have ignored, to what they do by
+    default: a program inherits what is ignored (signal(7)).
+    """
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        signal.signal(number, signal.SIG_IGN if number in IGNORED else signal.SIG_DFL)
 
 
 def bound_self(limits: CommandLimits, *, count_processes: bool) -> None:
@@ -109,6 +121,15 @@ class Supervisor:
         cpu = spent.ru_utime + spent.ru_stime
         return Outcome(watch.status, watch.reason(), time.monotonic() - began, cpu, watch.peak_bytes)
 
+    def rehearse(self, start: Start) -> None:
+        """Go through what `run` does, with a program that is not there, so that nothing is started."""
+        with suppress(OSError):
+            self.run(start)
+        watch = _Watch(os.getpid(), start, time.monotonic(), self._processes)
+        watch.next_look_ms()
+        watch.look()
+        self._watch(watch)  # without a child it is over at once
+
     def _watch(self, watch: _Watch) -> None:
         descriptor = os.pidfd_open(watch.main)
         poller = select.poll()
@@ -138,7 +159,7 @@ def _spawn(start: Start) -> int:
         file_actions=actions,
         setsid=True,
         setsigmask=(),
-        setsigdef=_SIGNALS,
+        setsigdef=IGNORED,
     )
 
 
@@ -150,7 +171,7 @@ def _fork(start: Start, inside: Inside) -> int:
     status = 1
     try:
         os.setsid()
-        for each in _SIGNALS:
+        for each in IGNORED:
             signal.signal(each, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         for number, pipe in enumerate(start.pipes):

@@ -44,10 +44,10 @@ class Raw:
     def __init__(self, runner: LauncherRunner) -> None:
         self.runner = runner
         self.socket = runner._socket
-        assert self.answer()[0] == "hello"
+        assert self.word()[0] == "hello"
 
-    def answer(self) -> list[str]:
-        """The launcher's next packet. Raises `PeerGoneError` when it has ended."""
+    def word(self) -> list[str]:
+        """What the launcher says unasked. Raises `PeerGoneError` when it has ended."""
         while True:
             ready, _, _ = select.select([self.socket], [], [], ANSWER_S)
             assert ready, "the launcher does not answer"
@@ -57,16 +57,22 @@ class Raw:
                 return fields
 
     def ask(self, *fields: str, descriptors: Sequence[int] | None = None) -> list[str]:
-        """A request with three good pipes, if it brings nothing else."""
-        with pipes() as good:
-            messages.send(self.socket, fields, good if descriptors is None else descriptors)
-        return self.answer()
+        """The answer to a request with three good pipes, if it brings nothing else. Raises `PeerGoneError`: none."""
+        reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            with pipes() as good:
+                messages.send(self.socket, fields, [*(good if descriptors is None else descriptors), writer])
+            os.close(writer)
+            assert messages.wait(reader, ANSWER_S), "the launcher does not answer"
+            return messages.take_answer(reader)
+        finally:
+            os.close(reader)
 
     def ended(self) -> bool:
         """Whether the launcher has gone by itself, as it does when nobody it knows talks to it."""
         try:
             while True:
-                self.answer()
+                self.word()
         except PeerGoneError:
             pass
         pid, status = os.waitpid(self.runner._pid, 0)
@@ -153,7 +159,7 @@ REFUSED: dict[str, tuple[str, ...]] = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_request_that_the_gate_would_have_refused_is_refused_again(launcher: Raw, name: str) -> None:
     answer = launcher.ask("run", name, *REFUSED[name])
-    assert answer[:2] == ["failed", name], answer
+    assert answer[0] == "failed", answer
     runs(launcher)
 
 
@@ -167,7 +173,7 @@ def test_command_that_asks_is_left_to_the_gate(launcher: Raw) -> None:
 def runs(launcher: Raw) -> None:
     """What the policy allows still works."""
     answer = launcher.ask("run", "good", *GOOD, "a.txt")
-    assert answer[:3] == ["ended", "good", "0"] or answer[:3] == ["ended", "good", "-13"], answer
+    assert answer[:2] in (["ended", "0"], ["ended", "-13"]), answer
 
 
 def _directory(stack: ExitStack) -> int:
@@ -230,7 +236,7 @@ STREAMS: dict[str, Callable[[ExitStack], int]] = {
 def test_anything_but_a_pipe_in_its_direction_is_refused_as_input(launcher: Raw, name: str) -> None:
     with ExitStack() as stack, pipes() as good:
         answer = launcher.ask("run", "1", *GOOD, "a.txt", descriptors=[STREAMS[name](stack), *good[1:]])
-    assert answer[:3] == ["failed", "1", "sandbox.setup"]
+    assert answer[:2] == ["failed", "sandbox.setup"]
     runs(launcher)
 
 
@@ -240,15 +246,7 @@ def test_anything_but_a_pipe_in_its_direction_is_refused_as_input(launcher: Raw,
 def test_anything_but_a_pipe_is_refused_as_output(launcher: Raw, name: str, place: int) -> None:
     with ExitStack() as stack, pipes() as given:
         given[place] = STREAMS[name](stack)
-        assert launcher.ask("run", "1", *GOOD, "a.txt", descriptors=given)[:2] == ["failed", "1"]
-    runs(launcher)
-
-
-@pytest.mark.claim("C4")
-@pytest.mark.parametrize("count", [0, 1, 2])
-def test_fewer_than_three_pipes_are_refused(launcher: Raw, count: int) -> None:
-    with pipes() as good:
-        assert launcher.ask("run", "1", *GOOD, "a.txt", descriptors=good[:count])[:2] == ["failed", "1"]
+        assert launcher.ask("run", "1", *GOOD, "a.txt", descriptors=given)[0] == "failed"
     runs(launcher)
 
 
@@ -271,6 +269,28 @@ def _too_many_descriptors(raw: Raw) -> None:
         messages.send(raw.socket, ["run", "1", *GOOD], [*good, *more])
 
 
+def _without_its_pipes(count: int) -> Callable[[Raw], None]:
+    def send(raw: Raw) -> None:
+        with pipes() as good:
+            messages.send(raw.socket, ["run", "1", *GOOD], good[:count])
+
+    return send
+
+
+def _answer_to(make: Callable[[ExitStack], int]) -> Callable[[Raw], None]:
+    def send(raw: Raw) -> None:
+        with ExitStack() as stack, pipes() as good:
+            messages.send(raw.socket, ["run", "1", *GOOD], [*good, make(stack)])
+
+    return send
+
+
+def _blocking(stack: ExitStack) -> int:
+    reader, writer = os.pipe()
+    stack.callback(messages.close, [reader, writer])
+    return writer
+
+
 def _too_long(raw: Raw) -> None:
     raw.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
     packet = b"run\0" + b"x" * (messages.MAX_PACKET + 1)
@@ -279,6 +299,9 @@ def _too_long(raw: Raw) -> None:
 
 HOPELESS: dict[str, Callable[[Raw], None]] = {
     "more descriptors than a request has": _too_many_descriptors,
+    **{f"{count} descriptors": _without_its_pipes(count) for count in range(4)},
+    **{f"answer to a {name}": _answer_to(STREAMS[name]) for name in ("directory", "file", "socket", "device")},
+    "answer to a pipe that would have to be waited for": _answer_to(_blocking),
     "longer than a packet may be": _too_long,
     "empty": lambda raw: messages.send(raw.socket, [""]),
     "unknown verb": lambda raw: messages.send(raw.socket, ["execute", "/bin/sh"]),

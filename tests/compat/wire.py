@@ -68,6 +68,7 @@ class Connection:
         self._pieces: list[bytes] = []
         self._lines: list[bytes] = []
         self._next_id = 0
+        self._chunk = memoryview(bytearray(CHUNK))
 
     @property
     def pid(self) -> int:
@@ -132,7 +133,8 @@ class Connection:
 
     def _receive(self) -> None:
         try:
-            data = os.read(self._out, CHUNK)
+            # Into the same memory each time: to get as much anew costs more than a small call.
+            data = bytes(self._chunk[: os.readv(self._out, [self._chunk])])
         except BlockingIOError:
             return
         if not data:

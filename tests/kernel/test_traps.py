@@ -128,8 +128,8 @@ def test_cells_that_cannot_be_made_are_not_tried_without_a_pause(base: Path) -> 
         fields, _ = messages.receive(runner._socket)
         assert fields[:2] == ["hello", "full"]
         os.rename(base / "work", base / "was")
-        pipes = [os.pipe() for _ in range(3)]
-        theirs = [pipes[0][0], pipes[1][1], pipes[2][1]]
+        pipes = [os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK) for _ in range(4)]
+        theirs = [pipes[0][0], *(writer for _, writer in pipes[1:])]
         # The cell that is ready is used up; from then on none can be made.
         messages.send(runner._socket, ["run", "1", "sh", "work", "", "5", "true"], theirs)
         messages.close([end for pipe in pipes for end in pipe])
