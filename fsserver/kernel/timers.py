@@ -6,6 +6,7 @@ import ctypes
 import os
 import time
 from contextlib import suppress
+from functools import lru_cache
 from typing import Final
 
 TFD_NONBLOCK: Final = os.O_NONBLOCK
@@ -27,6 +28,13 @@ _settime = _libc.timerfd_settime
 _settime.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
 
 
+@lru_cache(maxsize=16)
+def _once_after(seconds: float) -> object:
+    """A pointer to what the kernel reads; the same few times are asked for again and again."""
+    whole, part = divmod(max(1, int(seconds * _NS)), _NS)
+    return ctypes.byref(_Itimerspec(_Timespec(0, 0), _Timespec(whole, part)))
+
+
 class Timer:
     """Counts down once for each `start`. `start` wakes nobody, and takes less than a microsecond of the kernel.
 
@@ -44,9 +52,7 @@ class Timer:
         """Be readable after ``seconds``, more than none, instead of when it was said before. Nothing once closed."""
         if not self._open:
             return
-        whole, part = divmod(max(1, int(seconds * _NS)), _NS)
-        new = _Itimerspec(_Timespec(0, 0), _Timespec(whole, part))
-        _settime(self.descriptor, 0, ctypes.byref(new), None)
+        _settime(self.descriptor, 0, _once_after(seconds), None)
 
     def clear(self) -> None:
         """Be unreadable until it is over again."""

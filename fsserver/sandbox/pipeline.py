@@ -19,18 +19,21 @@ def start_all(runner: Runner, requests: Sequence[Request], held: ExitStack) -> l
         As `Runner.start`; what was started by then is closed with ``held``.
     """
     runs: list[Running] = []
-    reader: int | None = None
     # Our copies are closed when all run: a command then finds the end of its input, or nobody to write to, when its
     # neighbour ends and not when the server does.
-    with ExitStack() as copies:
+    copies: list[int] = []
+    reader: int | None = None
+    try:
         for number, request in enumerate(requests, start=1):
             following = writer = None
             if number < len(requests):
                 following, writer = pipe()
-                copies.callback(os.close, following)
-                copies.callback(os.close, writer)
+                copies += (following, writer)
             running = runner.start(request, stdin=reader, stdout=writer)
             held.callback(running.close)
             runs.append(running)
             reader = following
+    finally:
+        for copy in copies:
+            os.close(copy)
     return runs

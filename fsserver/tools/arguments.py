@@ -52,9 +52,8 @@ def parse(tool: str, model: type[A], arguments: Mapping[str, Any]) -> A:
     crowded = _crowded(arguments)
     if crowded is not None:
         raise _bad(tool, f"Too big: expected object to have <={MAX_MEMBERS} members" + (crowded and f" at {crowded}"))
-    fields = model.model_fields
     if None in arguments.values():
-        required = {field.alias or name for name, field in fields.items() if field.is_required()}
+        required = {field.alias or name for name, field in model.model_fields.items() if field.is_required()}
         arguments = {name: value for name, value in arguments.items() if value is not None or name in required}
     try:
         parsed = model.model_validate(arguments)
@@ -72,7 +71,7 @@ def _bad(tool: str, problems: str) -> BadArguments:
 
 def _crowded(value: object, place: tuple[str | int, ...] = ()) -> str | None:
     """Where an object has more than `MAX_MEMBERS`; "" is the arguments themselves. The parser bounds the depth."""
-    if isinstance(value, Mapping):
+    if isinstance(value, dict | Mapping):  # what is asked first is known without a call
         if len(value) > MAX_MEMBERS:
             return _place(place)
         items: Iterable[tuple[str | int, object]] = value.items()

@@ -29,26 +29,33 @@ class Precedence:
         self._mutex = threading.Lock()  # over the three below
         self._brief = 0
         self._last_began = 0.0
-        self._none_brief = threading.Event()
+        self._none_brief: threading.Event | None = None  # made by the first that waits: mostly nobody does
 
     def began(self, now: float) -> None:
         """A call began, at this second of `time.monotonic`."""
         with self._mutex:
             self._brief += 1
             self._last_began = max(self._last_began, now)
-            self._none_brief.clear()
 
     def over(self) -> None:
         """A brief call is over, or has become long."""
         with self._mutex:
             self._brief -= 1
-            if not self._brief:
+            if not self._brief and self._none_brief is not None:
                 self._none_brief.set()
+                self._none_brief = None
 
     def give_way(self, now: float) -> None:
         """In a long call: wait for the brief ones, at most `BRIEF_S`."""
-        if self._brief and now - self._last_began < BRIEF_S:
-            self._none_brief.wait(BRIEF_S)
+        if not self._brief or now - self._last_began >= BRIEF_S:
+            return
+        with self._mutex:
+            if not self._brief:
+                return
+            if self._none_brief is None:
+                self._none_brief = threading.Event()
+            none_brief = self._none_brief
+        none_brief.wait(BRIEF_S)
 
 
 class Turn:

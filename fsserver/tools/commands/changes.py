@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from fsserver.errors import Cancelled, FsserverError, NotFound, TimeLimit
@@ -64,16 +64,17 @@ def not_watched(call: Call[Any], policy: Policy) -> None:
         call.changes.incomplete(IN_BACKGROUND)
 
 
-@contextmanager
-def watching(call: Call[Any], policy: Policy, stages: Sequence[Chosen]) -> Iterator[None]:
+def watching(call: Call[Any], policy: Policy, stages: Sequence[Chosen]) -> AbstractContextManager[None]:
     """Notes what changes in the roots that the stages may write, if the policy says so; also if the command fails.
 
-    Raises:
+    Entering it raises:
         Cancelled, TimeLimit: while it looks before the command.
     """
-    if not policy.audit.changes:
-        yield
-        return
+    return _watching(call, stages) if policy.audit.changes else nullcontext()
+
+
+@contextmanager
+def _watching(call: Call[Any], stages: Sequence[Chosen]) -> Iterator[None]:
     call.changes.watched = True
     writable = {name for stage in stages for name, mode in stage.command.roots.items() if mode is Mode.RW}
     roots = [root for root in call.workspace.roots if root.rules.name in writable]

@@ -50,6 +50,8 @@ class Shown:
 
 def show(stream: Ends, budget: int) -> Shown:
     """All of a stream if it fits, else its head and its tail with a line between them that counts the rest."""
+    if not stream.total:
+        return Shown("", 0)
     head, tail = stream.head, stream.tail
     if not stream.lost:
         text = neutralised(head + tail)
@@ -204,7 +206,7 @@ def protected_words(names: Mapping[str, Sequence[str]]) -> list[str]:
 
 def _most(stream: Ends) -> int:
     """What a stream takes at most when it is shown; four bytes for one that has to be spelt out."""
-    if stream.lost:
+    if stream.lost or not stream.total:
         return stream.total * 4
     return len(neutralised(stream.head + stream.tail).encode("utf-8"))
 

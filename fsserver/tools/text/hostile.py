@@ -14,6 +14,8 @@ _ACTS = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\udc80-\udcff]+"
 )
 
+_PLAIN: Final = bytes([*b"\n\t", *range(0x20, 0x7F)])
+
 _CONTINUATION: Final = bytes(range(0x80, 0xC0))
 
 LONGEST_CHARACTER: Final = 4  # bytes of one in UTF-8
@@ -21,6 +23,8 @@ LONGEST_CHARACTER: Final = 4  # bytes of one in UTF-8
 
 def neutralised(data: bytes) -> str:
     """All of ``data`` as text: valid Unicode, of at most four times as many bytes."""
+    if not data.translate(None, _PLAIN):  # as most output; several times as fast
+        return data.decode("ascii")
     return _ACTS.sub(_spelt_out, data.decode("utf-8", "surrogateescape"))
 
 
