@@ -50,6 +50,7 @@ def main(policy: int, server: int) -> NoReturn:
         policy: a descriptor of what `bootstrap.write` made.
     """
     _leave_the_terminal()
+    messages.receive_in_one_thread()
     with socket.socket(fileno=server) as connection:
         launcher = Launcher(connection, Factory(bootstrap.read(policy), probe()))
         os.close(policy)
@@ -227,8 +228,8 @@ class Launcher:
             self._factory.require_protection(self._factory.commands[name], pool.profile)
             job.before, job.generation = self._factory.names(pool.profile), self._factory.generation(pool.profile)
             messages.send(theirs, ["run", *job.fields], job.pipes)
-            messages.receive(ours)
-            messages.close(job.pipes)
+            _, again = messages.receive(ours)
+            messages.close([*job.pipes, *again])
             self._tell(job, ["ended", "0", "", "0.0", "0.0", "0", "0", "0"])
         finally:
             messages.close(pipes)

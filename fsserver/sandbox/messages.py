@@ -32,11 +32,20 @@ _NOSIGNAL: Final = int(socket.MSG_NOSIGNAL)
 _CUT: Final = int(socket.MSG_TRUNC | socket.MSG_CTRUNC)
 _CLOEXEC: Final = int(socket.MSG_CMSG_CLOEXEC)
 _INT_BYTES: Final = array.array("i").itemsize
-_ROOM: Final = socket.CMSG_SPACE(MAX_DESCRIPTORS * _INT_BYTES)
+_BESIDE_BYTES: Final = socket.CMSG_SPACE(MAX_DESCRIPTORS * _INT_BYTES)
+
+
+_room: memoryview | None = None
 
 
 class PeerGoneError(Exception):
     """The other side is gone."""
+
+
+def receive_in_one_thread() -> None:
+    """Say that this process has one thread, and what it forks too: packets are received into the same memory then."""
+    global _room  # noqa: PLW0603 - a property of the process
+    _room = memoryview(bytearray(MAX_PACKET))
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
@@ -75,8 +84,9 @@ def receive(source: socket.socket) -> tuple[list[str], list[int]]:
     Raises:
         PeerGoneError: the other side is gone, or sent what no packet of ours can be.
     """
+    room = memoryview(bytearray(MAX_PACKET)) if _room is None else _room
     try:
-        packet, beside, flags, _ = source.recvmsg(MAX_PACKET, _ROOM, _CLOEXEC)
+        count, beside, flags, _ = source.recvmsg_into([room], _BESIDE_BYTES, _CLOEXEC)
     except ConnectionResetError:
         raise PeerGoneError from None
     descriptors = array.array("i")
@@ -84,10 +94,10 @@ def receive(source: socket.socket) -> tuple[list[str], list[int]]:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             descriptors.frombytes(data[: len(data) - len(data) % _INT_BYTES])
     # An empty packet is how SOCK_SEQPACKET says end of file. Cut ones are nobody's we know.
-    if not packet or flags & _CUT:
+    if not count or flags & _CUT:
         close(descriptors)
         raise PeerGoneError
-    return packet.decode("utf-8", "surrogateescape").split("\0"), list(descriptors)
+    return str(room[:count], "utf-8", "surrogateescape").split("\0"), list(descriptors)
 
 
 def answer(descriptor: int, fields: Sequence[str]) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from fsserver.sandbox.cgroup import PREFIX
 from fsserver.sandbox.hierarchies import find_own_directories
-from fsserver.sandbox.pool import IDLE_S
+from fsserver.sandbox.pool import BURST_S, IDLE_S
 from tests.protocol.client import Client
 from tests.support import wait_until
 from tests.work.desk import Desk, Work
@@ -221,3 +221,24 @@ def test_two_hundred_commands_in_a_row_and_sixteen_at_once_leave_nothing(project
             assert new.children <= 4, process
             assert max(new.groups, default=0) <= 5, process
             assert new.scratch == old.scratch
+
+
+@pytest.mark.claim("C5")
+def test_commands_with_pauses_between_leave_no_descriptor_in_the_launcher(project: Desk) -> None:
+    """In a pause a cell is made, and the launcher and the cell go through what a request goes through."""
+    if os.geteuid() != 0:
+        pytest.skip("a launcher is not dumpable, so only root sees its descriptors; the run as root covers it")
+    with project.serve(POLICY) as work:
+        launcher = launcher_of(work.client)
+
+        def paused() -> None:
+            began, cells = time.monotonic(), {each.pid for each in launcher.children()}
+            assert work.run("quick")["exitCode"] == 0
+            wait_until(lambda: {each.pid for each in launcher.children()} - cells != set(), "there is a new cell")
+            wait_until(lambda: time.monotonic() - began > 2 * BURST_S, "commands do not follow each other closely")
+
+        paused()
+        before = launcher.num_fds()
+        for _ in range(10):
+            paused()
+        wait_until(lambda: launcher.num_fds() <= before + 4, "what was opened for the commands is closed")
