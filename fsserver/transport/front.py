@@ -2,9 +2,9 @@
 
 Handing a call to another thread and its result back costs two wake-ups, more than most calls take. So the thread that
 read a call makes it, if nothing else is going on, and writes its answer. It is called the front. While a call runs
-nobody reads; therefore the event loop watches: a front whose call takes longer than `STALL_S` is relieved. Another
-thread becomes the front, and the first one ends with its call. So no call ever waits for a slow one. The watch is a
-timer of the kernel's, since to wake the loop takes as long as a short call.
+nobody reads; therefore the event loop watches: a front whose call takes longer than `STALL_S` is relieved as soon as
+something else comes. Another thread becomes the front, and the first one ends with its call. So no call ever waits for
+a slow one. The watch is a timer of the kernel's, since to wake the loop takes as long as a short call.
 
 Everything else that comes is handed to the event loop.
 """
@@ -78,7 +78,8 @@ class Front:
         self._room = threading.Event()
         self._current: _Thread
         self._timer = Timer()
-        self._watching = False  # the timer runs
+        self._watching = False  # the timer runs, or the loop listens
+        self._listening = False  # the loop is told when something comes
         dispatcher.on_room = self._go_on
 
     def start(self) -> None:
@@ -93,6 +94,7 @@ class Front:
     def stop(self) -> None:
         """Read no more. What was read is handed over; a read that is under way is not waited for."""
         self._relieve(self._current, if_slow=False)
+        self._listen(False)
         self._loop.remove_reader(self._timer.descriptor)
         self._timer.close()
 
@@ -103,7 +105,21 @@ class Front:
             self._room.set()
 
     def _watch(self) -> None:
+        """A call has run for a while: relieve its front now, or when something comes."""
         self._timer.clear()
+        front = self._current
+        with front.mutex:
+            slow, idle = _slow(front), not front.batch and not front.answers
+        if slow and idle and self._listen(True):
+            return
+        self._look()
+
+    def _came(self) -> None:
+        """There is something to read, or the end; or the slow call is over, and what comes is for the front to read."""
+        self._listen(False)
+        self._look()
+
+    def _look(self) -> None:
         if self._relieve(self._current, if_slow=True):
             self._start_thread()
         front = self._current
@@ -111,6 +127,20 @@ class Front:
             self._watching = front.call is not None and not front.relieved
         if self._watching:
             self._timer.start(STALL_S)
+
+    def _listen(self, wanted: bool) -> bool:
+        """Be told when something comes, or no longer. False if that cannot be had, as with a file."""
+        if wanted == self._listening:
+            return True
+        if wanted:
+            try:
+                self._loop.add_reader(self._descriptor, self._came)
+            except OSError:
+                return False
+        else:
+            self._loop.remove_reader(self._descriptor)
+        self._listening = wanted
+        return True
 
     def _relieve(self, front: _Thread, *, if_slow: bool) -> bool:
         """Let another thread be the front, or nobody. What this one has read goes to the loop.
@@ -120,8 +150,7 @@ class Front:
         """
         with front.mutex:
             call = front.call
-            slow = call is not None and time.monotonic() - front.since >= (WAIT_S if call.waits else STALL_S)
-            if front.relieved or (if_slow and not slow):
+            if front.relieved or (if_slow and not _slow(front)):
                 return False
             front.relieved = True
             batch, answers = list(front.batch), front.answers
@@ -197,6 +226,8 @@ class Front:
                 self._write(front)
                 written = front.since
         self._write(front)
+        if self._listening:
+            post(self._loop, self._came)
         return True
 
     def _make(self, front: _Thread, call: InFlight, message: Message) -> bool:
@@ -208,7 +239,8 @@ class Front:
             front.call = call
             front.calls += 1
             front.since = time.monotonic()
-            unwatched, self._watching = not self._watching, True
+            # Who listens learns nothing of what was read already.
+            unwatched, self._watching = not self._watching or self._listening, True
         if unwatched:
             self._timer.start(WAIT_S if call.waits else STALL_S)
         answer = call.answer()
@@ -236,6 +268,12 @@ class Front:
             batch = list(front.batch)
             front.batch.clear()
         self._dispatcher.hand_over([message, *_all_parsed(batch)])
+
+
+def _slow(front: _Thread) -> bool:
+    """Whether its call takes too long. With its mutex."""
+    call = front.call
+    return call is not None and time.monotonic() - front.since >= (WAIT_S if call.waits else STALL_S)
 
 
 def _parsed(line: bytes | None) -> Message | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import re
@@ -37,6 +38,7 @@ POLICY = """
 commands:
   stubborn: {exec: {in: workspace, find: stubborn}, args: any, background: true}
   quick: {exec: {in: workspace, find: quick}, args: any}
+  waits: {exec: {in: workspace, find: waits}, args: any}
 limits: {background: 8}
 """
 MOMENTS = 20
@@ -46,6 +48,7 @@ MOMENTS = 20
 def project(desk: Desk) -> Desk:
     desk.program("stubborn", STUBBORN)
     desk.write("quick", "#!/bin/sh\n", mode=0o755)
+    desk.write("waits", '#!/bin/sh\nexec sleep "$1"\n', mode=0o755)
     return desk
 
 
@@ -242,3 +245,23 @@ def test_commands_with_pauses_between_leave_no_descriptor_in_the_launcher(projec
         for _ in range(10):
             paused()
         wait_until(lambda: launcher.num_fds() <= before + 4, "what was opened for the commands is closed")
+
+
+def test_what_came_together_with_a_command_is_answered_while_it_runs(project: Desk) -> None:
+    with project.serve(POLICY) as work:
+        client = work.client
+        began = time.monotonic()
+        for number in range(20):
+            assert work.run("waits", "0.01")["exitCode"] == 0  # so long that whoever reads may be relieved
+            calls = [
+                {"name": "run_command", "arguments": {"command": "waits", "args": ["60"]}},
+                {"name": "list_directory", "arguments": {"path": str(project.root)}},
+            ]
+            requests = [
+                {"jsonrpc": "2.0", "id": f"{number}-{place}", "method": "tools/call", "params": call}
+                for place, call in enumerate(calls)
+            ]
+            client.raw(b"".join(json.dumps(request).encode() + b"\n" for request in requests))
+            assert "stubborn" in client.answer(f"{number}-1")["result"]["content"][0]["text"]
+            client.notify("notifications/cancelled", {"requestId": f"{number}-0"})
+        assert time.monotonic() - began < 60
