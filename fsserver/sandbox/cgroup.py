@@ -41,15 +41,18 @@ class Leaf:
         self._places = tuple(dict.fromkeys(directories.values()))
 
     def enter(self, pid: int) -> None:
-        """Move the process, with all its threads, into the group; 0 is the caller. What it starts from then on is in it
-        too. The kernel waits for all processors first, some milliseconds on a busy machine.
+        """Move the process, with all its threads, into the group. What it starts from then on is in it too.
+
+        The kernel waits for all processors first, ten milliseconds and more. Not for a thread that moves only itself,
+        which is what version 1 does where ``pid`` is 0: the caller, which has no other thread.
 
         Raises:
             SandboxSetupError: there is no such process, or the kernel refused.
         """
         try:
+            file = "tasks" if pid == 0 and self._version == 1 else "cgroup.procs"
             for place in self._places:
-                _write(f"{place}/cgroup.procs", str(pid))
+                _write(f"{place}/{file}", str(pid))
         except OSError as error:
             raise SandboxSetupError("A cell could not enter its control group.") from error
 
@@ -177,7 +180,7 @@ class Groups:
         Args:
             memory_bytes: what all its processes together may hold, swap included.
             processes: how many there may be, threads counted, beside the cell's own PID 1; None is no bound. To enter
-                one more group costs one more wait.
+                one more group takes some more time.
 
         Raises:
             SandboxSetupError: the kernel refused.
