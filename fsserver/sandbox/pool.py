@@ -39,6 +39,8 @@ AFTER_S: Final = 0.002
 """How long the server has for the result of a command before its cell is ended and a new one is built: both take the
 kernel some time, during which a processor runs nobody else.
 """
+DROPPED_S: Final = 0.05
+"""How long a cell is left alone that nobody may use any more."""
 
 Generation: TypeAlias = tuple[int, ...]
 """Of the index of each root of a profile."""
@@ -124,11 +126,16 @@ class Pool:
         return None
 
     def drop_older(self, generation: Generation) -> None:
-        """End the cells that were built when other names were protected."""
+        """Forget the cells that were built when other names were protected, and end them: those that are ready a little
+        later, since somebody waits now, and the end of one takes a processor a millisecond and more.
+        """
         for cell in [*self.ready, *self.building]:
             if cell.generation != generation:
                 self.forget(cell)
-                cell.kill()
+                if cell.ready:
+                    cell.kill_at = time.monotonic() + DROPPED_S
+                else:
+                    cell.kill()
                 self.target = 1  # until it shows again that more are useful
 
     def forget(self, cell: Cell) -> None:
