@@ -36,16 +36,17 @@ class Attribute(IntFlag):
     IDMAP = 0x100000
 
 
-def clone_tree(directory: int, path: bytes, *, recursive: bool = True) -> int:
+def clone_tree(directory: int, path: bytes, *, recursive: bool = True, follow: bool = True) -> int:
     """A descriptor of a detached copy of the mount at ``path``, with what is mounted below it.
 
     Args:
         path: beneath ``directory``; empty for what the descriptor itself names.
+        follow: a link at the end of the path.
 
     Raises `OSError`: EPERM without CAP_SYS_ADMIN in this mount namespace, EINVAL for a mount of another one.
     """
-    flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (0 if path else c.AT_EMPTY_PATH)
-    return _call("open_tree", directory, path, flags | (AT_RECURSIVE if recursive else 0))
+    flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (0 if path else c.AT_EMPTY_PATH) | (AT_RECURSIVE if recursive else 0)
+    return _call("open_tree", directory, path, flags | (0 if follow else c.AT_SYMLINK_NOFOLLOW))
 
 
 def set_attributes(tree: int, attributes: Attribute, *, user_namespace: int = 0, recursive: bool = True) -> None:

@@ -33,6 +33,8 @@ _TERMINAL_OPTIONS: Final = "newinstance,ptmxmode=0666,mode=0620,max=64"
 _OF_A_DEVICE: Final = Attribute.NOSUID | Attribute.NOEXEC
 _WRITABLE: Final = Attribute.NOSUID | Attribute.NODEV
 _READ_ONLY: Final = _WRITABLE | Attribute.RDONLY
+# Errors that say nothing of the object: what this process may do, or what the kernel has no room for.
+_OF_OURS: Final = (errno.EPERM, errno.EINVAL, errno.ENOSYS, errno.ENOMEM, errno.ENOSPC, errno.EMFILE, errno.ENFILE)
 _BENEATH: Final = open_how(c.O_PATH | c.O_NOFOLLOW, c.RESOLVE_BENEATH | c.RESOLVE_NO_SYMLINKS)
 
 
@@ -50,27 +52,32 @@ def open_trees(
     trees: list[tuple[Bind, int]] = []
     for bind in binds:
         try:
-            # A link may lead to what is known by its identity; nothing else is looked for behind one.
-            follow = 0 if bind.identity is not None else c.O_NOFOLLOW
-            source = os.open(bind.source, c.O_PATH | c.O_CLOEXEC | follow)
-        except OSError:
-            if bind.identity is not None and not without_gone:
+            tree = _clone_of_system(bind.source) if bind.identity is None else _clone_of(bind.source, bind.identity)
+        except OSError as error:
+            if error.errno in _OF_OURS or (bind.identity is not None and not without_gone):
                 raise
             continue  # a file of the system that is gone, or that this user may not reach
-        try:
-            status = os.fstat(source)
-            if bind.identity not in (None, (status.st_dev, status.st_ino)):
-                if without_gone:
-                    continue
-                raise OSError(errno.ESTALE, "another directory is there now", bind.source)
-            tree = mounts.clone_tree(source, b"")
-        finally:
-            os.close(source)
         trees.append((bind, tree))
         mounts.set_attributes(tree, _attributes(bind))
         if bind.owner is not None:
             mounts.set_attributes(tree, Attribute.IDMAP, user_namespace=namespace_for(bind.owner))
     return trees
+
+
+def _clone_of_system(path: str) -> int:
+    """Of what only the host's administrator puts there; a link is not followed."""
+    return mounts.clone_tree(c.AT_FDCWD, os.fsencode(path), follow=False)
+
+
+def _clone_of(path: str, identity: tuple[int, int]) -> int:
+    """Of the object that was granted, which a link may lead to. Raises ``OSError``, ESTALE where it is another one."""
+    source = os.open(path, c.O_PATH | c.O_CLOEXEC)
+    try:
+        if _identity(os.fstat(source)) != identity:
+            raise OSError(errno.ESTALE, "another directory is there now", path)
+        return mounts.clone_tree(source, b"")
+    finally:
+        os.close(source)
 
 
 def _attributes(bind: Bind) -> Attribute:
