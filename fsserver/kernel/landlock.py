@@ -80,8 +80,8 @@ def create_ruleset(fs: AccessFs, net: AccessNet, scoped: Scope) -> int:
     return libc.syscall(SYS_LANDLOCK_CREATE_RULESET, attributes, len(attributes), 0)
 
 
-def allow_beneath(ruleset: int, directory: int, access: AccessFs) -> None:
-    """Allow ``access`` on the object that the descriptor ``directory`` (O_PATH will do) names and all beneath it.
+def allow_beneath(ruleset: int, directory: int, access: int) -> None:
+    """Allow ``access``, of `AccessFs`, on the object that ``directory`` (O_PATH will do) names and all beneath it.
 
     The rule holds on to the object, not to a name. Raises `OSError`: EINVAL for a right that the ruleset does not
     handle or that a file cannot have, ENOMSG for no right at all.

@@ -40,7 +40,7 @@ def fork_into(namespaces: Namespace) -> int:
 
     Raises `OSError`: EPERM, ENOSPC (a limit in /proc/sys/user is reached), EUSERS.
     """
-    return libc.syscall(number("clone"), namespaces | SIGCHLD, 0, 0, 0, 0)
+    return libc.syscall(number("clone"), int(namespaces) | SIGCHLD, 0, 0, 0, 0)
 
 
 def leave(namespaces: Namespace) -> None:

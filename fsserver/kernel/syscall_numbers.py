@@ -168,10 +168,14 @@ def numbers(machine: str) -> Mapping[str, int]:
     return MappingProxyType({name: value for name, row in _TABLE.items() if (value := row[column]) is not None})
 
 
-@cache
 def number(name: str) -> int:
     """One call's number on this machine. KeyError where it has none."""
-    return numbers(os.uname().machine)[name]
+    return _own()[name]
+
+
+@cache
+def _own() -> Mapping[str, int]:
+    return numbers(os.uname().machine)
 
 
 def names() -> frozenset[str]:

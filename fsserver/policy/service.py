@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from urllib.parse import urlsplit
 
 from fsserver.policy.rules import Origin
 
@@ -258,5 +257,7 @@ class NetworkSink:
         """The host, which may be an IP address, and the TCP port."""
         if self.protocol is NetworkProtocol.SYSLOG:
             return self.host, self.port
+        from urllib.parse import urlsplit  # noqa: PLC0415 - the launcher of commands has no use for it
+
         parts = urlsplit(self.url)
         return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)

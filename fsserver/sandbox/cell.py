@@ -131,10 +131,10 @@ def _become(profile: CellProfile, launcher: Ids, *, full: bool) -> None:
 
 
 def _mount(blueprint: Blueprint) -> tuple[str, ...]:
-    opened = {bind for bind, _ in blueprint.trees}
+    opened = {bind.target for bind, _ in blueprint.trees}
     skeleton = blueprint.skeleton
     assert skeleton is not None, "in the full layer there is one"
-    left = [bind for bind in (skeleton.bind, *blueprint.profile.binds) if bind not in opened]
+    left = [bind for bind in (skeleton.bind, *blueprint.profile.binds) if bind.target not in opened]
     judged = blueprint.profile.judged
     trees = [*blueprint.trees, *cell_mounts.open_trees(left, _nobody_to_map, without_gone=judged)]
     return cell_mounts.build(blueprint.profile, trees, skeleton.inner, blueprint.protected)

@@ -89,9 +89,9 @@ class Leaf:
                     os.kill(pid, signal.SIGKILL)
             killed |= pids
 
-    def remove(self) -> bool:
-        """Remove the group; False if something in it does not die within a second. May be called twice."""
-        deadline = time.monotonic() + _REMOVE_S
+    def remove(self, patience_s: float = _REMOVE_S) -> bool:
+        """Remove the group; False if something in it does not die by then. May be called twice."""
+        deadline = time.monotonic() + patience_s
         removed = [_remove(place, deadline) for place in self._places]
         return all(removed)
 

@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import os
 import stat
-from functools import cache
+from typing import Final
 
 from fsserver.errors import SandboxSetupError
 from fsserver.kernel import landlock, process, seccomp
-from fsserver.kernel.landlock import FILE_RIGHTS, AccessFs
+from fsserver.kernel.landlock import FILE_RIGHTS
 from fsserver.sandbox.profile import Enforcement, NamedRule, Ruleset, ServerProfile
+
+# As a number: each operation on the enumeration's members is some calls of Python, in every cell.
+_FILE_RIGHTS: Final = int(FILE_RIGHTS)
 
 
 def confine(profile: ServerProfile) -> Enforcement:
@@ -83,11 +86,6 @@ def _allow_name(ruleset: int, rule: NamedRule) -> None:
         os.close(descriptor)
 
 
-def _fitting(descriptor: int, access: AccessFs) -> AccessFs:
+def _fitting(descriptor: int, access: int) -> int:
     """Without the rights that only a directory can have, if this is none."""
-    return access if stat.S_ISDIR(os.fstat(descriptor).st_mode) else _of_a_file(access)
-
-
-@cache
-def _of_a_file(access: AccessFs) -> AccessFs:
-    return access & FILE_RIGHTS
+    return access if stat.S_ISDIR(os.fstat(descriptor).st_mode) else int(access) & _FILE_RIGHTS

@@ -323,8 +323,9 @@ class Factory:
         """Remove the groups of cells that are gone. While another cell enters its own, that waits some milliseconds."""
         while self._emptied:
             leaf = self._emptied.pop()
-            leaf.kill()  # in the landlock layer a process may have outlived both who watched it
-            leaf.remove()
+            if not leaf.remove(patience_s=0.0):
+                leaf.kill()  # in the landlock layer a process may have outlived both who watched it
+                leaf.remove()
 
     def close(self) -> None:
         """Take away what was made for all of them."""

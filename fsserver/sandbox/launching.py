@@ -46,7 +46,7 @@ _SERVER_FD: Final = 4
 _PROGRAM: Final = (
     "import sys, select; poll = select.poll(); poll.register(4, select.POLLIN); "
     "sys.argv[1] and poll.poll()[0][1] & select.POLLHUP and sys.exit(); sys.path.append(sys.argv[2]); "
-    "from fsserver.sandbox.spare import put_off; put_off('inspect', 'shutil'); "
+    "from fsserver.sandbox.spare import put_off; put_off('copy', 'inspect', 'selectors', 'shutil'); "
     "from fsserver.sandbox.launcher import main; main(3, 4)"
 )
 
