@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-import ctypes
+import array
 import errno
 import struct
 from collections.abc import Sequence
@@ -70,7 +70,7 @@ def install(code: bytes) -> None:
     Args:
         code: from `assemble`.
     """
-    program = ctypes.create_string_buffer(code, len(code))
+    program = array.array("B", code)
     # struct sock_fprog { unsigned short len; struct sock_filter *filter; } with the pointer's natural alignment.
-    header = struct.pack("@HP", len(code) // _INSTRUCTION.size, ctypes.addressof(program))
+    header = struct.pack("@HP", len(code) // _INSTRUCTION.size, program.buffer_info()[0])
     libc.syscall(syscall_numbers.number("seccomp"), SECCOMP_SET_MODE_FILTER, 0, header)

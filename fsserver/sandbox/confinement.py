@@ -88,4 +88,5 @@ def _allow_name(ruleset: int, rule: NamedRule) -> None:
 
 def _fitting(descriptor: int, access: int) -> int:
     """Without the rights that only a directory can have, if this is none."""
-    return access if stat.S_ISDIR(os.fstat(descriptor).st_mode) else int(access) & _FILE_RIGHTS
+    of_files = int(access) & _FILE_RIGHTS
+    return access if of_files == access or stat.S_ISDIR(os.fstat(descriptor).st_mode) else of_files
