@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from fsserver.errors import CommandUnconfined, FsserverError, NotFound, ProgramNotFound
@@ -31,6 +32,7 @@ from tests.cells import (
     python,
     starting_as,
 )
+from tests.support import wait_until
 from tests.trees import build, rules
 
 SHELL = "/bin/sh"
@@ -85,6 +87,16 @@ def test_denied_file_that_came_after_the_cell_was_built_is_hidden(cells: Launche
     assert read(cells, "a.txt") == "harmless"
     ours(cells, "file late/.env late")
     assert read(cells, "late/.env") == hidden(cells, "late")
+
+
+@pytest.mark.claim("C2")
+def test_cells_from_before_a_name_was_protected_end(cells: Launched) -> None:
+    assert read(cells, "a.txt") == "harmless"
+    wait_until(lambda: psutil.Process(cells.pid).children() != [], "there is a cell")
+    before = psutil.Process(cells.pid).children()
+    ours(cells, "file later/.env later")
+    assert read(cells, "later/.env") == hidden(cells, "later")
+    wait_until(lambda: not any(cell.is_running() for cell in before), "they have ended")
 
 
 @pytest.mark.claim("C2")

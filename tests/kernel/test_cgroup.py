@@ -183,6 +183,33 @@ def test_leaf_with_a_living_process_is_not_removed() -> None:
 
 
 @needs_root
+def test_process_that_enters_by_itself_is_in_each_group() -> None:
+    def enter(groups: Groups) -> bool:
+        leaf = groups.leaf(256 * MIB, 20)
+        pid = os.fork()
+        if pid == 0:
+            try:
+                leaf.enter(0)
+                signal.pause()
+            finally:
+                os._exit(1)
+
+        def inside() -> bool:
+            lists = [Path(f"{place}/cgroup.procs").read_text().split() for place in leaf._places]
+            return all(str(pid) in numbers for numbers in lists)
+
+        try:
+            wait_until(inside, "it is in its groups")
+            return leaf.remove(patience_s=0.0)
+        finally:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            assert leaf.remove()
+
+    assert in_groups(enter, "pids") is False
+
+
+@needs_root
 def test_process_that_is_gone_cannot_enter() -> None:
     def enter(groups: Groups) -> str:
         leaf = groups.leaf(256 * MIB, 20)
