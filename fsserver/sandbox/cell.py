@@ -86,7 +86,7 @@ def live(blueprint: Blueprint, control: socket.socket) -> NoReturn:
 
 
 def _live(blueprint: Blueprint, control: socket.socket) -> None:
-    (_, hurry), _ = messages.receive(control)  # by now the launcher has mapped this process's user
+    (_, hurry), _ = messages.receive(control, messages.ROOM)  # by now the launcher has mapped this process's user
     profile = blueprint.profile
     full = profile.layer is Layer.FULL
     missing: tuple[str, ...] = ()
@@ -268,7 +268,7 @@ class _Cell:
     def serve(self) -> None:
         """One request, then the end."""
         try:
-            fields, pipes = messages.receive(self._control)
+            fields, pipes = messages.receive(self._control, messages.ROOM)
         except PeerGoneError:
             return
         _, name, root_name, directory, timeout, *arguments = fields
@@ -305,7 +305,7 @@ class _Cell:
         """
         messages.send(self._control, fields)
         with suppress(PeerGoneError):
-            messages.receive(self._control)
+            messages.receive(self._control, messages.ROOM)
 
     def _fail(self, code: str, word: str) -> None:
         self._say(["failed", code, word])

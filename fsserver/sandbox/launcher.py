@@ -50,7 +50,6 @@ def main(policy: int, server: int) -> NoReturn:
         policy: a descriptor of what `bootstrap.write` made.
     """
     _leave_the_terminal()
-    messages.receive_in_one_thread()
     with socket.socket(fileno=server) as connection:
         launcher = Launcher(connection, Factory(bootstrap.read(policy), probe()))
         os.close(policy)
@@ -218,7 +217,7 @@ class Launcher:
         ours, theirs = messages.pair()
         try:
             messages.send(ours, ["run", "0", name, root, "", "1"], [pipes[0], pipes[3], pipes[5], pipes[7]])
-            fields, received = messages.receive(theirs)
+            fields, received = messages.receive(theirs, messages.ROOM)
             judge_call(
                 self._factory.commands, name, fields[6:], directory=(root, ""), spellings=self._factory.spellings
             )
@@ -228,7 +227,7 @@ class Launcher:
             self._factory.require_protection(self._factory.commands[name], pool.profile)
             job.before, job.generation = self._factory.names(pool.profile), self._factory.generation(pool.profile)
             messages.send(theirs, ["run", *job.fields], job.pipes)
-            _, again = messages.receive(ours)
+            _, again = messages.receive(ours, messages.ROOM)
             messages.close([*job.pipes, *again])
             self._tell(job, ["ended", "0", "", "0.0", "0.0", "0", "0", "0"])
         finally:
@@ -251,7 +250,7 @@ class Launcher:
     # --- Requests
 
     def _hear_server(self) -> None:
-        fields, pipes = messages.receive(self._server)
+        fields, pipes = messages.receive(self._server, messages.ROOM)
         match fields:
             case ["run", number, command, root, directory, timeout, *arguments] if _answerable(pipes):
                 job = Job(number, command, [command, root, directory, timeout, *arguments], pipes[:3], pipes[3])
@@ -349,7 +348,7 @@ class Launcher:
     def _hear_of_building(self, cell: Cell) -> str | None:
         """None if it is ready, else what failed."""
         try:
-            fields, descriptors = messages.receive(cell.control)
+            fields, descriptors = messages.receive(cell.control, messages.ROOM)
             messages.close(descriptors)
         except PeerGoneError:
             fields = ["broken", "it ended"]
@@ -372,7 +371,7 @@ class Launcher:
     def _hear_of_end(self, cell: Cell) -> None:
         """What a cell with a command says is its last word."""
         try:
-            fields, descriptors = messages.receive(cell.control)
+            fields, descriptors = messages.receive(cell.control, messages.ROOM)
             messages.close(descriptors)
         except PeerGoneError:
             self._unwatch(cell)

@@ -35,17 +35,12 @@ _INT_BYTES: Final = array.array("i").itemsize
 _BESIDE_BYTES: Final = socket.CMSG_SPACE(MAX_DESCRIPTORS * _INT_BYTES)
 
 
-_room: memoryview | None = None
+ROOM: Final = memoryview(bytearray(MAX_PACKET))
+"""For `receive` in a process of one thread: as much memory anew for each packet costs it more than the packet."""
 
 
 class PeerGoneError(Exception):
     """The other side is gone."""
-
-
-def receive_in_one_thread() -> None:
-    """Say that this process has one thread, and what it forks too: packets are received into the same memory then."""
-    global _room  # noqa: PLW0603 - a property of the process
-    _room = memoryview(bytearray(MAX_PACKET))
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
@@ -78,13 +73,17 @@ def send(to: socket.socket, fields: Sequence[str], descriptors: Sequence[int] = 
         raise PeerGoneError from None
 
 
-def receive(source: socket.socket) -> tuple[list[str], list[int]]:
+def receive(source: socket.socket, room: memoryview | None = None) -> tuple[list[str], list[int]]:
     """The next packet and the descriptors beside it, which the caller closes.
+
+    Args:
+        room: `ROOM`, where no other thread receives.
 
     Raises:
         PeerGoneError: the other side is gone, or sent what no packet of ours can be.
     """
-    room = memoryview(bytearray(MAX_PACKET)) if _room is None else _room
+    if room is None:
+        room = memoryview(bytearray(MAX_PACKET))
     try:
         count, beside, flags, _ = source.recvmsg_into([room], _BESIDE_BYTES, _CLOEXEC)
     except ConnectionResetError:

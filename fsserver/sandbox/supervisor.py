@@ -145,7 +145,7 @@ class Supervisor:
             os.close(descriptor)
 
     def _stop_reason(self) -> EndedBy:
-        fields, descriptors = messages.receive(self._control)
+        fields, descriptors = messages.receive(self._control, messages.ROOM)
         messages.close(descriptors)
         return EndedBy(fields[1]) if fields[0] == "stop" else EndedBy.CANCELLED
 
