@@ -243,7 +243,7 @@ class _Cell:
         """
         self._write_git_config()
         for root in self._blueprint.profile.roots:
-            with suppress(FileNotFoundError):
+            with suppress(OSError):  # what is gone, or lies in what is covered, can only not be run in
                 self._tops[root.name] = os.open(root.path, c.O_PATH | c.O_DIRECTORY | c.O_CLOEXEC)
         if rehearse:
             self._rehearse()
@@ -313,7 +313,7 @@ class _Cell:
     def _enter(self, root: str, directory: str) -> None:
         """Make ``directory``, resolved beneath the root, the current one. Raises ``OSError``."""
         if root not in self._tops:
-            raise FileNotFoundError(errno.ENOENT, "it was not there when this cell was made")
+            raise FileNotFoundError(errno.ENOENT, "it could not be opened when this cell was made")
         top = self._tops[root]
         if not directory:
             os.fchdir(top)
