@@ -47,6 +47,13 @@ def make_read_only(place: Path) -> None:
         require_kernel(f"no read-only mount: {os.strerror(ctypes.get_errno())}")
 
 
+def show_twice(place: Path, also: Path) -> None:
+    """Cover a directory by another one, in mounts of this process's own."""
+    libc = own_mounts()
+    if libc.mount(os.fsencode(place), os.fsencode(also), None, _BIND, None):
+        require_kernel(f"no mount: {os.strerror(ctypes.get_errno())}")
+
+
 class FailingDisk:
     """A file system whose disk is a file on a small tmpfs: when that is full, what was written cannot be put there, and
     the kernel says so in fdatasync(2), once. Needs root; in mounts of this process's own, with all that ends there.

@@ -16,6 +16,7 @@ from fsserver.paths.resolver import Resolver
 from fsserver.paths.root import Root
 from fsserver.paths.workspace import Workspace
 from fsserver.policy.compiled import Action, Effect, Mode, Origin, PathRule, RootRules
+from tests.support import require_kernel
 
 ORIGIN = Origin("policy.yaml", 7)
 
@@ -53,6 +54,17 @@ def build(base: str | Path, lines: Sequence[str]) -> None:
             _bind_socket(path)
         else:
             raise ValueError(line)
+
+
+def exceed_the_queue(directory: Path) -> None:
+    """Change a directory more often than the kernel has events for who watches it, see inotify(7)."""
+    most = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
+    if most > 200_000:
+        require_kernel(f"here {most} events are queued")
+    names = directory / "to-and-fro", directory / "fro-and-to"
+    names[0].touch()
+    for number in range(most // 2 + 1):  # two events each
+        os.rename(names[number % 2], names[1 - number % 2])
 
 
 def _bind_socket(path: str) -> None:

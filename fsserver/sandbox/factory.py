@@ -11,7 +11,7 @@ from typing import Final
 
 from fsserver.errors import CommandUnconfined, SandboxSetupError
 from fsserver.kernel import constants as c
-from fsserver.kernel import namespaces
+from fsserver.kernel import namespaces, watches
 from fsserver.kernel.features import Features
 from fsserver.kernel.namespaces import Namespace
 from fsserver.policy.compiled import Command, Home, Layer, PinnedProgram, SoughtProgram
@@ -34,9 +34,6 @@ from fsserver.sandbox.users import NOBODY_ELSE, Maps, choose
 _FROM_THE_START: Final = Namespace.USER | Namespace.PID
 _NONE: Final = Namespace(0)
 
-SPARE_DESCRIPTORS: Final = 2048
-"""For cells, their pipes and sockets."""
-
 _PATH: Final = "/usr/local/bin:/usr/bin:/bin"
 # Where a root's commands have their directories in the `landlock` layer: root's own state is closed to other users.
 
@@ -54,6 +51,7 @@ class Factory:
     """
 
     def __init__(self, start: Bootstrap, features: Features) -> None:
+        _allow_many_descriptors()
         self.policy = start.policy
         self.commands = start.commands
         self.run_id = start.run_id
@@ -89,7 +87,8 @@ class Factory:
                 rules[root.name],
                 descriptor,
                 folds=root.folds,
-                most_watched=min(MAX_WATCHED, _descriptors() // len(used)),
+                # Half of what this user may have watched: editors watch, too.
+                most_watched=min(MAX_WATCHED, watches.most() // 2 // len(used)),
             )
 
     def pools(self, layer: Layer) -> dict[str, Pool]:
@@ -175,25 +174,28 @@ class Factory:
 
     # --- Protected names
 
-    def refresh(self, profile: CellProfile) -> None:
+    def refresh(self, profile: CellProfile, *, everywhere: bool = False) -> None:
         """Look what is protected now.
+
+        Args:
+            everywhere: as `ProtectedIndex.refresh`.
 
         Raises:
             SandboxSetupError: too much to look through, or too many names, and `CellProfile.judged` does not hold.
         """
         for root in profile.roots:
             if profile.judged:
-                self._refresh_judged(root.name)
+                self._refresh_judged(root.name, everywhere=everywhere)
                 continue
-            self.indexes[root.name].refresh()
+            self.indexes[root.name].refresh(everywhere=everywhere)
             self.indexes[root.name].require_few()
 
-    def _refresh_judged(self, root: str) -> None:
+    def _refresh_judged(self, root: str, *, everywhere: bool) -> None:
         index = self.indexes[root]
         if root in self._unlisted:
             return
         try:
-            index.refresh()
+            index.refresh(everywhere=everywhere)
         except SandboxSetupError:
             self._unlisted.add(root)
             return
@@ -363,11 +365,10 @@ def _fork(*, full: bool) -> int:
         raise SandboxSetupError(f"this user can make no user namespaces here, user_namespaces(7) ({name})") from error
 
 
-def _descriptors() -> int:
-    """How many descriptors may be held for the indexes together; raises this process's own limit to what it may be."""
+def _allow_many_descriptors() -> None:
+    """As many as this process may have: a command that waits for its cell holds three, one that runs two."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    return max(0, most - SPARE_DESCRIPTORS)
 
 
 _GAPS: Final[Mapping[Layer, tuple[str, ...]]] = {

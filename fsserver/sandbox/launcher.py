@@ -199,7 +199,8 @@ class Launcher:
             while pool.wanted(now) > 0:
                 try:
                     if pool.failures:
-                        self._factory.refresh(pool.profile)  # else a request looks, before it is given a cell
+                        # Else a request looks, before it is given a cell.
+                        self._factory.refresh(pool.profile, everywhere=True)
                     self._build(pool)
                     built = True
                 except (FsserverError, OSError) as error:

@@ -4,13 +4,15 @@ A command sees a root through mounts, and mounts are made over names that exist.
 generation of this index, and a cell of an older one must not be used: an entry that was replaced from outside, as an
 editor does it, has lost what was mounted over it.
 
-A directory is listed again only if its ctime changed: every name that comes, goes or is replaced changes it. Names
-that a rule covers only through a directory above them are not listed: what is mounted over that covers them.
+A directory is listed again only if the kernel told of a change in it, or, where it does not tell, if its ctime changed:
+every name that comes, goes or is replaced does both. Names that a rule covers only through a directory above them are
+not listed: what is mounted over that covers them.
 
 Stricter than for file tools: a directory that ``deny`` covers is denied whole, and one that ``read_only`` covers is
 read-only whole, also where an exception frees a part of what is in it; only where an exception frees all that may be
-in a read-only directory is it `Protection.NAME`. A directory that cannot be looked into (no right to read or search
-it, or a name of more than `MAX_NAME` bytes) is denied whole, whoever owns it: its owner could open it to the command.
+in a read-only directory is it `Protection.NAME`. A directory that cannot be looked into when it is listed (no right to
+read or search it, or a name of more than `MAX_NAME` bytes) is denied whole, whoever owns it: its owner could open it to
+the command.
 
 What this cannot do:
 
@@ -20,20 +22,19 @@ What this cannot do:
 - Another hard link of a protected file is listed too, with the same protection: looked for in the whole root when the
   protected name is first seen with more than one link, later in the directories that changed. It is not found where
   directories list other inode numbers than stat(2) tells, as some overlays do.
-- On file systems where a change leaves the directory's ctime alone, or whose clock is behind this machine's, a change
-  is seen late. So is one that happens while the root is gone through.
+- On file systems whose changes the kernel does not tell, where a change leaves the directory's ctime alone or the clock
+  is behind this machine's, a change is seen late. So is one that happens while the root is gone through.
 """
 
 from __future__ import annotations
 
 import os
-from array import array
-from collections.abc import Collection, Iterable
-from operator import attrgetter
+from collections.abc import Collection
 
 from fsserver.errors import SandboxSetupError
 from fsserver.kernel import constants as c
 from fsserver.kernel.syscalls import open_how, openat2
+from fsserver.kernel.watches import Watches, is_told
 from fsserver.policy.compiled import RootRules
 from fsserver.policy.decision import may_contain_protected
 from fsserver.sandbox.listing import (
@@ -44,7 +45,6 @@ from fsserver.sandbox.listing import (
     Listing,
     ProtectedName,
     Protection,
-    Signature,
     find_aliases,
     list_directory,
     stricter,
@@ -59,9 +59,9 @@ MAX_ENTRIES = 2_000_000
 # Each is a mount in every cell, about 20 µs; the kernel allows 100,000 in a namespace (fs.mount-max).
 MAX_NAMES = 10_000
 
+# Each keeps the directory's inode in the kernel's memory, about 1 KiB.
 MAX_WATCHED = 8_192
 
-_CTIME = attrgetter("st_ctime_ns")
 _DIRECTORY = open_how(c.O_PATH | c.O_DIRECTORY | c.O_NOFOLLOW, c.RESOLVE_BENEATH | c.RESOLVE_NO_SYMLINKS)
 
 
@@ -82,8 +82,8 @@ class ProtectedIndex:
 
     def __init__(self, rules: RootRules, descriptor: int, *, folds: bool, most_watched: int = MAX_WATCHED) -> None:
         """Args:
-        most_watched: how many descriptors it may hold, of those that a process may have (RLIMIT_NOFILE). In a root with
-            more directories each is asked for by its name, at each refresh.
+        most_watched: how many directories it may have the kernel watch, of those that a user may. Each further one is
+            asked for by its name, at each refresh.
         """
         self.rules = rules
         self.descriptor = descriptor
@@ -94,21 +94,24 @@ class ProtectedIndex:
         self.pinned: tuple[Identity, ...] = ()
         self._listings: dict[str, Listing] = {}
         self._entries = self._protected = 0  # of all listings
-        self._watched: dict[str, tuple[int, Signature]] = {}
-        # Of all that are watched, in the same order, and the times that they had. Arrays: to look at an object is to
-        # write to it, and what is written to is copied once for each cell.
-        self._descriptors = array("i")
-        self._ctimes = array("q")
-        self._all_watched = False
-        self._unsettled: set[str] = set()  # directories that may change unseen
+        self._watches: Watches | None = None
+        self._watched: dict[int, str] = {}  # by the number of its watch
+        self._numbers: dict[str, int] = {}  # the other way round
+        self._unwatched: set[str] = set()  # directories of which the kernel does not tell
+        self._told: dict[int, bool] = {}  # by device: whether it tells what changes there
+        self._unsettled: set[str] = set()  # directories that may have changed unseen
         self._stale_names = False  # what is published may not be what is listed
         self._most_watched = most_watched
         self._wanted: dict[Inode, tuple[Protection, int]] = {}
         self._searched: dict[Inode, int] = {}
         self._links_changed = False
 
-    def refresh(self) -> bool:
+    def refresh(self, *, everywhere: bool = False) -> bool:
         """Look what changed. True if `generation` did.
+
+        Args:
+            everywhere: also at what the kernel does not tell of: directories that may not be looked into any more. What
+                is in one stays known and protected, but where it is another user's nothing can be mounted there.
 
         Raises:
             SandboxSetupError: the root holds more than `MAX_DIRECTORIES`, `MAX_ENTRIES` or `MAX_PROTECTED`, or cannot
@@ -117,21 +120,21 @@ class ProtectedIndex:
         if not may_contain_protected(self.rules):
             return False
         try:
-            stale = self._stale()
+            stale = self._stale(everywhere=everywhere)
             if stale:
                 listed = self._list_again(stale)
                 self._find_aliases(listed)
-                self._all_watched = self._watch(listed if self._all_watched else self._listings.values())
+                self._watch(listed)
         except BaseException:
-            self._listings, self._entries, self._protected, self._all_watched = {}, 0, 0, False
+            self._listings, self._entries, self._protected = {}, 0, 0
             self._unsettled.clear()
             raise
         return self._publish() if self._stale_names else False
 
     @property
     def settled(self) -> bool:
-        """Whether the next `refresh` need only look at signatures: no directory can change without changing its own."""
-        return self._all_watched and not self._unsettled
+        """Whether the next `refresh` lists nothing again but what changes until then."""
+        return bool(self._listings) and not self._unsettled
 
     def require_few(self) -> None:
         """Raise `SandboxSetupError` if there are more than `MAX_NAMES`: too many mounts for a cell."""
@@ -143,56 +146,76 @@ class ProtectedIndex:
                 allowed_instead="rules that cover whole directories instead of what is in them",
             )
 
-    def _stale(self) -> list[str]:
+    def _stale(self, *, everywhere: bool) -> list[str]:
         """The directories that changed, or may have changed unseen; the root where nothing is known yet.
 
-        One os.fstat each, about 1 µs, half of what its name would take. That a name leads to another directory now
-        shows in the ctime of the one that it is in.
+        To look at each costs 2 µs and more, and there may be thousands, so the kernel is asked which ones it is. That a
+        name leads to another directory now is a change of the one that it is in.
         """
         if not self._listings:
             return [""]
-        if not self._all_watched:
+        numbers = set[int]() if self._watches is None else self._watches.changed()
+        if everywhere or numbers is None:
             return [name for name, listing in self._listings.items() if not self._is_current(listing)]
-        ctimes = array("q", map(_CTIME, map(os.fstat, self._descriptors)))
-        if ctimes == self._ctimes:
-            return list(self._unsettled)
-        changed = (name for name, old, new in zip(self._watched, self._ctimes, ctimes, strict=True) if old != new)
-        return list(self._unsettled.union(changed))
+        stale = {name for name in self._unwatched if not self._is_current(self._listings[name])}
+        stale.update(self._watched[number] for number in numbers if number in self._watched)
+        return list(stale | self._unsettled)
 
-    def _watch(self, listings: Iterable[Listing]) -> bool:
-        """Hold a descriptor of every directory as it was listed; False if there are too many, or one changed since.
+    def _watch(self, listed: Collection[Listing]) -> None:
+        """Have the kernel tell what changes in these from now on, and no more what does in those that are gone."""
+        gone = self._numbers.keys() - self._listings.keys()
+        names = [*gone, *(listing.name for listing in listed)]
+        before = [self._numbers.pop(name) for name in names if name in self._numbers]
+        for former in before:
+            del self._watched[former]
+        self._unwatched &= self._listings.keys()
+        for listing in listed:
+            number = self._begin_to_watch(listing)
+            if number is None:
+                self._unwatched.add(listing.name)
+            else:
+                self._unwatched.discard(listing.name)
+                self._numbers[listing.name], self._watched[number] = number, listing.name
+        for former in before:
+            if former not in self._watched and self._watches is not None:
+                self._watches.remove(former)
 
-        Args:
-            listings: those for which none is held yet, among others.
-        """
-        for name in self._watched.keys() - self._listings.keys():
-            os.close(self._watched.pop(name)[0])
-        if len(self._listings) > self._most_watched:
-            return False
-        for listing in listings:
-            name = listing.name
-            watched = self._watched.get(name)
-            if watched is not None and watched[1] == listing.signature:
-                continue
-            if watched is not None:
-                os.close(self._watched.pop(name)[0])
-            try:
-                descriptor = openat2(self.descriptor, os.fsencode(name or "."), _DIRECTORY)
-            except OSError:
-                return False
-            self._watched[name] = (descriptor, listing.signature)
+    def _begin_to_watch(self, listing: Listing) -> int | None:
+        """The number of its watch; None if it has none."""
+        if not listing.opened or len(self._watched) >= self._most_watched:
+            return None
+        try:
+            descriptor = openat2(self.descriptor, os.fsencode(listing.name or "."), _DIRECTORY)
+        except OSError:
+            return None
+        try:
+            if not self._is_told(descriptor, listing.signature.device):
+                return None
+            if self._watches is None:
+                self._watches = Watches()
+            number = self._watches.add(descriptor)
             status = os.fstat(descriptor)
-            if (status.st_ctime_ns, status.st_ino, status.st_dev) != listing.signature:
-                return False
-        self._descriptors = array("i", (descriptor for descriptor, _ in self._watched.values()))
-        self._ctimes = array("q", (signature.ctime_ns for _, signature in self._watched.values()))
-        return True
+        except OSError:
+            return None
+        finally:
+            os.close(descriptor)
+        if listing.signature != (status.st_ctime_ns, status.st_ino, status.st_dev):
+            self._unsettled.add(listing.name)  # it changed before it was watched
+        # A directory that is mounted in two places is watched under one of its names.
+        return number if number not in self._watched else None
+
+    def _is_told(self, descriptor: int, device: int) -> bool:
+        told = self._told.get(device)
+        if told is None:
+            told = self._told[device] = is_told(descriptor)
+        return told
 
     def close(self) -> None:
-        """Close what it holds of the directories; the next `refresh` looks at all of them again."""
-        for descriptor, _ in self._watched.values():
-            os.close(descriptor)
-        self._watched, self._all_watched = {}, False
+        """Have nothing watched any more; the next `refresh` looks at all of the directories again."""
+        if self._watches is not None:
+            self._watches.close()
+        self._watches, self._watched, self._numbers = None, {}, {}
+        self._unwatched = set(self._listings)
 
     def _list_again(self, stale: Collection[str]) -> list[Listing]:
         """List what is stale, and what is new or replaced below it; returns those listings."""

@@ -30,10 +30,11 @@ from tests.cells import (
     launched,
     program,
     python,
+    started,
     starting_as,
 )
 from tests.support import wait_until
-from tests.trees import build, rules
+from tests.trees import build, needs_root, rules
 
 SHELL = "/bin/sh"
 CAT = shutil.which("cat", path="/usr/bin:/bin") or "/usr/bin/cat"
@@ -107,6 +108,21 @@ def test_denied_file_that_was_replaced_after_the_cell_was_built_is_hidden(cells:
     ours(cells, "file replaced/new two")
     os.rename(work(cells) / "replaced/new", work(cells) / "replaced/.env")
     assert read(cells, "replaced/.env") == hidden(cells, "two")
+
+
+@needs_root
+def test_command_runs_after_a_directory_of_another_user_was_closed_around_a_denied_file(base: Path) -> None:
+    build(base, ["file work/theirs/.env denied", "file work/theirs/b free"])
+    setting = Setting(Layer.FULL, root=False)
+    start = bootstrap(base, commands(), [rules(base / "work", deny=["**/.env"])], setting)
+    give(base / "work/theirs", os.geteuid())
+    with started(start, setting, base) as cells:
+        assert (read(cells, "theirs/.env"), read(cells, "theirs/b")) == ("PermissionError", "free")
+        (base / "work/theirs").chmod(0o700)
+        for _ in range(3):
+            assert read(cells, "theirs/.env") == "PermissionError"
+        (base / "work/theirs").chmod(0o755)
+        assert (read(cells, "theirs/.env"), read(cells, "theirs/b")) == ("PermissionError", "free")
 
 
 @pytest.mark.claim("C2")
@@ -335,12 +351,12 @@ def test_required_layer_that_is_missing_means_no_commands(base: Path) -> None:
 
 @pytest.mark.claim("C2")
 def test_names_in_a_root_of_many_directories_are_hidden_before_and_after_it_changes(base: Path) -> None:
-    """The launcher holds a descriptor of each directory: more of them than select(2) takes."""
+    """The kernel tells the launcher what changes in each of them."""
     for number in range(1100):
         (base / f"work/d{number}").mkdir(parents=True)
     (base / "work/d7/.env").write_text("secret")
     with launched(base, OWN, commands(), [rules(base / "work", deny=["**/.env"])]) as cells:
-        for _ in range(5):  # by then it holds them
+        for _ in range(5):  # by then it is told
             assert cells.run("sh", "cat d7/.env").ending.exit_code == 1
         (base / "work/d8/.env").write_text("another")
         assert cells.run("sh", "cat d8/.env").ending.exit_code == 1

@@ -1,4 +1,7 @@
-"""The index of protected names against a fresh one, after every few of many random changes to the tree."""
+"""The index of protected names against a fresh one, after every few of many random changes to the tree.
+
+Three of them: the kernel tells what changes in every directory, in the first few, and in none.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from fsserver.policy.compiled import Mode, PathRule, RootRules
-from fsserver.sandbox.protected import ProtectedIndex
+from fsserver.sandbox.protected import MAX_WATCHED, ProtectedIndex
 from tests.trees import ORIGIN
 
 PATHS = st.lists(st.sampled_from(["a", "b", ".env", "keys", "ro", ".git"]), min_size=1, max_size=4).map("/".join)
@@ -38,10 +41,13 @@ class Tree(RuleBasedStateMachine):
             read_only=(PathRule("ro", ORIGIN), PathRule("**/.git", ORIGIN, ("**/.git/**",))),
         )
         self.descriptor = os.open(self.top, os.O_PATH)
-        self.index = ProtectedIndex(self.policy, self.descriptor, folds=False)
+        self.indexes = [
+            ProtectedIndex(self.policy, self.descriptor, folds=False, most_watched=most) for most in (MAX_WATCHED, 3, 0)
+        ]
 
     def teardown(self) -> None:
-        self.index.close()
+        for index in self.indexes:
+            index.close()
         os.close(self.descriptor)
         shutil.rmtree(self.top)
 
@@ -83,25 +89,25 @@ class Tree(RuleBasedStateMachine):
                 os.unlink(path)
 
     @invariant()
-    def index_is_what_a_fresh_walk_finds(self) -> None:
-        before = self.index.names, self.index.directories, self.index.generation
-        changed = self.index.refresh()
-        fresh = ProtectedIndex(self.policy, self.descriptor, folds=False)
-        fresh.refresh()
-        fresh.close()
-        assert known(self.index) == known(fresh)
-        assert self.index.directories == fresh.directories
-        assert (self.index.generation != before[2]) is changed
-        if not changed:
-            assert (self.index.names, self.index.directories) == before[:2]
-        names = {name.name for name in self.index.names}
-        for name in (*names, *self.index.directories):
+    def indexes_are_what_a_fresh_walk_finds(self) -> None:
+        for index in self.indexes:
+            before = index.names, index.directories, index.generation
+            changed = index.refresh()
+            fresh = ProtectedIndex(self.policy, self.descriptor, folds=False, most_watched=0)
+            fresh.refresh()
+            assert known(index) == known(fresh)
+            assert index.directories == fresh.directories
+            assert (index.generation != before[2]) is changed
+            if not changed:
+                assert (index.names, index.directories) == before[:2]
+        names = {name.name for name in index.names}
+        for name in (*names, *index.directories):
             assert os.path.lexists(self.path(name))
         for name in names:
             parents = name.split("/")[:-1]
             for end in range(1, len(parents) + 1):
                 above = "/".join(parents[:end])
-                assert above in self.index.directories or any(
+                assert above in index.directories or any(
                     above == each or above.startswith(f"{each}/") for each in names
                 )
 

@@ -14,21 +14,23 @@ import pytest
 import fsserver.sandbox.listing as listing_module
 import fsserver.sandbox.protected as protected_module
 from fsserver.errors import SandboxSetupError
+from fsserver.kernel.watches import is_told
 from fsserver.policy.compiled import PathRule, RootRules
 from fsserver.sandbox.listing import MAX_NAME, Listing, list_directory
-from fsserver.sandbox.protected import Kind, ProtectedIndex, Protection
+from fsserver.sandbox.protected import MAX_WATCHED, Kind, ProtectedIndex, Protection
 from tests.attacks.racer import racing
-from tests.support import in_child, wait_until
-from tests.trees import ORIGIN, build, rules
+from tests.mounts import show_twice
+from tests.support import in_child, require_kernel, wait_until
+from tests.trees import ORIGIN, build, exceed_the_queue, rules
 
 DENY, READ_ONLY, NAME = Protection.DENY, Protection.READ_ONLY, Protection.NAME
 
 
 @contextmanager
-def index(root: RootRules, *, folds: bool = False) -> Iterator[ProtectedIndex]:
+def index(root: RootRules, *, folds: bool = False, most_watched: int = MAX_WATCHED) -> Iterator[ProtectedIndex]:
     descriptor = os.open(root.path, os.O_PATH | os.O_DIRECTORY)
     try:
-        with closing(ProtectedIndex(root, descriptor, folds=folds)) as opened:
+        with closing(ProtectedIndex(root, descriptor, folds=folds, most_watched=most_watched)) as opened:
             yield opened
     finally:
         os.close(descriptor)
@@ -277,11 +279,12 @@ CHANGES = [
 ]
 
 
+@pytest.mark.parametrize("most_watched", [MAX_WATCHED, 3, 0], ids=["told", "partly-told", "asked-for"])
 @pytest.mark.parametrize("settled", [True, False], ids=["settled", "just-listed"])
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.outcome)
-def test_change_is_seen(change: Change, settled: bool, tmp_path: Path) -> None:
+def test_change_is_seen(change: Change, settled: bool, most_watched: int, tmp_path: Path) -> None:
     build(tmp_path, BEFORE)
-    with index(guarded(tmp_path)) as each:
+    with index(guarded(tmp_path), most_watched=most_watched) as each:
         each.refresh()
         if settled:
             settle(each)
@@ -299,13 +302,97 @@ def guarded(top: Path) -> RootRules:
 
 
 def settle(each: ProtectedIndex) -> None:
-    """Until every directory was listed long enough after its last change, so that only signatures are compared."""
+    """Until every directory was listed long enough after its last change, so that none is listed again without one."""
 
     def settled() -> bool:
         each.refresh()
         return each.settled
 
     wait_until(settled, "every directory is settled")
+
+
+def test_change_is_seen_when_there_were_more_than_the_kernel_tells_of(tmp_path: Path) -> None:
+    with index(guarded(tmp_path)) as each:
+        build(tmp_path, BEFORE)
+        each.refresh()
+        settle(each)
+        exceed_the_queue(tmp_path / "a")
+        (tmp_path / "a/b/c/.env").touch()
+        assert each.refresh()
+        assert {name.name for name in each.names} == NAMES | {"a/b/c/.env"}
+        (tmp_path / "a/b/c/.env").unlink()
+        assert each.refresh()
+
+
+def test_change_is_seen_after_everything_was_closed(tmp_path: Path) -> None:
+    build(tmp_path, BEFORE)
+    with index(guarded(tmp_path)) as each:
+        each.refresh()
+        settle(each)
+        each.close()
+        (tmp_path / "a/b/.env").touch()
+        assert each.refresh()
+        assert "a/b/.env" in listed(each)
+
+
+def test_change_after_a_directory_was_listed_and_before_it_is_watched_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told(descriptor: int) -> bool:
+        (tmp_path / "a/b/.env").touch()
+        return is_told(descriptor)
+
+    build(tmp_path, BEFORE)
+    with index(guarded(tmp_path)) as each:
+        each.refresh()
+        settle(each)
+    monkeypatch.setattr(protected_module, "is_told", told)
+    with index(guarded(tmp_path)) as each:
+        each.refresh()
+        assert "a/b/.env" not in listed(each)
+        assert each.refresh()
+        assert "a/b/.env" in listed(each)
+
+
+def test_directory_that_left_the_root_is_watched_no_more(tmp_path: Path) -> None:
+    def watched() -> int:
+        files = (path for path in Path("/proc/self/fdinfo").iterdir() if path.exists())
+        return sum(file.read_text().count("inotify wd:") for file in files)
+
+    root = os.open(tmp_path, os.O_PATH)
+    told = is_told(root)
+    os.close(root)
+    if not told:
+        require_kernel("the kernel does not tell what changes in temporary directories")
+    build(tmp_path, ["dir root/a/b", "dir root/c", "file root/.env"])
+    before = watched()
+    with index(rules(tmp_path / "root", deny=[".env"])) as each:
+        each.refresh()
+        assert watched() == before + 4
+        (tmp_path / "root/a").rename(tmp_path / "elsewhere")
+        each.refresh()
+        assert watched() == before + 2
+    assert watched() == before
+
+
+def test_directory_that_is_mounted_twice_is_known_by_both_names(tmp_path: Path) -> None:
+    def look() -> list[set[str]]:
+        build(tmp_path, ["file a/x", "dir b"])
+        show_twice(tmp_path / "a", tmp_path / "b")
+        seen: list[set[str]] = []
+        with index(rules(tmp_path, deny=[".env"])) as each:
+            each.refresh()
+            settle(each)
+            for name in ("a/.env", "b/.env"):
+                (tmp_path / name).touch()
+                each.refresh()
+                seen.append(set(listed(each)))
+                (tmp_path / name).unlink()
+                each.refresh()
+                seen.append(set(listed(each)))
+        return seen
+
+    assert in_child(look) == [{"a/.env", "b/.env"}, set()] * 2
 
 
 def test_every_one_of_many_quick_changes_is_seen(tmp_path: Path) -> None:
@@ -385,6 +472,22 @@ def test_directory_that_cannot_be_looked_into_is_denied_whole(mode: int, open_tm
             return before, changed, listed(each)
 
     assert in_child(look, unprivileged=True) == ({"a/closed": DENY}, True, {"a/closed/.env": DENY})
+
+
+def test_directory_that_cannot_be_looked_into_any_more_is_denied_whole_once_it_changes(open_tmp_path: Path) -> None:
+    def look() -> tuple[bool, dict[str, Protection]]:
+        build(open_tmp_path, ["file root/a/closed/b"])
+        closed = open_tmp_path / "root/a/closed"
+        with index(rules(open_tmp_path / "root", deny=[".env"])) as each:
+            each.refresh()
+            settle(each)
+            closed.chmod(0o300)
+            (closed / ".env").touch()
+            changed = each.refresh()
+            closed.chmod(0o755)
+            return changed, listed(each)
+
+    assert in_child(look, unprivileged=True) == (True, {"a/closed": DENY})
 
 
 def test_root_that_cannot_be_read_is_an_error(open_tmp_path: Path) -> None:
