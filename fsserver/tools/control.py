@@ -14,22 +14,29 @@ from fsserver.errors import Cancelled, TimeLimit
 BRIEF_S: Final = 0.001
 """A call that takes longer is long."""
 
+PAUSE_S: Final = 0.002
+"""How long a long call stops for brief ones: some that follow each other are over by then."""
+
+STEP_S: Final = 0.001
+"""How long it then goes on before it stops again."""
+
 Progress: TypeAlias = Callable[[float, float | None, str | None], None]
 
 
 class Precedence:
     """Lets brief calls go before long ones, since Python runs one thread at a time.
 
-    A call is brief until it has taken `BRIEF_S`. A long one waits at its checkpoints while a brief one is under way;
-    otherwise that one would wait for the interpreter after each of its system calls. What hangs in the kernel holds
-    nobody up for longer than it counts as brief.
+    A call is brief until it has taken `BRIEF_S`. A long one that comes to a checkpoint while a brief one is under way
+    stops for `PAUSE_S`; otherwise that one would wait for the interpreter after each of its system calls. To be stopped
+    and to go on costs the brief one nearly as much, so there are few such moments: it is not woken when the brief call
+    is over, and goes on for `STEP_S` then, whatever comes. So it has a third of the time at least, and what hangs in
+    the kernel holds nobody up for longer than it counts as brief.
     """
 
     def __init__(self) -> None:
-        self._mutex = threading.Lock()  # over the three below
+        self._mutex = threading.Lock()  # over the two below
         self._brief = 0
         self._last_began = 0.0
-        self._none_brief: threading.Event | None = None  # made by the first that waits: mostly nobody does
 
     def began(self, now: float) -> None:
         """A call began, at this second of `time.monotonic`."""
@@ -41,21 +48,10 @@ class Precedence:
         """A brief call is over, or has become long."""
         with self._mutex:
             self._brief -= 1
-            if not self._brief and self._none_brief is not None:
-                self._none_brief.set()
-                self._none_brief = None
 
-    def give_way(self, now: float) -> None:
-        """In a long call: wait for the brief ones, at most `BRIEF_S`."""
-        if not self._brief or now - self._last_began >= BRIEF_S:
-            return
-        with self._mutex:
-            if not self._brief:
-                return
-            if self._none_brief is None:
-                self._none_brief = threading.Event()
-            none_brief = self._none_brief
-        none_brief.wait(BRIEF_S)
+    def goes_first(self, now: float) -> bool:
+        """Whether a brief call is under way, for which a long one has to stop."""
+        return self._brief > 0 and now - self._last_began < BRIEF_S
 
 
 class Turn:
@@ -65,11 +61,12 @@ class Turn:
         began: the second of `time.monotonic` at which it was made.
     """
 
-    __slots__ = ("_brief", "_precedence", "began")
+    __slots__ = ("_brief", "_precedence", "_steps_until", "began")
 
     def __init__(self, precedence: Precedence) -> None:
         self._precedence = precedence
         self._brief = True
+        self._steps_until = 0.0
         self.began = time.monotonic()
 
     def give_way(self, now: float) -> None:
@@ -78,7 +75,9 @@ class Turn:
                 return
             self._brief = False
             self._precedence.over()
-        self._precedence.give_way(now)
+        if now >= self._steps_until and self._precedence.goes_first(now):
+            time.sleep(PAUSE_S)
+            self._steps_until = time.monotonic() + STEP_S
 
     def __enter__(self) -> Self:
         self._precedence.began(self.began)

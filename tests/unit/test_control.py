@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 
 import pytest
@@ -11,12 +10,16 @@ from fsserver.errors import Cancelled, TimeLimit
 from fsserver.tools.control import Control, Precedence, Turn
 
 BRIEF_S = 5.0
-"""Long enough that no busy machine makes a call long by itself, nor a wait look short."""
+"""Long enough that no busy machine makes a call long by itself."""
+
+PAUSE_S = 0.5
+"""Long enough that no busy machine makes a checkpoint look like a stop."""
 
 
 @pytest.fixture(autouse=True)
 def _slow_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fsserver.tools.control.BRIEF_S", BRIEF_S)
+    for name, seconds in {"BRIEF_S": BRIEF_S, "PAUSE_S": PAUSE_S, "STEP_S": 0.0}.items():
+        monkeypatch.setattr(f"fsserver.tools.control.{name}", seconds)
 
 
 def long_turn(precedence: Precedence) -> Turn:
@@ -30,7 +33,7 @@ def goes_on(turn: Turn) -> bool:
     """Whether its next checkpoint lets it go on at once."""
     started = time.monotonic()
     Control(turn=turn).checkpoint()
-    return time.monotonic() - started < BRIEF_S / 2
+    return time.monotonic() - started < PAUSE_S
 
 
 def test_a_checkpoint_ends_a_cancelled_call() -> None:
@@ -46,27 +49,32 @@ def test_a_checkpoint_ends_a_call_past_its_deadline() -> None:
         Control(deadline=time.monotonic() - 1).checkpoint()
 
 
-def test_a_long_call_waits_at_its_checkpoint_until_a_brief_one_is_over() -> None:
+def test_a_long_call_stops_at_each_checkpoint_while_a_brief_one_is_under_way() -> None:
     precedence = Precedence()
-    order: list[str] = []
-    waiting = threading.Event()
+    with long_turn(precedence) as turn:
+        with Turn(precedence) as brief:
+            assert not goes_on(turn)
+            assert goes_on(brief)  # it waits neither for itself nor for the long one
+            assert not goes_on(turn)
+        assert goes_on(turn)
 
-    def take_long() -> None:
-        with long_turn(precedence) as turn:
-            waiting.set()
-            Control(turn=turn).checkpoint()
-            order.append("long")
 
-    with Turn(precedence) as brief:
-        thread = threading.Thread(target=take_long)
-        thread.start()
-        assert waiting.wait(5)
-        assert goes_on(brief)  # it waits neither for itself nor for the long one
-        thread.join(0.05)
-        assert thread.is_alive()
-        order.append("brief")
-    thread.join(5)
-    assert order == ["brief", "long"]
+def test_a_long_call_that_was_stopped_goes_on_for_a_while_whatever_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fsserver.tools.control.STEP_S", 60.0)
+    precedence = Precedence()
+    with long_turn(precedence) as turn, Turn(precedence):
+        assert not goes_on(turn)
+        assert goes_on(turn)
+
+
+def test_a_long_call_goes_on_once_the_brief_one_has_become_long() -> None:
+    precedence = Precedence()
+    with long_turn(precedence) as turn:
+        assert goes_on(turn)
+        with Turn(precedence) as other:
+            other.began -= 2 * BRIEF_S
+            assert goes_on(other)
+            assert goes_on(turn)
 
 
 def test_a_long_call_goes_on_where_only_long_ones_run() -> None:
@@ -80,22 +88,3 @@ def test_a_call_that_hangs_holds_nobody_up_once_it_is_no_longer_brief() -> None:
     precedence = Precedence()
     with long_turn(precedence), long_turn(precedence) as turn:  # the first comes to no checkpoint
         assert goes_on(turn)
-
-
-def test_a_long_call_makes_a_step_for_each_of_many_brief_ones() -> None:
-    precedence = Precedence()
-    stop = threading.Event()
-
-    def brief_ones() -> None:
-        while not stop.is_set():
-            with Turn(precedence):
-                pass
-
-    thread = threading.Thread(target=brief_ones)
-    thread.start()
-    try:
-        with long_turn(precedence) as turn:
-            assert all(goes_on(turn) for _ in range(100))
-    finally:
-        stop.set()
-        thread.join(5)
