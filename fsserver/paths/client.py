@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import NewType
+from typing import NamedTuple, NewType
 
 from fsserver.errors import BadPath
 from fsserver.kernel.constants import PATH_MAX
@@ -16,8 +15,7 @@ ClientPath = NewType("ClientPath", str)
 _WINDOWS = re.compile(r"[A-Za-z]:(?:[\\/]|$)")
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """A path that is well formed.
 
     Attributes:
@@ -48,7 +46,7 @@ def parse(path: ClientPath, home: str) -> Request:
         raise BadPath("The path is not valid Unicode: it holds half of a surrogate pair.") from None
     if length >= PATH_MAX:
         raise BadPath(f"ENAMETOOLONG: name too long: the path has {length} bytes, {PATH_MAX - 1} are possible.")
-    if _WINDOWS.match(path):
+    if path[1:2] == ":" and _WINDOWS.match(path):
         raise BadPath(f"Access denied - Windows-style path received on a POSIX host: {path}")
     expanded = path == "~" or path.startswith("~/")
     text = home + path[1:] if expanded else path

@@ -32,6 +32,7 @@ from fsserver.paths.ruling import INSIDE, Ruling, directories, shown_path
 from fsserver.paths.target import Access, Target
 from fsserver.paths.unicode import equivalent
 from fsserver.policy.compiled import Action
+from fsserver.policy.decision import Decision
 
 MUST_BE_ABSENT = frozenset({Access.MOVE_TO, Access.CREATE})
 
@@ -78,12 +79,13 @@ class Resolution:
         self._asked = "/".join(collapse(parts) or ())
         self._shown = shown_path(self._root, self._asked)
         self._looked_for_equivalents = self._asked.isascii()
+        self._first: tuple[Action, Decision]  # what was asked before the disk was, and the answer
 
     def run(self) -> Target:
         """Resolve and decide, again while things move underneath. Errors as `Workspace.target`."""
         # Before the disk is asked: the refusal of a protected name says nothing about whether it exists.
         first = Action.READ if self._access is Access.WRITE else _ACTIONS[self._access]
-        self._ruling.decide((self._asked,), first, self._shown)
+        self._first = first, self._ruling.decide((self._asked,), first, self._shown)
         for _ in range(ATTEMPTS):
             try:
                 return self._attempt()
@@ -127,11 +129,13 @@ class Resolution:
             return
         target.stat = os.fstat(target.handle)
         target.name = name_beneath(self._root, target.handle)
-        names = [self._asked]
         straight = target.name == self._asked
         if not straight:  # a link or `..` was on the way
-            names += [target.name, self._last_name_in_real_parent()]
-        self._decide(target, names)
+            self._decide(target, [self._asked, target.name, self._last_name_in_real_parent()])
+        elif target.action is self._first[0]:
+            target.decision = self._first[1]  # the same rules asked the same: the answer is arithmetic
+        else:
+            self._decide(target, [self._asked])
         self._ruling.require_links(target.name, target.stat, target.action, self._shown)
         self._require_kind(target.stat)
         if self._access in _REPLACES:

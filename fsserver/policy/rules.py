@@ -103,10 +103,11 @@ class _Compiled:
 
     def __init__(self, rules: Sequence[PathRule], *, folds: bool) -> None:
         self._plain = _Group([rule for rule in rules if not rule.exceptions], folds=folds)
-        self._excepted = _Group([rule for rule in rules if rule.exceptions], folds=folds)
+        excepted = [rule for rule in rules if rule.exceptions]
+        self._excepted = _Group(excepted, folds=folds) if excepted else None
 
     def find(self, subject: str) -> PathRule | None:
-        return self._plain.find(subject) or self._excepted.find(subject)
+        return self._plain.find(subject) or (self._excepted.find(subject) if self._excepted else None)
 
 
 class Matcher:
