@@ -47,7 +47,8 @@ _SHAPES = bytes(
 
 RESERVED = frozenset({"v", "seq", "time", "up_us", "event", "prev", "hash"})
 
-_SCALARS = frozenset({str, bool, type(None)})
+_NAME = frozenset({str})
+_SCALARS = frozenset({bool, type(None)})
 _LEAST, _MOST = -(2**63), 2**64
 
 
@@ -145,42 +146,40 @@ def check_plain(fields: Mapping[Any, object]) -> list[str]:
     Returns: every text in it, and every key that is not one of its own.
     """
     texts: list[str] = []
-    pending: list[tuple[object, int]] = [(fields, MAX_DEPTH)]
-    while pending:
-        value, depth = pending.pop()
-        if depth == 0:
-            raise ValueError("nested too deeply")
-        for item in _items(value, texts):
-            kind = type(item)
-            if kind is str:
-                texts.append(item)  # type: ignore[arg-type]
-            elif kind is dict or kind is list:
-                pending.append((item, depth - 1))
-            elif kind is int:
-                if not _LEAST <= item < _MOST:  # type: ignore[operator]
-                    raise ValueError("an integer of more than 64 bits")
-            elif kind not in _SCALARS:
-                _add_other(item, depth, pending, texts)
-    return texts[len(fields) :]
+    _require_names(fields)
+    _check_values(fields.values(), MAX_DEPTH, texts)
+    return texts
 
 
-def _items(value: Any, texts: list[str]) -> Iterable[object]:
-    if not isinstance(value, dict):
-        return value  # type: ignore[no-any-return]
-    for key in value:
-        if type(key) is not str:  # another type would be written as text, and might then be there twice
-            raise ValueError("a key that is no string")
-    texts.extend(value)
-    return value.values()
+def _check_values(values: Iterable[object], depth: int, texts: list[str]) -> None:
+    """As `check_plain`, of what one object or list holds; the texts and keys are added to ``texts``."""
+    if depth == 0:
+        raise ValueError("nested too deeply")
+    for value in values:
+        kind = type(value)
+        if kind is str:
+            texts.append(value)  # type: ignore[arg-type]
+        elif kind is int:
+            if not _LEAST <= value < _MOST:  # type: ignore[operator]
+                raise ValueError("an integer of more than 64 bits")
+        elif kind in _SCALARS:
+            continue
+        elif isinstance(value, dict):
+            _require_names(value)
+            texts += value
+            _check_values(value.values(), depth - 1, texts)
+        elif isinstance(value, (list, tuple)):
+            _check_values(value, depth - 1, texts)
+        elif isinstance(value, str):  # a StrEnum is written as its text
+            texts.append(str(value))
+        else:
+            raise ValueError(f"a value of type {kind.__name__}")
 
 
-def _add_other(item: object, depth: int, pending: list[tuple[object, int]], texts: list[str]) -> None:
-    if isinstance(item, str):  # a StrEnum is written as its text
-        texts.append(str(item))
-    elif isinstance(item, (dict, list, tuple)):
-        pending.append((item, depth - 1))
-    else:
-        raise ValueError(f"a value of type {type(item).__name__}")  # noqa: TRY004 - as everything wrong here
+def _require_names(members: Mapping[Any, object]) -> None:
+    """Keys of another type would be written as text, and might then be there twice, or out of order."""
+    if not _NAME.issuperset(map(type, members)):
+        raise ValueError("a key that is no string")
 
 
 def content(value: str | bytes) -> dict[str, Json]:

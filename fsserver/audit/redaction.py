@@ -21,7 +21,7 @@ CUT_NAME: Final = "cut-text"
 ARGUMENT_NAME: Final = "secret-argument"
 
 _LITERALS: Final = prefilter(tuple(literal for form in FORMS for literal in form.literals))
-_IN_TEXT: Final = re.compile(_LITERALS)
+_in_text: Final = re.compile(_LITERALS).search
 
 # Members of a record that this program makes and that others rest on. In a call's arguments nothing is ours.
 _OURS: Final = frozenset(
@@ -54,11 +54,11 @@ class Redactor:
 
     def suspects(self, texts: Sequence[str]) -> bool:
         """Whether a record with these texts may hold something to hide. Usually false, in one pass."""
-        return bool(self._own) or _IN_TEXT.search("\0".join(texts)) is not None
+        return bool(self._own or _in_text("\0".join(texts)))
 
     def fields(self, event: str, fields: Mapping[str, Any], texts: Sequence[str]) -> Mapping[str, Any]:
         """The fields of a record of that event as the log shows them; ``texts``: all that are in them."""
-        if not self.suspects(texts):
+        if not (self._own or _in_text("\0".join(texts))):
             return fields
         record = self.record({**fields, "event": event})
         return {key: value for key, value in record.items() if key != "event"}
@@ -106,7 +106,7 @@ class Redactor:
         return found
 
     def _spans(self, text: str, *, eager: bool) -> Iterator[_Span]:
-        if _IN_TEXT.search(text) is not None:
+        if _in_text(text) is not None:
             lower = text.lower()
             for form in FORMS:
                 if any(literal in (text if has_capitals(literal) else lower) for literal in form.literals):

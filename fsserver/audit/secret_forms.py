@@ -181,8 +181,9 @@ FORMS: Final[tuple[Form, ...]] = (
 SECRET_FLAG: Final = re.compile(rf"--?(?:[A-Za-z0-9]{{1,20}}[-_]){{0,4}}{_KEYWORD}", re.ASCII)
 """A whole argument after which the next one is a secret."""
 
-# Characters by how seldom they are in a record, the rarest first, after capitals; hexadecimal digits are all over it.
-_RARE: Final = "=jzkxqw~-_./ ygvhmpulrsniotbdfcea:0123456789"
+# Characters by how seldom they are in a record's texts, the rarest first, after capitals. Most of these are names, with
+# their slashes, dots and dashes, and the letters of hexadecimal digits are all over hashes.
+_RARE: Final = "=:jzkxqwyvgh~-_ ./mpulrsniotbdfcea0123456789"
 
 
 def prefilter(literals: tuple[str, ...]) -> str:

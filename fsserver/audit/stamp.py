@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
+from fsserver.audit.chain import Position
 from fsserver.audit.record import RESERVED, VERSION, Json, Record, check_plain
 from fsserver.errors import AuditError
 
-_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - naive on purpose: `_utc` writes the zone, and an exact sum is UTC
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - naive on purpose: `record` writes the zone, and an exact sum is UTC
 
 
 class UnfitRecordError(AuditError):
@@ -38,14 +39,17 @@ class Stamp:
             "",
         )  # the last one that was written, and its text: most records share it with the one before
 
-    def record(self, event: str, fields: Mapping[str, Json]) -> Record:
-        """A record without a place in a chain; `fields` passed `check_fields`."""
-        up_us = (time.monotonic_ns() - self._started_ns) // 1000
-        return {**fields, "v": VERSION, "event": event, "time": self._utc(self.now_ns()), "up_us": up_us}
-
-    def _utc(self, now_ns: int) -> str:
-        """RFC 3339, UTC, microseconds."""
-        second, rest = divmod(now_ns, 10**9)
+    def record(self, event: str, fields: Mapping[str, Json], after: Position) -> Record:
+        """The record that comes next in a chain; `fields` passed `check_fields`. Its time is RFC 3339, microseconds."""
+        second, rest = divmod(self.now_ns(), 10**9)
         if second != self._second[0]:
             self._second = (second, (_EPOCH + timedelta(seconds=second)).isoformat())
-        return f"{self._second[1]}.{rest // 1000:06d}Z"
+        return {
+            **fields,
+            "v": VERSION,
+            "seq": after.seq + 1,
+            "time": f"{self._second[1]}.{rest // 1000:06d}Z",
+            "up_us": (time.monotonic_ns() - self._started_ns) // 1000,
+            "event": event,
+            "prev": after.head,
+        }

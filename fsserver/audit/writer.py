@@ -65,11 +65,10 @@ class Settings:
 
     def line(self, event: str, fields: Mapping[str, Json], after: Position) -> tuple[bytes, Position]:
         """The record that comes after `after`, sealed. Raises UnfitRecordError if it is too long."""
-        record = self.stamp.record(event, fields)
+        record = self.stamp.record(event, fields, after)
         if self.signer is not None and event in (LOG_CHECKPOINT, RUN_END):
             record |= {"signed_seq": after.seq, "signed_head": after.head, "key": self.signer.public.id}
             record["signature"] = self.signer.sign(event, after.seq, after.head)
-        record["seq"], record["prev"] = after.seq + 1, after.head
         line, position = seal(record)
         if len(line) > MAX_RECORD_BYTES:
             raise UnfitRecordError("The call is too large for an audit record, so it was refused.")
