@@ -17,7 +17,7 @@ from fsserver.paths.root import Root
 from fsserver.paths.ruling import shown_path
 from fsserver.paths.target import Access, Target
 from fsserver.paths.uri import path_of
-from fsserver.paths.workspace import Place, Workspace, without_dots
+from fsserver.paths.workspace import Place, Seen, Workspace, without_dots
 
 _CHANGES_THE_PARENT = frozenset({Access.MOVE_FROM, Access.MOVE_TO, Access.DELETE})
 
@@ -68,10 +68,10 @@ class NarrowedWorkspace(Workspace):
     def holds_whole(self, name: str) -> bool:
         return any(kept.root.rules.name == name and not kept.parts for kept in self._kept)
 
-    def target(self, path: ClientPath, access: Access) -> Target:
+    def target(self, path: ClientPath, access: Access, seen: Seen | None = None) -> Target:
         """As `Workspace.target`, and refused where the client's roots do not reach."""
         try:
-            target = self._granted.target(path, access)
+            target = self._granted.target(path, access, seen)
         except FsserverError as error:
             if not isinstance(error, OutsideRoots) and self._asks_inside(path):
                 raise
@@ -125,7 +125,7 @@ class ClosedWorkspace(Workspace):
     def holds_whole(self, name: str) -> bool:  # noqa: ARG002
         return False
 
-    def target(self, path: ClientPath, access: Access) -> Target:  # noqa: ARG002
+    def target(self, path: ClientPath, access: Access, seen: Seen | None = None) -> Target:  # noqa: ARG002
         raise Denied(
             f"Access denied - the policy allows only what the client offers as a root, and {self._reason}",
             allowed_instead="add a directory to the client's roots, or set client_roots: ignore in the policy",

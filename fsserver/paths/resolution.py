@@ -13,6 +13,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import suppress
+from typing import TypeAlias
 
 from fsserver.errors import (
     AlreadyExists,
@@ -24,15 +26,23 @@ from fsserver.errors import (
     UnstablePath,
 )
 from fsserver.kernel import constants as c
+from fsserver.kernel.syscalls import descriptor_path
 from fsserver.paths.client import Request
 from fsserver.paths.names import collapse, display, join, split
 from fsserver.paths.outcomes import is_a_directory, outcome
 from fsserver.paths.resolver import ATTEMPTS, EscapeError, MovedError, Resolver, name_beneath
+from fsserver.paths.root import Root
 from fsserver.paths.ruling import INSIDE, Ruling, directories, shown_path
 from fsserver.paths.target import Access, Target
 from fsserver.paths.unicode import equivalent
 from fsserver.policy.compiled import Action
 from fsserver.policy.decision import Decision
+
+Base: TypeAlias = tuple[Ruling, tuple[str, ...]]
+"""A root and components beneath it."""
+
+Seen: TypeAlias = dict[Root, str]
+"""Where roots were when a call of many paths came to the first one in them. It ends with `require_unmoved`."""
 
 MUST_BE_ABSENT = frozenset({Access.MOVE_TO, Access.CREATE})
 
@@ -64,19 +74,29 @@ _NEEDS_A_DIRECTORY = frozenset({Access.WRITE, Access.CREATE, Access.MOVE_TO})
 _REPLACES = frozenset({Access.WRITE, Access.EDIT})
 
 
+def require_unmoved(seen: Seen) -> None:
+    """Raises `UnstablePath` if a root is elsewhere by now, so that names may have been told from the wrong place."""
+    if any(root.path() != top for root, top in seen.items()):
+        raise UnstablePath("Access denied - a root was moved while its files were read.")
+
+
 class Resolution:
-    """``parts`` beneath the root of ``ruling``. Use once."""
+    """Components beneath a root, which is that of the ruling. Use once.
+
+    Args:
+        seen: where roots were found before in the same call, and are found now; see `_name`.
+    """
 
     def __init__(
-        self, ruling: Ruling, resolver: Resolver, request: Request, access: Access, parts: tuple[str, ...]
+        self, base: Base, resolver: Resolver, request: Request, access: Access, seen: Seen | None = None
     ) -> None:
-        self._ruling = ruling
-        self._root = ruling.root
+        self._ruling, self._parts = base
+        self._root = self._ruling.root
         self._resolver = resolver
         self._request = request
         self._access = access
-        self._parts = parts
-        self._asked = "/".join(collapse(parts) or ())
+        self._seen = seen
+        self._asked = "/".join(collapse(self._parts) or ())
         self._shown = shown_path(self._root, self._asked)
         self._looked_for_equivalents = self._asked.isascii()
         self._first: tuple[Action, Decision]  # what was asked before the disk was, and the answer
@@ -128,7 +148,7 @@ class Resolution:
             self._find_absent(target, error)
             return
         target.stat = os.fstat(target.handle)
-        target.name = name_beneath(self._root, target.handle)
+        target.name = self._name(target.handle)
         straight = target.name == self._asked
         if not straight:  # a link or `..` was on the way
             self._decide(target, [self._asked, target.name, self._last_name_in_real_parent()])
@@ -144,6 +164,23 @@ class Resolution:
             return  # nothing on the disk was asked since its name was read, only rules: it was read a moment ago
         if name_beneath(self._root, target.handle) != target.name:
             raise MovedError
+
+    def _name(self, handle: int) -> str:
+        """`name_beneath` the root. Where the kernel calls the object just as it was asked for, beneath the place where
+        the root was found before in the same call, the root is not looked for again: `require_unmoved` does that at the
+        end of the call. Raises as `name_beneath`.
+        """
+        if self._seen is None:
+            return name_beneath(self._root, handle)
+        top = self._seen.get(self._root)
+        # Of a removed object the kernel says so in words that a name can have as well.
+        if top is not None and self._asked and not self._asked.endswith(" (deleted)"):
+            with suppress(OSError):  # which is told apart below
+                if descriptor_path(handle) == f"{top}/{self._asked}":
+                    return self._asked
+        top = self._root.path()
+        self._seen.setdefault(self._root, top)
+        return name_beneath(self._root, handle, top)
 
     def _last_name_in_real_parent(self) -> str:
         if not self._parts or self._parts[-1] == "..":

@@ -179,15 +179,18 @@ class _Walk:
             raise OSError(errno.ELOOP, "steps")
 
 
-def name_beneath(root: Root, descriptor: int) -> str:
+def name_beneath(root: Root, descriptor: int, top: str | None = None) -> str:
     """The name beneath the root by which the kernel knows the opened object now.
+
+    Args:
+        top: where the root is, asked a moment ago; None asks.
 
     Raises:
         MovedError: it does not lie beneath the root (any more), was removed, or has no readable path.
         NotFound: the root itself was removed.
         OSError: ENAMETOOLONG, from 4,096 bytes on the kernel tells no name and so nothing can be decided.
     """
-    top = root.path()
+    top = root.path() if top is None else top
     try:
         path = descriptor_path(descriptor)
     except OSError as error:

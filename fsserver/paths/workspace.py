@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from fsserver.errors import Denied, FsserverError, NotADirectory, NotFound, OutsideRoots
 from fsserver.paths.client import ClientPath, Request, parse
 from fsserver.paths.names import collapse, display, remainder
-from fsserver.paths.resolution import MUST_BE_ABSENT, Resolution
+from fsserver.paths.resolution import MUST_BE_ABSENT, Base, Resolution, Seen, require_unmoved
 from fsserver.paths.resolver import OpenAt2Resolver, Resolver
 from fsserver.paths.root import Root
 from fsserver.paths.ruling import INSIDE, Ruling, directories
 from fsserver.paths.target import Access, Target
 from fsserver.policy.compiled import Mode
 
-__all__ = ["Access", "ClientPath", "Place", "Workspace"]
-
-Base: TypeAlias = tuple[Ruling, tuple[str, ...]]
-"""A root and components beneath it."""
+__all__ = ["Access", "ClientPath", "Place", "Seen", "Workspace", "require_unmoved"]
 
 
 class Place(NamedTuple):
@@ -81,11 +78,14 @@ class Workspace:
         """These roots, with relative paths tried in ``directories`` beneath them instead of in the roots themselves."""
         return Workspace(self.roots, self._resolver, home=self._home, bases=directories)
 
-    def target(self, path: ClientPath, access: Access) -> Target:
+    def target(self, path: ClientPath, access: Access, seen: Seen | None = None) -> Target:
         """Resolve ``path`` and decide ``access`` to it; the caller closes the target.
 
         A relative path means the first root where it exists; a new name the first root that has its directory and lets
         it be made.
+
+        Args:
+            seen: of a call of many paths: an empty dict for the first, the same for the others; see `require_unmoved`.
 
         Raises:
             BadPath, Denied and its kinds, NotFound, AlreadyExists, NotADirectory, IsADirectory, PermissionDenied,
@@ -94,13 +94,12 @@ class Workspace:
         request = parse(path, self._home)
         candidates = self._candidates(request)
         if len(candidates) == 1:
-            ruling, parts = candidates[0]
-            return Resolution(ruling, self._resolver, request, access, parts).run()
+            return Resolution(candidates[0], self._resolver, request, access, seen).run()
         failures: list[FsserverError] = []
         absent: Target | None = None
         try:
-            for ruling, parts in candidates:
-                found = self._try(ruling, request, access, parts)
+            for base in candidates:
+                found = self._try(base, request, access)
                 if isinstance(found, FsserverError):
                     failures.append(found)
                 elif found.exists or access in MUST_BE_ABSENT:
@@ -118,7 +117,7 @@ class Workspace:
         # That it is missing says more than that a root would not have let it be made.
         raise next((failure for failure in failures if not isinstance(failure, Denied)), failures[0])
 
-    def _try(self, ruling: Ruling, request: Request, access: Access, parts: tuple[str, ...]) -> Target | FsserverError:
+    def _try(self, base: Base, request: Request, access: Access) -> Target | FsserverError:
         """The target in one of several roots that ``request`` may mean, or why it is none there although another of
         the roots may be meant: what is missing, or refused and not there. What may not even be looked at counts as
         there: nobody is told whether it is.
@@ -127,12 +126,12 @@ class Workspace:
             As `target`: this root is meant, and the access fails.
         """
         try:
-            return Resolution(ruling, self._resolver, request, access, parts).run()
+            return Resolution(base, self._resolver, request, access).run()
         except (NotFound, NotADirectory) as missing:
             return missing
         except Denied as refusal:
             try:
-                Resolution(ruling, self._resolver, request, Access.STAT, parts).run().close()
+                Resolution(base, self._resolver, request, Access.STAT).run().close()
             except (NotFound, NotADirectory):
                 return refusal
             except FsserverError:

@@ -31,7 +31,7 @@ from fsserver.paths.names import display
 from fsserver.paths.quota import check_quota
 from fsserver.paths.ruling import refusal
 from fsserver.paths.target import Target
-from fsserver.paths.workspace import Access, ClientPath, Workspace
+from fsserver.paths.workspace import Access, ClientPath, Workspace, require_unmoved
 from fsserver.policy.compiled import Action, Policy
 from fsserver.policy.decision import why_not_granted
 from fsserver.tools.approval import (
@@ -194,6 +194,7 @@ class Gate:
                 if needed is not None:
                     return needed
                 result = self._act(tool, call, trail)
+                require_unmoved(trail.seen)
             except AuditError:
                 raise  # there is no log to write this to
             except FsserverError as error:
@@ -356,7 +357,7 @@ class Gate:
 
         def each(path: ClientPath, access: Access, use: Callable[[Target], T]) -> T:
             try:
-                with workspace.target(path, access) as target:
+                with workspace.target(path, access, trail.seen) as target:
                     trail.add(None, target)
                     if target.asks:  # one name of many: nobody was shown it
                         raise refusal(target.decision, target.shown)

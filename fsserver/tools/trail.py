@@ -11,6 +11,7 @@ from typing import Any, Final
 from fsserver.audit.record import content
 from fsserver.errors import Denied, FsserverError, InternalError, ResourceError
 from fsserver.paths.changes import Changes
+from fsserver.paths.resolution import Seen
 from fsserver.paths.target import Target
 from fsserver.tools.approval import Consent, ConsentNeeded
 
@@ -29,6 +30,7 @@ class Trail:
         via: the method of a request that is no tool call; ``tool`` is what serves it.
         request: the transport's name for the request.
         trace: the id of the trace that the call is part of.
+        seen: where the roots were at the first path of a list; see `fsserver.paths.resolution.require_unmoved`.
         intended: its intent is in the log, so what follows is an outcome and repeats nothing.
     """
 
@@ -40,6 +42,7 @@ class Trail:
     paths: list[dict[str, Any]] = field(default_factory=list)
     commands: list[dict[str, Any]] = field(default_factory=list)
     changes: Changes = field(default_factory=Changes)
+    seen: Seen = field(default_factory=dict)
     intended: bool = False
     via: str | None = None
     request: str | None = None

@@ -15,12 +15,27 @@ from fsserver.errors import FsserverError, LinkLoop, NotADirectory, NotFound, Ou
 from fsserver.paths import moving, reading, writing
 from fsserver.paths.names import display
 from fsserver.paths.resolver import OpenAt2Resolver, Resolver, WalkResolver
-from fsserver.paths.workspace import Access, ClientPath
+from fsserver.paths.root import Root
+from fsserver.paths.workspace import Access, ClientPath, require_unmoved
 from fsserver.policy.compiled import Action, Effect, Mode
 from tests.trees import build, rules, workspace
 
 RESOLVERS: dict[str, type[Resolver]] = {"openat2": OpenAt2Resolver, "walk": WalkResolver}
 BOTH = pytest.mark.parametrize("resolver", RESOLVERS)
+
+
+class RemovingResolver(OpenAt2Resolver):
+    """Removes a file when a name that ends as the kernel marks removed ones has been opened."""
+
+    def __init__(self, victim: Path) -> None:
+        super().__init__()
+        self._victim = victim
+
+    def open(self, root: Root, name: str, *, follow: bool = True) -> int:
+        handle = super().open(root, name, follow=follow)
+        if name.endswith(" (deleted)"):
+            self._victim.unlink()
+        return handle
 
 
 @dataclass(frozen=True)
@@ -99,6 +114,32 @@ def test_path_leads_to_the_file_inside(row: Row, resolver: str, tmp_path: Path) 
         assert reading.read_all(target, 100)[0] == b"text"
         assert target.name == row.found
         assert target.resolved == f"{tmp_path}/root/{row.found}"
+
+
+@BOTH
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_object_has_the_same_name_for_each_path_of_one_call(row: Row, resolver: str, tmp_path: Path) -> None:
+    build(tmp_path, ["file root/file.txt text", "dir root/dir/sub", "link way -> root", *row.tree])
+    wanted = tmp_path / "root" / row.found
+    wanted.parent.mkdir(parents=True, exist_ok=True)
+    wanted.write_text("text")
+    path = ClientPath(row.path.replace("{base}", str(tmp_path)))
+    seen: dict[Root, str] = {}
+    with workspace(rules(tmp_path / "way"), resolver=RESOLVERS[resolver](), home=str(tmp_path)) as work:
+        for _ in range(2):
+            with work.target(path, Access.READ, seen) as target:
+                assert target.name == row.found
+        assert list(seen.values()) == [f"{tmp_path}/root"]
+        require_unmoved(seen)
+
+
+def test_removed_file_is_not_taken_for_one_that_is_called_like_it(tmp_path: Path) -> None:
+    build(tmp_path, ["file root/f text", "file root/a text", "link root/f (deleted) -> f"])
+    with workspace(rules(tmp_path / "root"), resolver=RemovingResolver(tmp_path / "root/f")) as work:
+        seen: dict[Root, str] = {}
+        work.target(ClientPath("a"), Access.READ, seen).close()
+        with pytest.raises(NotFound):
+            work.target(ClientPath("f (deleted)"), Access.READ, seen)
 
 
 ENOENT = "ENOENT: no such file or directory, open '{root}/"

@@ -378,6 +378,27 @@ def test_one_path_of_a_list_is_refused_and_recorded_alone(gate: Served) -> None:
     assert [path["name"] for path in outcome["paths"]] == ["a.txt", "d/b.txt"]
 
 
+@pytest.mark.parametrize("path", ["d/b.txt", "old/.env"])
+def test_list_is_withheld_if_its_root_was_moved_meanwhile(tmp_path: Path, top: Path, path: str) -> None:
+    build(top, ["link old -> ."])
+
+    def move(done: float, whole: float | None, message: str | None) -> None:
+        """Into a directory of its own name, where the kernel calls ``.env`` what the client asked for."""
+        if done == 1:
+            top.rename(tmp_path / "aside")
+            top.mkdir()
+            (tmp_path / "aside").rename(top / "old")
+
+    with served(tmp_path, [rules(top, deny=["/.env"])]) as gate:
+        result = gate.call("read_multiple_files", Control(progress=move), paths=["a.txt", path])
+        assert result.is_error
+        assert "SECRET" not in str(result)
+        assert result.structured is not None
+        assert result.structured["error"]["code"] == "denied.unstable"
+        assert gate.records()[-1]["error"] == "denied.unstable"
+        assert gate.text("read_multiple_files", paths=["a.txt", "old/.env"]).startswith("a.txt:\none\n")
+
+
 @pytest.mark.parametrize("name", ["none", ".env", "/etc/passwd"])
 def test_failures_of_a_list_repeat_neither_its_arguments_nor_its_other_paths(gate: Served, name: str) -> None:
     before = Path(gate.log.path).stat().st_size
