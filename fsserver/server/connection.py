@@ -47,6 +47,10 @@ class Caller(Protocol):
         token: str | int | None,
     ) -> dict[str, Any]: ...
 
+    async def plain(
+        self, call: Call, session: Session, name: str, arguments: Mapping[str, Any] | None, trace: str | None
+    ) -> dict[str, Any] | None: ...
+
     def introduce(self, session: Session) -> None: ...
 
     def expect_brief(self, name: str) -> bool: ...
@@ -78,10 +82,18 @@ class Connection:
     async def request(self, call: Call, method: str, params: dict[str, Any] | None) -> dict[str, Any]:
         """The result of one request.
 
+        A plain ``tools/call`` that `shortcut` left out for being slow is made as there, in a thread. If it needs a
+        person's consent, nothing was recorded or changed, and it takes the long way.
+
         Raises:
             ProtocolError: the answer is an error. Nothing else is raised, and its text tells nothing of a bug.
         """
         try:
+            plain = self._plain(params) if method == "tools/call" else None
+            if plain is not None and not self._server.expect_brief(plain[0]):
+                result = await self._server.plain(call, self._session, *plain, None)
+                if result is not None:
+                    return result
             if method != "initialize" and is_modern(params):
                 return await self._modern(call, method, params)
             return await self._handshaken(call, method, params)
@@ -98,10 +110,21 @@ class Connection:
         """A plain ``tools/call`` of an initialized handshake client, to be made by whoever calls the result.
 
         It skips the event loop and the SDK's five passes over request and result. What those check is checked here or
-        built right; tests validate results against the protocol's models. None for what is not plain, or was slow the
-        last time: it has to take the long way, and gets its errors there. So has one that turns out to need a person's
-        consent: nothing is recorded or changed then. May be called from any thread.
+        built right; tests validate results against the protocol's models. None for what was slow the last time, which
+        `request` makes, and for what is not plain: it has to take the long way, and gets its errors there. So has one
+        that turns out to need a person's consent: nothing is recorded or changed then. May be called from any thread.
         """
+        plain = self._plain(params)
+        if plain is None or not self._server.expect_brief(plain[0]):
+            return None
+        session = self._session
+        name, arguments = plain
+        return Shortcut(
+            lambda call: self._server.call(call, session, name, arguments, None), waits=self._server.waits(name)
+        )
+
+    def _plain(self, params: dict[str, Any] | None) -> tuple[str, dict[str, Any] | None] | None:
+        """The tool and the arguments of a call of an initialized handshake client that needs nothing of the SDK."""
         if (
             self._roots is not None
             or self._handshake.client_params is None
@@ -109,14 +132,9 @@ class Connection:
             or not _PLAIN.issuperset(params)
             or type(params.get("name")) is not str
             or type(params.get("arguments")) not in (dict, NoneType)
-            or not self._server.expect_brief(params["name"])
         ):
             return None
-        session = self._session
-        name, arguments = params["name"], params.get("arguments")
-        return Shortcut(
-            lambda call: self._server.call(call, session, name, arguments, None), waits=self._server.waits(name)
-        )
+        return params["name"], params.get("arguments")
 
     async def _handshaken(self, call: Call, method: str, params: dict[str, Any] | None) -> dict[str, Any]:
         context = Context(self._outbound, Serving(call, self._session, self._roots, self._approvals))

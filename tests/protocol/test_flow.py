@@ -101,6 +101,17 @@ def test_calls_about_as_long_as_the_watch_waits_are_answered_in_turn(client: Cli
     assert client.unexpected == []
 
 
+def test_slow_call_is_answered_the_same_on_each_way(client: Client) -> None:
+    slow = {"name": "sleep", "arguments": {"seconds": 4 * STALL_S}}
+    by_the_front = client.request("tools/call", slow)
+    in_a_thread = client.request("tools/call", slow)
+    by_the_sdk = client.request("tools/call", {**slow, "_meta": {"progressToken": 1}})
+    assert text_of(by_the_front) == "slept"
+    assert by_the_front == in_a_thread == by_the_sdk
+    bug = {"name": "sleep", "arguments": {"seconds": "long"}}
+    assert client.error("tools/call", bug)["code"] == client.error("tools/call", {**bug, "_meta": {}})["code"] == -32603
+
+
 @pytest.mark.parametrize("waiting", [False, True], ids=["running", "waiting"])
 def test_a_cancelled_call_stops_and_is_not_answered(waiting: bool, start: StartFixture, tmp_path: Path) -> None:
     client = start(1)
