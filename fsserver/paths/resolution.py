@@ -160,7 +160,8 @@ class Resolution:
         self._require_kind(target.stat)
         if self._access in _REPLACES:
             self._hold_parent(target)
-        if straight and target.stat.st_nlink < 2 and self._access not in _REPLACES:
+        alone = target.stat.st_nlink < 2 or stat.S_ISDIR(target.stat.st_mode)  # a directory has no other name
+        if straight and alone and self._access not in _REPLACES:
             return  # nothing on the disk was asked since its name was read, only rules: it was read a moment ago
         if name_beneath(self._root, target.handle) != target.name:
             raise MovedError
