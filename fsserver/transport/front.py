@@ -108,10 +108,9 @@ class Front:
         """A call has run for a while: relieve its front now, or when something comes."""
         self._timer.clear()
         front = self._current
-        with front.mutex:
-            slow, idle = _slow(front), not front.batch and not front.answers
-        if slow and idle and self._listen(True):
-            return
+        with front.mutex:  # until the loop listens: a call that ends has to see that, and so has the next one
+            if _slow(front) and not front.batch and not front.answers and self._listen(True):
+                return
         self._look()
 
     def _came(self) -> None:
