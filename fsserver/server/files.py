@@ -168,11 +168,13 @@ class FileServer:
         with Turn(self._precedence) as turn:
             control = self._control(call, turn, token, trace)
             result = self._gate.call(session, name, arguments, control, consent=consent, asks=asks)
+        if isinstance(result, ConsentNeeded):
+            return result  # which says nothing of how long the tool takes; who asks makes this call again, and once
         if time.monotonic() - turn.began > BRIEF_S:
             self._slow.add(name)
         else:
             self._slow.discard(name)
-        return result if isinstance(result, ConsentNeeded) else wire.call_result(result, session.protocol)
+        return wire.call_result(result, session.protocol)
 
     def answer(
         self,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,8 @@ import pytest
 from fsserver.errors import RateLimited, SharedStateError, TooManyCalls
 from fsserver.policy.compiled import Action, AuditRules, Effect, Limits, Policy
 from fsserver.policy.service import Budget, CallClass, Rate
+from fsserver.server.boundary import PersonNeeded
+from fsserver.server.files import FileServer
 from fsserver.state.local import LocalState
 from fsserver.tools.approval import Answer, Consent, ConsentNeeded
 from fsserver.tools.budgets import Budgets
@@ -23,6 +26,7 @@ from fsserver.tools.control import Control
 from fsserver.tools.files.completion import COMPLETION
 from fsserver.tools.result import ToolResult
 from tests.gates import Served, served
+from tests.protocol.client import HANDSHAKE_REVISIONS
 from tests.trees import build, rules
 
 POLICY = Policy("test", None, "0" * 64, (), AuditRules(directory="/nowhere"))
@@ -305,3 +309,48 @@ def test_where_nothing_can_be_counted_calls_are_refused_with_a_record(tmp_path: 
 def test_result_that_could_not_be_counted_is_given_all_the_same(clock: Clock) -> None:
     bounds = Budgets(Limits(budget=Budget(output=Rate(5, 60))), Unreachable())
     bounds.use("alice", CallClass.READ).count(100)
+
+
+class Person:
+    """A client's call, and its person, who says yes."""
+
+    id = 1
+    request_id = None
+
+    def __init__(self) -> None:
+        self.cancelled = threading.Event()
+
+    def when_cancelled(self, notice: Callable[[], None]) -> None:
+        """Never."""
+
+    def notify(self, method: str, params: Mapping[str, Any] | None) -> None:
+        raise AssertionError(method, params)
+
+    async def ask(self, method: str, params: Mapping[str, Any] | None) -> dict[str, Any]:
+        return {"action": "accept", "content": {"approve": True}}
+
+
+def test_long_call_that_a_person_is_asked_about_counts_twice_at_most(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fsserver.server.files.BRIEF_S", 0.0)
+    delete = {"name": "delete_file", "arguments": {"path": "a.txt"}}
+    client = {"capabilities": {"elicitation": {}}, "clientInfo": {"name": "tests", "version": "1"}}
+
+    async def run(server: FileServer) -> dict[str, Any]:
+        person = Person()
+        connection = server.connect(person)
+        await connection.request(person, "initialize", {"protocolVersion": HANDSHAKE_REVISIONS[-1], **client})
+        by_the_front = connection.shortcut(delete)
+        assert by_the_front is not None
+        with pytest.raises(PersonNeeded):
+            by_the_front.make(person)
+        async with asyncio.timeout(20):
+            return await connection.request(person, "tools/call", delete)
+
+    asks = {"operations": {Action.DELETE: Effect.ASK}}
+    with gated(tmp_path, clock, Budget(rate=Rate(2, 3600)), root=asks) as gate:
+        server = FileServer(gate.gate, gate.session, policy=POLICY, run=asyncio.to_thread)
+        result = asyncio.run(run(server))
+    assert not result.get("isError"), result
+    assert not (tmp_path / "work/a.txt").exists()
