@@ -171,7 +171,8 @@ class FileServer:
         if isinstance(result, ConsentNeeded):
             return result  # which says nothing of how long the tool takes; who asks makes this call again, and once
         if time.monotonic() - turn.began > BRIEF_S:
-            self._slow.add(name)
+            if self._gate.knows(name):  # any other name is the client's, as long and as many as it likes
+                self._slow.add(name)
         else:
             self._slow.discard(name)
         return wire.call_result(result, session.protocol)

@@ -117,6 +117,10 @@ class Gate:
         granted = session.granted()
         return tuple(tool for tool in self._registry.tools if tool.listed and self._offers(tool, granted))
 
+    def knows(self, name: str) -> bool:
+        """Whether there is such a tool, granted or not."""
+        return self._registry.get(name) is not None
+
     def waits(self, name: str) -> bool:
         """Whether the tool, if it is one, waits for something else than files."""
         tool = self._registry.get(name)

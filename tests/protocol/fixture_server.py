@@ -39,6 +39,9 @@ class MisbehavingGate:
     def tools(self, session: Session) -> tuple[Tool[Any], ...]:
         return ()
 
+    def knows(self, name: str) -> bool:
+        return hasattr(self, name)
+
     def waits(self, name: str) -> bool:
         return False
 

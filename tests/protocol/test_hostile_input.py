@@ -252,6 +252,22 @@ def test_what_is_no_call_is_not_in_the_log_and_a_refused_call_is(
     ]
 
 
+def test_names_of_tools_that_there_are_not_are_not_kept(serve: Callable[..., Client], root: Path) -> None:
+    client = serve("--root", root)
+    client.open()
+    server = psutil.Process(client.process.pid)
+
+    def call_ten(first: int) -> None:
+        for number in range(first, first + 10):
+            client.call(f"{number}" + "x" * 2_000_000, {"text": "x" * 2_000_000})  # to hash it makes the call long
+
+    call_ten(0)
+    before = server.memory_info().rss
+    for first in (10, 20, 30):
+        call_ten(first)
+    assert server.memory_info().rss - before < 30_000_000
+
+
 def test_every_byte_value_as_a_line_is_survived(start: StartFixture) -> None:
     client = start()
     client.open()
