@@ -41,6 +41,10 @@ _OWN_TROUBLE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSYS
 Inode: TypeAlias = tuple[int, int]  # device and number
 
 
+class UnreachableError(Exception):
+    """A directory may be there, with what it held, but one above it may not be searched any more."""
+
+
 class Protection(StrEnum):
     """What a command may do with a protected name, strictest first.
 
@@ -132,6 +136,7 @@ def list_directory(
     Raises:
         SandboxSetupError: it holds more than ``most`` entries or more than `MAX_PROTECTED` protected names, or this
             process is out of descriptors or memory.
+        UnreachableError: what is above it tells more.
     """
     now = time.time_ns()
     try:
@@ -160,24 +165,33 @@ def find_aliases(root: int, listing: Listing, numbers: Collection[int]) -> list[
     """Regular files in the directory whose inode number is one of ``numbers``, for the caller to compare wholly.
 
     Where a file system lists other numbers than stat(2) tells, as some overlays do, nothing is found.
+
+    Raises:
+        UnreachableError: it, or one above it, may not be looked into any more.
     """
     found: list[ProtectedName] = []
     prefix = f"{listing.name}/" if listing.name else ""
     try:
         descriptor = _open(root, listing.name)
-    except OSError:
-        return found  # it changed: the next refresh lists it again
+    except OSError as error:
+        return _unsearched(found, error)
     try:
         with os.scandir(descriptor) as entries:
             for entry in entries:
                 if entry.inode() in numbers and entry.is_file(follow_symlinks=False):
                     identity = _of_other(entry.stat(follow_symlinks=False))
                     found.append(ProtectedName(prefix + entry.name, Protection.NAME, Kind.OTHER, identity))
-    except OSError:
-        return found
+    except OSError as error:
+        return _unsearched(found, error)
     finally:
         os.close(descriptor)
     return found
+
+
+def _unsearched(found: list[ProtectedName], error: OSError) -> list[ProtectedName]:
+    if error.errno not in _GONE:
+        raise UnreachableError from error
+    return found  # it changed: the next refresh lists it again
 
 
 def too_much(rules: RootRules) -> SandboxSetupError:
@@ -202,8 +216,10 @@ def _unopened(root: int, name: str, above: Protection | None, error: OSError) ->
         raise SandboxSetupError("A root could not be searched for protected names, so no command may run.") from error
     try:
         status = os.stat(name, dir_fd=root, follow_symlinks=False)
-    except OSError:
-        return None  # what cannot even be named here is gone, or the directory above changed and is listed again
+    except OSError as trouble:
+        if trouble.errno not in _GONE:
+            raise UnreachableError from trouble
+        return None
     listing = _blank(name, above, status, time.time_ns(), None)
     listing.opened = False
     return listing

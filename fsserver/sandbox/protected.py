@@ -45,6 +45,7 @@ from fsserver.sandbox.listing import (
     Listing,
     ProtectedName,
     Protection,
+    UnreachableError,
     find_aliases,
     list_directory,
     stricter,
@@ -61,6 +62,9 @@ MAX_NAMES = 10_000
 
 # Each keeps the directory's inode in the kernel's memory, about 1 KiB.
 MAX_WATCHED = 8_192
+
+# How often a directory is looked at in one refresh while others open and close it.
+MOST_ROUNDS = 8
 
 _DIRECTORY = open_how(c.O_PATH | c.O_DIRECTORY | c.O_NOFOLLOW, c.RESOLVE_BENEATH | c.RESOLVE_NO_SYMLINKS)
 
@@ -122,9 +126,7 @@ class ProtectedIndex:
         try:
             stale = self._stale(everywhere=everywhere)
             if stale:
-                listed = self._list_again(stale)
-                self._find_aliases(listed)
-                self._watch(listed)
+                self._watch(self._look_again(stale))
         except BaseException:
             self._listings, self._entries, self._protected = {}, 0, 0
             self._unsettled.clear()
@@ -217,8 +219,22 @@ class ProtectedIndex:
         self._watches, self._watched, self._numbers = None, {}, {}
         self._unwatched = set(self._listings)
 
+    def _look_again(self, stale: Collection[str]) -> list[Listing]:
+        """List what is stale, and what cannot be looked into any more when it is searched for aliases; the listings."""
+        listed: dict[str, Listing] = {}
+        for _ in range(MOST_ROUNDS):
+            listed |= {listing.name: listing for listing in self._list_again(stale)}
+            stale = self._find_aliases([each for each in listed.values() if self._listings.get(each.name) is each])
+            if not stale:
+                return [each for each in listed.values() if self._listings.get(each.name) is each]
+        raise self._unsteady()
+
     def _list_again(self, stale: Collection[str]) -> list[Listing]:
-        """List what is stale, and what is new or replaced below it; returns those listings."""
+        """List what is stale, and what is new or replaced below it; returns those listings.
+
+        Who may search a directory changes without being told: where one cannot be reached, the one above it is stale.
+        """
+        climbs: dict[str, int] = {}
         listed: dict[str, Listing] = {}
         for start in sorted(stale, key=lambda name: name.split("/")):  # outer ones first: they know what is gone
             known = self._listings.get(start)
@@ -227,7 +243,18 @@ class ProtectedIndex:
             pending: list[tuple[str, Protection | None]] = [(start, None if known is None else known.above)]
             while pending:
                 name, above = pending.pop()
-                listing = self._list(name, above)
+                try:
+                    listing = self._list(name, above)
+                except UnreachableError:
+                    self._forget(name)
+                    outer = name.rpartition("/")[0]
+                    climbs[outer] = climbs.get(outer, 0) + 1
+                    if climbs[outer] > MOST_ROUNDS:
+                        raise self._unsteady() from None
+                    within = f"{outer}/" if outer else ""
+                    pending = [each for each in pending if not each[0].startswith(within)]
+                    pending.append((outer, self._listings[outer].above))
+                    continue
                 if listing is None:
                     continue
                 listed[name] = listing
@@ -236,6 +263,12 @@ class ProtectedIndex:
         if "" not in self._listings:
             raise SandboxSetupError(f'The root "{self.rules.name}" is no longer there, so no command may run.')
         return [listing for name, listing in listed.items() if self._listings.get(name) is listing]
+
+    def _unsteady(self) -> SandboxSetupError:
+        return SandboxSetupError(
+            f'Directories in the root "{self.rules.name}" are closed and opened all the time, so no command may run.',
+            allowed_instead="again when that has ended",
+        )
 
     def _list(self, name: str, above: Protection | None) -> Listing | None:
         """List one directory, and forget what is not in it any more; None if it is gone."""
@@ -296,21 +329,28 @@ class ProtectedIndex:
         new = (after.links, after.strictest) if after is not None else ({}, {})
         self._links_changed = self._links_changed or old != new
 
-    def _find_aliases(self, listed: list[Listing]) -> None:
+    def _find_aliases(self, listed: list[Listing]) -> list[str]:
         """Look for other names of protected files: everywhere if one has links that were not looked for, else in
         ``listed``. Names in directories that did not change were compared with these files already.
+
+        Returns: directories that cannot be looked into any more.
         """
         if self._links_changed:
             self._collect_wanted()
             self._links_changed = False
         everywhere = any(links > 1 and self._searched.get(inode) != links for inode, (_, links) in self._wanted.items())
         numbers = {number for _, number in self._wanted}
-        if numbers:
-            for listing in self._listings.values() if everywhere else listed:
-                if listing.opened and listing.above is not Protection.DENY:
+        closed: list[str] = []
+        for listing in (self._listings.values() if everywhere else listed) if numbers else ():
+            if listing.opened and listing.above is not Protection.DENY:
+                try:
                     listing.aliases = find_aliases(self.descriptor, listing, numbers)
                     self._stale_names = self._stale_names or bool(listing.aliases)
-        self._searched = {inode: links for inode, (_, links) in self._wanted.items()}
+                except UnreachableError:
+                    closed.append(listing.name)
+        if not closed:
+            self._searched = {inode: links for inode, (_, links) in self._wanted.items()}
+        return closed
 
     def _collect_wanted(self) -> None:
         self._wanted = {}

@@ -18,6 +18,7 @@ from fsserver.errors import CommandUnconfined, FsserverError, NotFound, ProgramN
 from fsserver.policy.compiled import AnyArguments, Command, Layer, Mode, PinnedProgram, SoughtProgram
 from fsserver.sandbox import launching
 from fsserver.sandbox.launching import LauncherRunner
+from fsserver.sandbox.listing import RACY_NS
 from tests.attacks.surroundings import open_directory
 from tests.cells import (
     RULE,
@@ -311,6 +312,19 @@ def test_program_of_a_root_that_is_not_there_is_named(base: Path) -> None:
         pytest.raises(ProgramNotFound, match=r"^The program of tool, bin/tool in work, cannot be run: it is not there"),
     ):
         cells.run("tool", "a.txt")
+
+
+@pytest.mark.claim("C2")
+def test_directory_that_a_command_closed_around_a_denied_file_does_not_uncover_it(base: Path) -> None:
+    build(base, ["file work/closed/in/.env denied"])
+    with launched(base, OWN, commands(), [rules(base / "work", deny=["**/.env"])]) as cells:
+        assert read(cells, "closed/in/.env") == "PermissionError"
+        time.sleep(2 * RACY_NS / 1e9)  # from then on a directory is listed again only for a reason
+        assert read(cells, "closed/in/.env") == "PermissionError"
+        assert cells.run("sh", "touch closed/in/new; chmod 0 closed").ending.not_moved == ("work/closed",)
+        assert cells.run("sh", "chmod 755 closed; cat closed/in/.env").stdout == b""
+        (base / "work/closed").chmod(0o755)
+        assert read(cells, "closed/in/.env") == "PermissionError"
 
 
 @pytest.mark.claim("C1")

@@ -490,6 +490,49 @@ def test_directory_that_cannot_be_looked_into_any_more_is_denied_whole_once_it_c
     assert in_child(look, unprivileged=True) == (True, {"a/closed": DENY})
 
 
+@pytest.mark.parametrize("most_watched", [MAX_WATCHED, 2, 0], ids=["told", "partly-told", "asked-for"])
+def test_directory_that_was_closed_around_one_that_changes_is_denied_whole(
+    most_watched: int, open_tmp_path: Path
+) -> None:
+    """Of the first nothing is told, and the second cannot be reached."""
+
+    def look() -> tuple[bool, dict[str, Protection], bool, dict[str, Protection]]:
+        build(open_tmp_path, ["file root/a/b/c/.env", "file root/d"])
+        closed = open_tmp_path / "root/a"
+        with index(rules(open_tmp_path / "root", deny=[".env"]), most_watched=most_watched) as each:
+            each.refresh()
+            settle(each)
+            (closed / "b/c/new").touch()
+            closed.chmod(0)
+            before = each.refresh(), listed(each)
+            closed.chmod(0o755)
+            return *before, each.refresh(), listed(each)
+
+    assert in_child(look, unprivileged=True) == (True, {"a": DENY}, True, {"a/b/c/.env": DENY})
+
+
+def test_other_link_of_a_denied_file_is_denied_though_its_directory_was_closed_before_it_was_searched_again(
+    open_tmp_path: Path,
+) -> None:
+    def look() -> tuple[dict[str, Protection], bool, dict[str, Protection]]:
+        build(
+            open_tmp_path,
+            ["file root/.env", "hard root/o/a/b/see = root/.env", "file root/d/x", "hard root/y = root/d/x"],
+        )
+        with index(rules(open_tmp_path / "root", deny=[".env", "*.key"])) as each:
+            each.refresh()
+            settle(each)
+            (open_tmp_path / "root/o/a").chmod(0)
+            (open_tmp_path / "root/d/x").rename(open_tmp_path / "root/d/x.key")
+            each.refresh()
+            before = listed(each)
+            (open_tmp_path / "root/o/a").chmod(0o755)
+            return before, each.refresh(), listed(each)
+
+    names = {".env": DENY, "d/x.key": DENY, "y": DENY}
+    assert in_child(look, unprivileged=True) == ({**names, "o/a": DENY}, True, {**names, "o/a/b/see": DENY})
+
+
 def test_root_that_cannot_be_read_is_an_error(open_tmp_path: Path) -> None:
     def look() -> str:
         (open_tmp_path / "root").mkdir()
