@@ -42,11 +42,13 @@ class Aftermath:
         before: Mapping[str, tuple[ProtectedName, ...]],
         generation: Sequence[int],
         command: str,
+        most_bytes: int = MOST_BYTES,
     ) -> tuple[list[str], list[str]]:
         """Move protected names that the command made out of its roots; what was moved, and what is still there.
 
         Args:
             before, generation: of each root when the command began.
+            most_bytes: of each of the two lists.
         """
         moved: list[str] = []
         left: list[str] = []
@@ -64,10 +66,10 @@ class Aftermath:
                 continue
             moved += taken.moved
             left += taken.failed
-        return _fitting(moved), _fitting(left)
+        return _fitting(moved, most_bytes), _fitting(left, most_bytes)
 
 
-def masked(before: Mapping[str, tuple[ProtectedName, ...]]) -> list[str]:
+def masked(before: Mapping[str, tuple[ProtectedName, ...]], most_bytes: int = MOST_BYTES) -> list[str]:
     """Names that the command could not see: of a command that failed, they may be why."""
     denied = (
         f"{root}/{each.name}"
@@ -75,7 +77,7 @@ def masked(before: Mapping[str, tuple[ProtectedName, ...]]) -> list[str]:
         for each in names
         if each.protection is Protection.DENY and each.kind is not Kind.LINK
     )
-    return _fitting(name for name, _ in zip(denied, range(MOST_NAMED), strict=False))
+    return _fitting((name for name, _ in zip(denied, range(MOST_NAMED), strict=False)), most_bytes)
 
 
 def measured(leaf: Leaf, status: int, ended_by: str, duration_s: float, peak: str) -> tuple[str, str]:
@@ -97,10 +99,9 @@ def killed(leaf: Leaf | None, *, late: bool) -> list[str]:
     return ["ended", str(-signal.SIGKILL), reason, "0", "0", "0"]
 
 
-def _fitting(names: Iterable[str]) -> list[str]:
-    """As many as fit a message."""
+def _fitting(names: Iterable[str], room: int) -> list[str]:
+    """As many as fit ``room`` bytes."""
     kept: list[str] = []
-    room = MOST_BYTES
     for name in names:
         room -= len(name.encode("utf-8", "surrogateescape")) + 1
         if room < 0:

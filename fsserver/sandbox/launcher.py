@@ -27,7 +27,7 @@ from fsserver.kernel.features import probe
 from fsserver.policy.arguments import judge_call
 from fsserver.policy.compiled import BuiltinProgram, Command, Effect, Layer
 from fsserver.sandbox import bootstrap, messages
-from fsserver.sandbox.aftermath import Aftermath, killed, masked, measured
+from fsserver.sandbox.aftermath import MOST_BYTES, Aftermath, killed, masked, measured
 from fsserver.sandbox.factory import Factory
 from fsserver.sandbox.messages import PeerGoneError
 from fsserver.sandbox.pool import AFTER_S, Cell, Job, Pool
@@ -40,6 +40,8 @@ PATIENCE_S: Final = 5.0
 LOOK_S: Final = 0.2
 """How often to ask the kernel whether it killed a part of a command."""
 _END_S: Final = 5.0
+_NUMBERS_BYTES: Final = 512
+"""More than what is said of a command's end beside the names."""
 _WAYS: Final = (os.O_RDONLY, os.O_WRONLY, os.O_WRONLY)
 
 
@@ -386,13 +388,14 @@ class Launcher:
         cell.answered = True
         cell.pool.ended()
         cell.kill_at = time.monotonic() + AFTER_S
-        moved, left = self._aftermath.put_away(cell.pool.profile.roots, job.before, job.generation, job.command)
+        most = min(MOST_BYTES, (messages.room_for_answer(job.answer) - _NUMBERS_BYTES) // 3)
+        moved, left = self._aftermath.put_away(cell.pool.profile.roots, job.before, job.generation, job.command, most)
         match fields:
             case ["ended", status, ended_by, duration, cpu, peak]:
                 if cell.leaf is not None:
                     ended_by, peak = measured(cell.leaf, int(status), ended_by, float(duration), peak)
                 hidden = status != "0" and cell.pool.profile.layer is Layer.FULL  # only mounts hide any
-                names = [*moved, *left, *(masked(job.before) if hidden else ())]
+                names = [*moved, *left, *(masked(job.before, most) if hidden else ())]
                 counts = [str(len(moved)), str(len(left))]
                 self._tell(job, ["ended", status, ended_by, duration, cpu, peak, *counts, *names])
             case ["failed", code, word]:

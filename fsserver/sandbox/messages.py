@@ -11,6 +11,8 @@ packet arrives whole or not at all. How a command ended is told on a pipe of its
 from __future__ import annotations
 
 import array
+import errno
+import fcntl
 import os
 import select
 import socket
@@ -99,18 +101,36 @@ def receive(source: socket.socket, room: memoryview | None = None) -> tuple[list
     return str(room[:count], "utf-8", "surrogateescape").split("\0"), list(descriptors)
 
 
+def room_for_answer(descriptor: int) -> int:
+    """Bytes that an answer on this pipe may have. Of a user with many pipes a new one holds less, pipe(7)."""
+    return min(MAX_ANSWER, fcntl.fcntl(descriptor, fcntl.F_GETPIPE_SZ)) - _LENGTH_BYTES
+
+
 def answer(descriptor: int, fields: Sequence[str]) -> None:
-    """Write the one packet of a pipe that does not block. It is in the pipe whole, or the reader sees that it was cut.
+    """Write the one packet of a pipe, and do not wait. It is in the pipe whole, or the reader sees that it was cut.
+
+    Whoever holds a copy of the descriptor can make the pipe one that blocks, at any time; where the kernel can (Linux
+    6.4 for pipes), it is told with the call itself not to.
 
     Raises:
         PeerGoneError: nobody reads.
         ValueError: as `encode`.
     """
     packet = encode(fields)
+    data = len(packet).to_bytes(_LENGTH_BYTES, "little") + packet
     try:
-        os.write(descriptor, len(packet).to_bytes(_LENGTH_BYTES, "little") + packet)
+        _write_at_once(descriptor, data)
     except (BrokenPipeError, BlockingIOError):
         raise PeerGoneError from None
+
+
+def _write_at_once(descriptor: int, data: bytes) -> None:
+    try:
+        os.pwritev(descriptor, [data], -1, os.RWF_NOWAIT)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
+        os.write(descriptor, data)
 
 
 def take_answer(descriptor: int) -> list[str]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -167,6 +168,24 @@ def test_protected_name_that_a_command_made_is_in_quarantine(cells: Launched, sc
     notes = [json.loads(note.read_text()) for note in (cells.base / "state/quarantine").glob("*/*.json")]
     assert set(names) <= {note["name"] for note in notes}
     assert cells.run("sh", "true").ending.quarantined == ()
+
+
+@pytest.mark.claim("C2")
+def test_end_is_told_with_fewer_names_where_a_pipe_holds_less(cells: Launched, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one does of a user who has many of them, pipe(7)."""
+
+    def pipe(flags: int, pipe2: Callable[[int], tuple[int, int]] = os.pipe2) -> tuple[int, int]:
+        ends = pipe2(flags)
+        fcntl.fcntl(ends[0], fcntl.F_SETPIPE_SZ, 4096)
+        return ends
+
+    monkeypatch.setattr(os, "pipe2", pipe)
+    name = "many/$i-" + "x" * 60
+    script = f"i=0; while [ $i -lt 100 ]; do mkdir -p {name}; echo > {name}/.env; i=$((i+1)); done"
+    ending = cells.run("sh", script).ending
+    assert ending.exit_code == 0
+    assert 10 <= len(ending.quarantined) < 100
+    assert list(work(cells).glob("many/*/.env")) == []
 
 
 @pytest.mark.claim("C2")

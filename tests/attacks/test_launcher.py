@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import array
+import fcntl
 import os
 import select
 import socket
 import tempfile
+import termios
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -323,6 +325,31 @@ def test_launcher_ends_with_all_its_cells_when_what_comes_is_no_request(base: Pa
         HOPELESS[name](launcher)
         assert launcher.ended()
         wait_until(lambda: not any(os.path.exists(f"/proc/{cell}") for cell in cells), "its cells have ended")
+
+
+@pytest.mark.claim("C5")
+def test_launcher_waits_for_no_answer_whose_pipe_was_filled_and_made_to_block(base: Path) -> None:
+    """The description of the pipe is the server's too, whatever its flags were when it came."""
+    reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    source, feed = os.pipe()
+    with raw(base) as launcher, pipes() as good:
+        messages.send(launcher.socket, ["run", "1", *GOOD], [source, *good[1:], writer])
+        with suppress(BlockingIOError):
+            while True:
+                os.write(writer, b"x" * 4096)
+        wait_until(lambda: _reads(feed), "the command has its input")
+        os.set_blocking(writer, True)
+        messages.close([source, feed])
+        runs(launcher)
+    messages.close([reader, writer])
+
+
+def _reads(feed: int) -> bool:
+    """Whether what was written was read."""
+    left = array.array("i", [0])
+    os.write(feed, b"x")
+    fcntl.ioctl(feed, termios.FIONREAD, left)
+    return left[0] == 0
 
 
 def children(pid: int) -> list[int]:
