@@ -191,7 +191,7 @@ class ProtectedIndex:
         except OSError:
             return None
         try:
-            if not self._is_told(descriptor, listing.signature.device):
+            if not self._is_told(descriptor):
                 return None
             if self._watches is None:
                 self._watches = Watches()
@@ -206,7 +206,8 @@ class ProtectedIndex:
         # A directory that is mounted in two places is watched under one of its names.
         return number if number not in self._watched else None
 
-    def _is_told(self, descriptor: int, device: int) -> bool:
+    def _is_told(self, descriptor: int) -> bool:
+        device = os.fstat(descriptor).st_dev  # not that of the listing: its name may lead elsewhere by now
         told = self._told.get(device)
         if told is None:
             told = self._told[device] = is_told(descriptor)
