@@ -271,6 +271,7 @@ class Factory:
             # The others take longer, and each cell makes them for itself, beside this process.
             pid = _fork(full=full)
             if pid == 0:
+                ours.close()  # else it would not hear that this process ended
                 cell.live(blueprint, theirs)
         except BaseException:
             ours.close()
