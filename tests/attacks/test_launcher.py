@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from fsserver.errors import SandboxSetupError
+from fsserver.kernel.features import probe
 from fsserver.policy.compiled import (
     ArgumentForm,
     CommandLimits,
@@ -29,6 +30,7 @@ from fsserver.policy.compiled import (
 )
 from fsserver.sandbox import bootstrap as sealed
 from fsserver.sandbox import messages
+from fsserver.sandbox.factory import Factory
 from fsserver.sandbox.launching import LauncherRunner
 from fsserver.sandbox.messages import PeerGoneError
 from tests.attacks.surroundings import open_directory
@@ -342,6 +344,29 @@ def test_launcher_waits_for_no_answer_whose_pipe_was_filled_and_made_to_block(ba
         messages.close([source, feed])
         runs(launcher)
     messages.close([reader, writer])
+
+
+@pytest.mark.claim("C5")
+def test_cell_that_has_not_begun_ends_with_its_launcher(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It holds copies of all that the launcher held: of other commands' pipes, whose end is then never heard."""
+    start = bootstrap(base, [python("any", "")], [rules(base / "work")], Setting(Layer.FULL, root=os.geteuid() == 0))
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            monkeypatch.setattr(
+                messages, "send", lambda *_args: os._exit(0)
+            )  # in the moment before the cell is told to
+            factory = Factory(start, probe())
+            factory.build(next(iter(factory.pools(Layer.FULL).values())))
+        finally:
+            os._exit(1)
+    os.close(writer)
+    try:
+        assert os.waitpid(pid, 0)[1] == 0
+        assert messages.wait(reader, ANSWER_S), "the cell goes on"
+    finally:
+        os.close(reader)
 
 
 def _reads(feed: int) -> bool:
