@@ -367,7 +367,7 @@ def _fork(*, full: bool) -> int:
 
 
 def _allow_many_descriptors() -> None:
-    """As many as this process may have: a command that waits for its cell holds three, one that runs two."""
+    """As many as this process may have: a command that waits for its cell holds four, one that runs three."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
