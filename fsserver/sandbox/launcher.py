@@ -13,6 +13,7 @@ import fcntl
 import gc
 import math
 import os
+import resource
 import select
 import socket
 import stat
@@ -35,6 +36,11 @@ from fsserver.sandbox.runner import EndedBy
 from fsserver.sandbox.supervisor import GRACE_S, ignore_signals
 
 MOST_RUNNING: Final = 256
+"""Commands that run or wait, where so many descriptors can be had."""
+_PER_COMMAND: Final = 6
+"""Descriptors: three pipes, that of the answer, and two of its cell."""
+_FOR_OTHERS: Final = 128
+"""Descriptors of the launcher itself, of cells that are ready, and of what is mounted while one is made."""
 PATIENCE_S: Final = 5.0
 """How long after the last moment of its command a cell may take to say so."""
 LOOK_S: Final = 0.2
@@ -83,6 +89,8 @@ class Launcher:
         self._cells: dict[int, Cell] = {}
         self._poller = select.poll()
         self._next_look = 0.0
+        descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._most_running = max(1, min(MOST_RUNNING, (descriptors - _FOR_OTHERS) // _PER_COMMAND))
         self._aftermath = Aftermath(factory.indexes, None, factory.run_id)
 
     def run(self) -> None:
@@ -208,7 +216,8 @@ class Launcher:
                 except (FsserverError, OSError) as error:
                     self._failed(pool, str(error))
             if built and not pool.hurried:
-                self._rehearse(pool)
+                with suppress(OSError):  # the next request takes a little longer
+                    self._rehearse(pool)
 
     def _rehearse(self, pool: Pool) -> None:
         """Go through what a request goes through. After a fork the kernel copies each page when one of the two
@@ -286,7 +295,7 @@ class Launcher:
         job.kill_after_s = _seconds(command, timeout)
         _require_pipes(job.pipes)
         waiting = sum(len(pool.waiting) for pool in self._pools)
-        if waiting + sum(cell.job is not None for cell in set(self._cells.values())) >= MOST_RUNNING:
+        if waiting + sum(cell.job is not None for cell in set(self._cells.values())) >= self._most_running:
             raise SandboxSetupError("Too many commands are running.", allowed_instead="again when one has ended")
         pool = self._pool_of[job.command]
         self._factory.require_protection(command, pool.profile)

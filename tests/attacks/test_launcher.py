@@ -5,12 +5,13 @@ from __future__ import annotations
 import array
 import fcntl
 import os
+import resource
 import select
 import socket
 import tempfile
 import termios
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,7 @@ from fsserver.sandbox import messages
 from fsserver.sandbox.factory import Factory
 from fsserver.sandbox.launching import LauncherRunner
 from fsserver.sandbox.messages import PeerGoneError
+from fsserver.sandbox.runner import Request
 from tests.attacks.surroundings import open_directory
 from tests.cells import RULE, Setting, bootstrap, launched, program, python, starting_as
 from tests.support import wait_until
@@ -315,6 +317,32 @@ HOPELESS: dict[str, Callable[[Raw], None]] = {
     "a cell's word": lambda raw: messages.send(raw.socket, ["ended", "0", "", "0", "0", "0"]),
     "bytes": lambda raw: raw.socket.sendall(b"\xff\xfe\x00\x80"),
 }
+
+
+def test_launcher_that_may_open_few_files_refuses_what_is_too_much_and_goes_on(base: Path) -> None:
+    waits = python("waits", "import sys; sys.stdin.read()")
+    start = bootstrap(base, [waits], [rules(base / "work")], SETTING)
+    with starting_as(SETTING, base):
+        runner = LauncherRunner(start, asleep=True)
+    try:
+        few = 170  # of which 128 are not for commands, and each of those takes six
+        resource.prlimit(runner._pid, resource.RLIMIT_NOFILE, (few, few))
+        runner.listen()
+        request = Request("waits", (), "work", "", 60.0)
+        with ExitStack() as held:
+            runs = [runner.start(request) for _ in range(12)]
+            for run in runs:
+                held.callback(run.close)
+            for run in runs[7:]:
+                with pytest.raises(SandboxSetupError, match="Too many commands are running"):
+                    run.wait(ANSWER_S)
+        with closing(runner.start(request)) as last:
+            last.close_stdin()
+            ending = last.wait(ANSWER_S)
+            assert ending is not None
+            assert ending.exit_code == 0
+    finally:
+        runner.close()
 
 
 @pytest.mark.claim("C5")
