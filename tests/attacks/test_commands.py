@@ -14,7 +14,7 @@ from fsserver.server import wire
 from fsserver.tools.catalog import every_tool, file_tools
 from fsserver.tools.registry import Annotations
 from fsserver.transport import jsonrpc
-from tests.attacks.test_every_tool_refuses_outside import HOSTILE, OUTSIDE, PROTECTED, REFUSED, SECRET
+from tests.attacks.test_every_tool_refuses_outside import HOSTILE, OUTSIDE, PROTECTED, REFUSED, build_hostile
 from tests.commands import Commanded, command, commanded
 from tests.gates import texts
 from tests.trees import build, rules, snapshot
@@ -30,27 +30,7 @@ RUNS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture
 def gate(tmp_path: Path) -> Iterator[Commanded]:
-    build(
-        tmp_path,
-        [
-            f"file outside/s.txt {SECRET}",
-            f"file work-evil/s.txt {SECRET}",
-            "file work/a.txt harmless",
-            "dir work/d",
-            f"file work/.env {SECRET}",
-            f"file work/d/.env {SECRET}",
-            f"file work/vault/key {SECRET}",
-            "link work/link-file -> ../outside/s.txt",
-            f"link work/link-dir -> {tmp_path}/outside",
-            "link work/link-new -> ../outside/new",
-            "link work/chain -> link-file",
-            "link work/link-up -> ..",
-            "link work/link-proc -> /proc/self/root",
-            "link work/to-env -> .env",
-            "link work/to-vault -> vault",
-            "hard work/hard-env = work/.env",
-        ],
-    )
+    build_hostile(tmp_path, "harmless")
     with commanded(tmp_path, COMMANDS, [rules(tmp_path / "work", deny=["**/.env", "vault"])]) as running:
         yield running
 

@@ -108,21 +108,22 @@ REFUSED = {
 }
 
 
-@pytest.fixture
-def gate(tmp_path: Path) -> Iterator[Served]:
-    top = tmp_path / "work"
+def build_hostile(base: Path, text: str) -> None:
+    """A root "work", with ``a.txt`` that holds the text, that leads outside in every way; what it denies, and a
+    neighbour.
+    """
     build(
-        tmp_path,
+        base,
         [
             f"file outside/s.txt {SECRET}",
             f"file work-evil/s.txt {SECRET}",
-            "file work/a.txt harmless secret",
+            f"file work/a.txt {text}",
             "dir work/d",
             f"file work/.env {SECRET}",
             f"file work/d/.env {SECRET}",
             f"file work/vault/key {SECRET}",
             "link work/link-file -> ../outside/s.txt",
-            f"link work/link-dir -> {tmp_path}/outside",
+            f"link work/link-dir -> {base}/outside",
             "link work/link-new -> ../outside/new",
             "link work/chain -> link-file",
             "link work/link-up -> ..",
@@ -132,6 +133,12 @@ def gate(tmp_path: Path) -> Iterator[Served]:
             "hard work/hard-env = work/.env",
         ],
     )
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Served]:
+    top = tmp_path / "work"
+    build_hostile(tmp_path, "harmless secret")
     roots = [rules(top, deny=["**/.env", "vault"])]
     with served(tmp_path, roots, engine=unconfined(roots)) as running:
         yield running

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fsserver.paths.uri import file_uri
-from tests.attacks.test_every_tool_refuses_outside import OUTSIDE, PROTECTED, SECRET
+from tests.attacks.test_every_tool_refuses_outside import OUTSIDE, PROTECTED, SECRET, build_hostile
 from tests.gates import Served, served, texts
 from tests.trees import build, rules, snapshot
 
@@ -62,29 +62,8 @@ URIS = {
 
 @pytest.fixture
 def gate(tmp_path: Path) -> Iterator[Served]:
-    build(
-        tmp_path,
-        [
-            f"file outside/s.txt {SECRET}",
-            f"file work-evil/s.txt {SECRET}",
-            "file work/a.txt harmless",
-            "dir work/d",
-            f"file work/.env {SECRET}",
-            f"file work/d/.env {SECRET}",
-            f"file work/vault/key {SECRET}",
-            "link work/link-file -> ../outside/s.txt",
-            f"link work/link-dir -> {tmp_path}/outside",
-            "link work/link-new -> ../outside/new",
-            "link work/chain -> link-file",
-            "link work/link-up -> ..",
-            "link work/link-proc -> /proc/self/root",
-            "link work/to-env -> .env",
-            "link work/to-vault -> vault",
-            "hard work/hard-env = work/.env",
-            "fifo work/pipe",
-            "socket work/socket",
-        ],
-    )
+    build_hostile(tmp_path, "harmless")
+    build(tmp_path, ["fifo work/pipe", "socket work/socket"])
     with served(tmp_path, [rules(tmp_path / "work", deny=["**/.env", "vault"])]) as running:
         yield running
 
