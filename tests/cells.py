@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import secrets
 import select
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -223,7 +226,7 @@ def launched(
 def started(start: Bootstrap, setting: Setting, base: Path) -> Iterator[Launched]:
     """A launcher of what `bootstrap` made."""
     _require(setting)
-    with starting_as(setting, base):
+    with starting_as(setting):
         runner = LauncherRunner(start)
     try:
         runner.listen()
@@ -245,9 +248,9 @@ def _require(setting: Setting) -> None:
 
 
 @contextmanager
-def starting_as(setting: Setting, base: Path) -> Iterator[None]:
+def starting_as(setting: Setting) -> Iterator[None]:
     """What `os.posix_spawn` starts meanwhile is the setting's user, in the setting's world."""
-    code = _readable_copy(base) if setting.lowered else None
+    code = _readable_copy() if setting.lowered else None
 
     def spawn(
         path: str,
@@ -313,13 +316,17 @@ def _become_and_execute(
         os._exit(127)
 
 
-def _readable_copy(base: Path) -> str:
-    """fsserver's code where every user can read it: the repository may be in a private home."""
-    home = base / "code"
-    if not home.exists():
-        source = Path(next(iter(fsserver.__path__)))
-        shutil.copytree(source, home / "fsserver", ignore=shutil.ignore_patterns("__pycache__"))
-    return str(home)
+@cache
+def _readable_copy() -> str:
+    """fsserver's code where every user can read it: the repository may be in a private home. One for all launchers.
+
+    With its bytecode, but for what somebody is about to write.
+    """
+    home = tempfile.mkdtemp(prefix="fsserver-code-")
+    atexit.register(shutil.rmtree, home)
+    os.chmod(home, 0o755)
+    shutil.copytree(next(iter(fsserver.__path__)), f"{home}/fsserver", ignore=shutil.ignore_patterns("*.pyc.*"))
+    return home
 
 
 def alive(marker: str) -> list[int]:

@@ -370,7 +370,7 @@ def test_roots_with_protected_names_have_no_commands_where_nothing_can_hide_them
 def test_required_layer_that_is_missing_means_no_commands(base: Path) -> None:
     setting = Setting(Layer.LANDLOCK, root=False)
     start = bootstrap(base, commands(), [rules(base / "work")], setting, require=Layer.FULL)
-    with starting_as(setting, base):
+    with starting_as(setting):
         runner = LauncherRunner(start)
     try:
         runner.listen()

@@ -107,7 +107,7 @@ def raw(base: Path) -> Iterator[Raw]:
     ]
     roots = [rules(base / "work", deny=["**/.env"]), rules(base / "notes", name="notes", mode=Mode.RO)]
     start = bootstrap(base, commands, roots, SETTING)
-    with starting_as(SETTING, base):
+    with starting_as(SETTING):
         runner = LauncherRunner(start)
     try:
         yield Raw(runner)
@@ -429,7 +429,7 @@ def test_launcher_does_not_serve_a_policy_that_could_still_be_changed(
 ) -> None:
     start = bootstrap(base, [python("never", "pass")], [rules(base / "work")], SETTING)
     monkeypatch.setattr(sealed, "SEALS", 0)  # here; the launcher is a program of its own
-    with starting_as(SETTING, base):
+    with starting_as(SETTING):
         runner = LauncherRunner(start)
     try:
         runner.listen()

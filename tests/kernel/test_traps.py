@@ -122,7 +122,7 @@ def test_root_is_reached_by_one_way_only(cells: Launched) -> None:
 
 def test_cells_that_cannot_be_made_are_not_tried_without_a_pause(base: Path) -> None:
     start = bootstrap(base, [program("sh", SHELL, "-c")], [rules(base / "work")], FULL)
-    with starting_as(FULL, base):
+    with starting_as(FULL):
         runner = LauncherRunner(start)
     try:
         fields, _ = messages.receive(runner._socket)
