@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +44,8 @@ TREE = [
 ]
 
 
-@pytest.fixture
-def base() -> Iterator[Path]:
+@contextmanager
+def reachable() -> Iterator[Path]:
     """A directory that every user can reach."""
     made = Path(tempfile.mkdtemp(prefix="fsserver-search-", dir="/tmp"))
     made.chmod(0o755)
@@ -53,14 +53,32 @@ def base() -> Iterator[Path]:
     shutil.rmtree(made)
 
 
-@pytest.fixture(params=every_setting(Layer.FULL, Layer.LANDLOCK))
-def gate(request: pytest.FixtureRequest, base: Path) -> Iterator[Served]:
-    setting: Setting = request.param
+@pytest.fixture
+def base() -> Iterator[Path]:
+    with reachable() as made:
+        yield made
+
+
+@contextmanager
+def serving(base: Path, setting: Setting) -> Iterator[Served]:
     build(base, ["dir work", "dir other", "file outside/file CANARY outside"])
     build(base / "work", TREE)
     build(base / "other", ["file plain CANARY other"])
     roots = [rules(base / "work", deny=DENY), rules(base / "other", name="other", hardlinks=Effect.DENY)]
     with searched(base, roots, setting) as running:
+        yield running
+
+
+@pytest.fixture(params=every_setting(Layer.FULL, Layer.LANDLOCK))
+def gate(request: pytest.FixtureRequest, base: Path) -> Iterator[Served]:
+    with serving(base, request.param) as running:
+        yield running
+
+
+@pytest.fixture(scope="module", params=every_setting(Layer.FULL, Layer.LANDLOCK))
+def shared(request: pytest.FixtureRequest) -> Iterator[Served]:
+    """The same, one for all tests that leave the tree as it is."""
+    with reachable() as base, serving(base, request.param) as running:
         yield running
 
 
@@ -76,19 +94,19 @@ SEARCHES: list[dict[str, Any]] = [
 ]
 
 
-def test_no_search_shows_a_line_of_what_may_not_be_read(gate: Served) -> None:
+def test_no_search_shows_a_line_of_what_may_not_be_read(shared: Served) -> None:
     for arguments in SEARCHES:
-        result = gate.call("search_content", path=str(gate.top), **arguments)
+        result = shared.call("search_content", path=str(shared.top), **arguments)
         shown = "\n".join(texts(result))
         assert "denied" not in shown, arguments
         assert "outside" not in shown, arguments
-    (line,) = gate.text("search_content", path=str(gate.top), pattern="CANARY open").split("\n")
-    assert line == f"{gate.top}/plain:1:1:CANARY open"
+    (line,) = shared.text("search_content", path=str(shared.top), pattern="CANARY open").split("\n")
+    assert line == f"{shared.top}/plain:1:1:CANARY open"
 
 
 @pytest.mark.parametrize("name", [".env", "deep/.env", "secret", "secret/inner", "secret/inner/key", "env", "innocent"])
-def test_denied_name_cannot_be_searched_in(gate: Served, name: str) -> None:
-    result = gate.call("search_content", path=f"{gate.top}/{name}", pattern="CANARY", includeHidden=True)
+def test_denied_name_cannot_be_searched_in(shared: Served, name: str) -> None:
+    result = shared.call("search_content", path=f"{shared.top}/{name}", pattern="CANARY", includeHidden=True)
     assert "denied\n" not in "\n".join(texts(result)) + "\n"
     if not result.is_error:
         assert texts(result)[0] == "No matches found"
@@ -98,19 +116,19 @@ def test_denied_name_cannot_be_searched_in(gate: Served, name: str) -> None:
     "path", ["/etc", "{top}/out", "{top}/file_out", "{top}/../outside", "{top}-evil", "/proc/self"]
 )
 @pytest.mark.parametrize("tool", ["search_content", "search_files"])
-def test_search_outside_is_refused(gate: Served, path: str, tool: str) -> None:
-    error = gate.error(tool, path=path.format(top=gate.top), pattern="root")
+def test_search_outside_is_refused(shared: Served, path: str, tool: str) -> None:
+    error = shared.error(tool, path=path.format(top=shared.top), pattern="root")
     assert error["code"].startswith(("denied.", "resource.")), error
 
 
-def test_names_in_a_denied_directory_are_not_found(gate: Served) -> None:
+def test_names_in_a_denied_directory_are_not_found(shared: Served) -> None:
     for arguments in ({}, {"respectGitignore": True}, {"sortBy": "modified"}):
-        found = gate.text("search_files", path=str(gate.top), pattern="**", **arguments).split("\n")
-        assert not [path for path in found if path.startswith(f"{gate.top}/secret/")], arguments
-        assert f"{gate.top}/plain" in found
-    found = gate.text("search_files", path=str(gate.top), pattern="**").split("\n")
-    assert {os.path.relpath(path, gate.top) for path in found} >= {".env", "deep/.env", "secret", "pipe"}
-    assert not {os.path.relpath(path, gate.top) for path in found} & {"out", "file_out", "env"}
+        found = shared.text("search_files", path=str(shared.top), pattern="**", **arguments).split("\n")
+        assert not [path for path in found if path.startswith(f"{shared.top}/secret/")], arguments
+        assert f"{shared.top}/plain" in found
+    found = shared.text("search_files", path=str(shared.top), pattern="**").split("\n")
+    assert {os.path.relpath(path, shared.top) for path in found} >= {".env", "deep/.env", "secret", "pipe"}
+    assert not {os.path.relpath(path, shared.top) for path in found} & {"out", "file_out", "env"}
 
 
 def test_name_that_is_denied_after_the_cell_was_made_is_not_shown(gate: Served) -> None:
@@ -143,16 +161,16 @@ ODD: list[dict[str, Any]] = [
 ]
 
 
-def test_odd_arguments_stay_arguments(gate: Served) -> None:
+def test_odd_arguments_stay_arguments(shared: Served) -> None:
     for arguments in ODD:
-        result = gate.call("search_content", path=str(gate.top), **arguments)
+        result = shared.call("search_content", path=str(shared.top), **arguments)
         if result.is_error:
             assert result.structured is not None
             assert result.structured["error"]["code"] == "request.arguments", arguments
         shown = "\n".join(texts(result))
         assert "root:" not in shown, arguments
         assert "denied" not in shown.replace("denied.", ""), arguments
-    assert not (gate.top / "planted").exists()
+    assert not (shared.top / "planted").exists()
 
 
 def runner_of(gate: Served) -> Runner:
