@@ -17,7 +17,7 @@ from fsserver.policy.compiled import CommandLimits, Layer
 from fsserver.sandbox.runner import EndedBy
 from tests.attacks.surroundings import open_directory
 from tests.cells import Launched, Setting, alive, every_setting, launched, python
-from tests.support import wait_until
+from tests.support import children_of, wait_until
 from tests.trees import rules
 
 MIB = 1024**2
@@ -94,6 +94,7 @@ with open('big', 'wb') as stream:
         stream.write(bytes(1 << 16))
         stream.flush()
 """
+NEXT = "raise SystemExit(7)"
 OUTPUT = "import os\nblock = b'x' * (1 << 20)\nfor _ in range(1024):\n    rest = memoryview(block)\n" + (
     "    while rest:\n        rest = rest[os.write(1, rest):]\n"
 )
@@ -170,7 +171,7 @@ def marker(cells: Launched) -> Iterator[str]:
     name = secrets.token_hex(8)
     yield name
     assert alive(name) == []
-    assert cells.run("tidy", timeout_s=0.5).ending.exit_code == 7, "the next command runs"
+    assert cells.run("next").ending.exit_code == 7, "the next command runs"
 
 
 @pytest.mark.claim("C5")
@@ -242,7 +243,7 @@ def test_signal_to_everybody_reaches_nobody_outside(cells: Launched, marker: str
         if cells.setting.layer is Layer.FULL:
             assert run.stdout == b"-9\n"
         assert len(alive(marker)) == 1, "another command runs on"
-        assert cells.run("tidy", timeout_s=0.5).ending.exit_code == 7
+        assert cells.run("next").ending.exit_code == 7
 
 
 @pytest.mark.claim("C5")
@@ -291,7 +292,7 @@ def test_killed_launcher_takes_its_cells_and_their_commands_along(setting: Setti
                 assert os.read(running.stdout, 1)
             assert len(alive(marker)) == 3
             assert cells.runner.running == 2
-            below = _children(cells.pid)
+            below = children_of(cells.pid)
             assert len(below) >= 2
             os.kill(cells.pid, signal.SIGKILL)
             wait_until(lambda: alive(marker) == [], "the commands have ended")
@@ -307,10 +308,6 @@ def _runs(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
-
-
-def _children(pid: int) -> list[int]:
-    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def _resident(pid: int) -> int:
@@ -343,7 +340,7 @@ def test_directories_of_a_command_are_removed_whatever_it_made_of_them(
 ) -> None:
     run = cells.run(command, marker)
     assert run.ending.exit_code == 0, run
-    assert cells.run("tidy", timeout_s=0.5).ending.exit_code == 7, "the launcher lives"
+    assert cells.run("next").ending.exit_code == 7, "the launcher lives"
     if cells.setting.layer is not Layer.FULL:
         directory = Path(run.stdout.decode().strip())
         wait_until(lambda: not directory.parent.exists(), "nothing is left of its directories")
