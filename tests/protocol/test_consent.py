@@ -6,7 +6,9 @@ import base64
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,40 +45,104 @@ NO_RESULT: dict[str, tuple[Any, str]] = {
 }
 
 
+def planted(place: Path) -> Path:
+    (place / "work").mkdir()
+    build(place / "work", ["file a.txt one", "file b.txt two", "file d/c.txt three"])
+    return place
+
+
+def policy_in(tree: Path, timeout: str = "20s", **more: Any) -> Path:
+    """A policy that asks before it deletes."""
+    policy = tree / "policy.yaml"
+    policy.write_text(
+        json.dumps(
+            {
+                "version": 1,
+                "roots": {"work": {"path": str(tree / "work"), "mode": "rw", "operations": {"delete": "ask"}}},
+                "approvals": {"via": ["elicitation"], "timeout": timeout, "on_unavailable": "deny"},
+                "audit": {"sinks": [{"dir": str(tree / "audit")}]},
+                **more,
+            },
+            indent=1,
+        )
+    )
+    policy.chmod(0o600)
+    return policy
+
+
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    (tmp_path / "work").mkdir()
-    build(tmp_path / "work", ["file a.txt one", "file b.txt two", "file d/c.txt three"])
-    return tmp_path
+    return planted(tmp_path)
 
 
 @pytest.fixture
 def asking(serve: Serve, tree: Path) -> Callable[..., Client]:
     """Starts a server that asks before it deletes."""
-
-    def start(timeout: str = "20s", **more: Any) -> Client:
-        policy = tree / "policy.yaml"
-        policy.write_text(
-            json.dumps(
-                {
-                    "version": 1,
-                    "roots": {"work": {"path": str(tree / "work"), "mode": "rw", "operations": {"delete": "ask"}}},
-                    "approvals": {"via": ["elicitation"], "timeout": timeout, "on_unavailable": "deny"},
-                    "audit": {"sinks": [{"dir": str(tree / "audit")}]},
-                    **more,
-                },
-                indent=1,
-            )
-        )
-        policy.chmod(0o600)
-        return serve("--policy", policy)
-
-    return start
+    return lambda timeout="20s", **more: serve("--policy", policy_in(tree, timeout, **more))
 
 
 def opened(client: Client, revision: str = HANDSHAKE_REVISIONS[-1], capabilities: Message = CAN_ASK) -> Client:
     client.open(revision, capabilities)
     return client
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A server that outlives the tests which use it: each leaves the tree as it is.
+
+    Attributes:
+        before: how many records there were when the test began.
+    """
+
+    client: Client
+    tree: Path
+    before: int = 0
+
+    def events(self) -> list[str]:
+        return events(self.tree)[self.before :]
+
+    def answers(self) -> list[str]:
+        return answers(self.tree, self.before)
+
+    def unchanged(self) -> bool:
+        found = [(self.tree / "work" / name).read_text() for name in ("a.txt", "b.txt", "d/c.txt")]
+        return found == ["one", "two", "three"] and len(os.listdir(self.tree / "work")) == 3
+
+
+@contextmanager
+def standing(place: Path) -> Iterator[Standing]:
+    tree = planted(place)
+    argv = ["-m", "fsserver", "serve", "--policy", str(policy_in(tree))]
+    with Client(argv, env={"XDG_STATE_HOME": str(tree / "state")}) as client:
+        yield Standing(client, tree)
+
+
+@pytest.fixture(scope="module")
+def one_for_handshakes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standing]:
+    with standing(tmp_path_factory.mktemp("handshake")) as server:
+        opened(server.client)
+        yield server
+
+
+@pytest.fixture(scope="module")
+def one_for_modern_calls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standing]:
+    with standing(tmp_path_factory.mktemp("modern")) as server:
+        server.client.request("server/discover", {"_meta": envelope()})  # it serves
+        yield server
+
+
+@pytest.fixture
+def handshaken(one_for_handshakes: Standing) -> Iterator[Standing]:
+    """The server that asks before it deletes, which others have used; at the end everything is there."""
+    yield replace(one_for_handshakes, before=len(records(one_for_handshakes.tree)))
+    assert one_for_handshakes.unchanged()
+
+
+@pytest.fixture
+def unopened(one_for_modern_calls: Standing) -> Iterator[Standing]:
+    """The same, for calls that need no handshake."""
+    yield replace(one_for_modern_calls, before=len(records(one_for_modern_calls.tree)))
+    assert one_for_modern_calls.unchanged()
 
 
 def records(tree: Path) -> list[dict[str, Any]]:
@@ -89,8 +155,8 @@ def events(tree: Path) -> list[str]:
     return [record["event"] for record in records(tree)]
 
 
-def answers(tree: Path) -> list[str]:
-    return [record["answer"] for record in records(tree) if record["event"] == "call.consent"]
+def answers(tree: Path, before: int = 0) -> list[str]:
+    return [record["answer"] for record in records(tree)[before:] if record["event"] == "call.consent"]
 
 
 def error_of(result: Message) -> Message:
@@ -117,27 +183,25 @@ def test_person_who_accepts_lets_the_call_go_on(revision: str, asking: Callable[
 
 
 @pytest.mark.parametrize("name", NO_CONSENT | NO_RESULT)
-def test_any_other_answer_refuses(name: str, asking: Callable[..., Client], tree: Path) -> None:
-    client = opened(asking())
+def test_any_other_answer_refuses(name: str, handshaken: Standing) -> None:
+    client = handshaken.client
     answer, recorded = (NO_CONSENT | NO_RESULT)[name]
     call = client.start_call("delete_file", {"path": "a.txt"})
     client.respond(client.question(), answer)
     error = error_of(client.answer(call)["result"])
     assert error["code"] == "denied.consent"
     assert error["rule"].startswith("policy.yaml:")
-    assert (tree / "work/a.txt").exists()
-    assert answers(tree) == [recorded]
+    assert handshaken.answers() == [recorded]
     assert text_of(client.call("read_text_file", {"path": "a.txt"})) == "one"
 
 
-def test_client_that_answers_with_an_error_is_refused(asking: Callable[..., Client], tree: Path) -> None:
-    client = opened(asking())
+def test_client_that_answers_with_an_error_is_refused(handshaken: Standing) -> None:
+    client = handshaken.client
     call = client.start_call("delete_file", {"path": "a.txt"})
     question = client.question()
     client.send({"jsonrpc": "2.0", "id": question["id"], "error": {"code": -1, "message": "no"}})
     assert error_of(client.answer(call)["result"])["code"] == "denied.consent"
-    assert answers(tree) == ["failed"]
-    assert (tree / "work/a.txt").exists()
+    assert handshaken.answers() == ["failed"]
 
 
 @pytest.mark.parametrize(
@@ -336,8 +400,8 @@ def test_modern_client_is_asked_through_the_result_and_repeats_the_call(
 
 
 @pytest.mark.parametrize("name", NO_CONSENT)
-def test_any_other_modern_answer_refuses_and_is_spent(name: str, asking: Callable[..., Client], tree: Path) -> None:
-    client = asking()
+def test_any_other_modern_answer_refuses_and_is_spent(name: str, unopened: Standing) -> None:
+    client = unopened.client
     answer, recorded = NO_CONSENT[name]
     state = asked(client, A_TXT)
     result = modern(client, A_TXT, inputResponses={"approval": answer}, requestState=state)
@@ -345,13 +409,12 @@ def test_any_other_modern_answer_refuses_and_is_spent(name: str, asking: Callabl
     assert error_of(result)["rule"].startswith("policy.yaml:")
     second = modern(client, A_TXT, inputResponses={"approval": YES}, requestState=state)
     assert error_of(second)["code"] == "denied.consent"
-    assert answers(tree) == [recorded, "used"]
-    assert (tree / "work/a.txt").exists()
+    assert unopened.answers() == [recorded, "used"]
 
 
 @pytest.mark.parametrize("name", NO_RESULT)
-def test_modern_answer_that_is_no_result_changes_nothing(name: str, asking: Callable[..., Client], tree: Path) -> None:
-    client = asking()
+def test_modern_answer_that_is_no_result_changes_nothing(name: str, unopened: Standing) -> None:
+    client = unopened.client
     params = {
         "name": "delete_file",
         "arguments": A_TXT,
@@ -361,7 +424,6 @@ def test_modern_answer_that_is_no_result_changes_nothing(name: str, asking: Call
     }
     answer = client.answer(client.start("tools/call", params))
     assert "error" in answer or error_of(answer["result"])["code"] == "denied.consent"
-    assert (tree / "work/a.txt").exists()
 
 
 def without_mac(state: str) -> str:
@@ -391,22 +453,20 @@ MISUSES: dict[str, tuple[Callable[[str], Any], Message, str]] = {
 
 
 @pytest.mark.parametrize("name", MISUSES)
-def test_state_of_one_call_is_none_for_another(name: str, asking: Callable[..., Client], tree: Path) -> None:
-    client = asking()
+def test_state_of_one_call_is_none_for_another(name: str, unopened: Standing) -> None:
+    client = unopened.client
     misuse, arguments, recorded = MISUSES[name]
     state = misuse(asked(client, A_TXT))
     result = modern(client, arguments, inputResponses={"approval": YES}, requestState=state)
     assert error_of(result)["code"] == "denied.consent"
-    assert answers(tree) == [recorded]
-    assert events(tree)[-1] == "call.refused"
-    assert sorted(os.listdir(tree / "work")) == ["a.txt", "b.txt", "d"]
+    assert unopened.answers() == [recorded]
+    assert unopened.events()[-1] == "call.refused"
 
 
-def test_answer_without_a_state_is_refused(asking: Callable[..., Client], tree: Path) -> None:
-    result = modern(asking(), A_TXT, inputResponses={"approval": YES})
+def test_answer_without_a_state_is_refused(unopened: Standing) -> None:
+    result = modern(unopened.client, A_TXT, inputResponses={"approval": YES})
     assert error_of(result)["code"] == "denied.consent"
-    assert answers(tree) == ["unknown_state"]
-    assert (tree / "work/a.txt").exists()
+    assert unopened.answers() == ["unknown_state"]
 
 
 def test_state_of_another_run_is_refused(asking: Callable[..., Client], tree: Path) -> None:
@@ -459,17 +519,14 @@ def test_file_that_was_exchanged_before_the_modern_answer_is_kept(asking: Callab
     assert (tree / "work/a.txt").read_text() == "precious"
 
 
-def test_modern_client_that_cannot_ask_is_refused_and_never_asked(asking: Callable[..., Client], tree: Path) -> None:
-    result = modern(asking(), A_TXT, capabilities={"elicitation": {"url": {}}})
+def test_modern_client_that_cannot_ask_is_refused_and_never_asked(unopened: Standing) -> None:
+    result = modern(unopened.client, A_TXT, capabilities={"elicitation": {"url": {}}})
     assert error_of(result)["code"] == "denied.tool"
-    assert (tree / "work/a.txt").exists()
 
 
-def test_state_without_an_answer_asks_again(asking: Callable[..., Client], tree: Path) -> None:
-    client = asking()
-    state = asked(client, A_TXT)
-    assert asked(client, A_TXT, requestState=state) != state
-    assert (tree / "work/a.txt").exists()
+def test_state_without_an_answer_asks_again(unopened: Standing) -> None:
+    state = asked(unopened.client, A_TXT)
+    assert asked(unopened.client, A_TXT, requestState=state) != state
 
 
 def test_question_about_roots_and_question_about_consent_come_in_one_flow(
