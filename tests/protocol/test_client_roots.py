@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,22 +17,20 @@ Serve = Callable[..., Client]
 OFFERS_ROOTS = {"roots": {"listChanged": True}}
 
 
-@pytest.fixture
-def tree(tmp_path: Path) -> Path:
+def planted(place: Path) -> Path:
     """Two roots, ``work`` and ``other``, a file beside them, and ways between them."""
     for name in ("work/sub", "work/sub/deep", "work/side", "other"):
-        (tmp_path / name).mkdir(parents=True)
-        (tmp_path / name / "f.txt").write_text(name)
-    (tmp_path / "outside.txt").write_text("outside")
-    (tmp_path / "work/sub/to-side").symlink_to("../side/f.txt")
-    (tmp_path / "work/link-to-sub").symlink_to("sub")
-    (tmp_path / "work/sub/.env").write_text("SECRET=1")
-    return tmp_path
+        (place / name).mkdir(parents=True)
+        (place / name / "f.txt").write_text(name)
+    (place / "outside.txt").write_text("outside")
+    (place / "work/sub/to-side").symlink_to("../side/f.txt")
+    (place / "work/link-to-sub").symlink_to("sub")
+    (place / "work/sub/.env").write_text("SECRET=1")
+    return place
 
 
-@pytest.fixture
-def narrow(serve: Serve, tree: Path) -> Callable[[], Client]:
-    """Starts a server whose policy narrows."""
+def policy_in(tree: Path) -> Path:
+    """A policy that narrows."""
     policy = tree / "policy.yaml"
     policy.write_text(
         json.dumps(
@@ -45,15 +45,60 @@ def narrow(serve: Serve, tree: Path) -> Callable[[], Client]:
         )
     )
     policy.chmod(0o600)
+    return policy
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    return planted(tmp_path)
+
+
+@pytest.fixture
+def narrow(serve: Serve, tree: Path) -> Callable[[], Client]:
+    """Starts a server whose policy narrows."""
+    policy = policy_in(tree)
     return lambda: serve("--policy", policy)
+
+
+@dataclass(frozen=True)
+class Session:
+    """One that outlives the tests which use it: they read, and say other roots."""
+
+    client: Client
+    tree: Path
+
+    def ask_again(self) -> Any:
+        """The id of the server's next question. When it is put, all that the policy grants was left."""
+        self.client.notify("notifications/roots/list_changed")
+        say_roots(self.client, uri(self.tree))
+        assert not refused(read(self.client, self.tree / "work/side/f.txt"))
+        self.client.notify("notifications/roots/list_changed")
+        return asked_for_roots(self.client)
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
+    tree = planted(tmp_path_factory.mktemp("session"))
+    argv = ["-m", "fsserver", "serve", "--policy", str(policy_in(tree))]
+    with Client(argv, env={"XDG_STATE_HOME": str(tree / "state")}) as client:
+        yield Session(opened(client, uri(tree)), tree)
+
+
+def asked_for_roots(client: Client) -> Any:
+    """The id of the server's question."""
+    question = client.message()
+    assert question["method"] == "roots/list"
+    return question["id"]
 
 
 def say_roots(client: Client, *roots: object) -> None:
     """Answer the server's question with these URIs."""
-    question = client.message()
-    assert question["method"] == "roots/list"
+    answer_with(client, asked_for_roots(client), *roots)
+
+
+def answer_with(client: Client, question: Any, *roots: object) -> None:
     listed = [{"uri": str(root)} for root in roots]
-    client.send({"jsonrpc": "2.0", "id": question["id"], "result": {"roots": listed}})
+    client.send({"jsonrpc": "2.0", "id": question, "result": {"roots": listed}})
 
 
 def uri(path: Path) -> str:
@@ -158,8 +203,9 @@ def test_protected_names_stay_protected_in_a_clients_root(narrow: Callable[[], C
         (["{tree}/elsewhere", "{tree}/other"], {"other"}),
     ],
 )
-def test_roots_only_take_away(roots: list[str], readable: set[str], narrow: Callable[[], Client], tree: Path) -> None:
-    client = opened(narrow(), *(uri(Path(root.format(tree=tree))) for root in roots))
+def test_roots_only_take_away(roots: list[str], readable: set[str], session: Session) -> None:
+    client, tree = session.client, session.tree
+    answer_with(client, session.ask_again(), *(uri(Path(root.format(tree=tree))) for root in roots))
     found = {name for name in ("work/side", "other") if not refused(read(client, tree / name / "f.txt"))}
     assert found == readable
     assert refused(read(client, tree / "outside.txt"))
@@ -183,18 +229,22 @@ NOTHING_INSIDE: tuple[list[str], ...] = (
 
 
 @pytest.mark.parametrize("roots", NOTHING_INSIDE)
-def test_roots_that_leave_nothing_close_the_session(roots: list[str], narrow: Callable[[], Client], tree: Path) -> None:
-    client = opened(narrow(), *(root.format(work=tree / "work") for root in roots))
-    result = read(client, tree / "work/side/f.txt")
+def test_roots_that_leave_nothing_close_the_session(roots: list[str], session: Session) -> None:
+    work = session.tree / "work"
+    answer_with(session.client, session.ask_again(), *(root.format(work=work) for root in roots))
+    result = read(session.client, work / "side/f.txt")
     assert refused(result)
     assert "client" in text_of(result)
 
 
 @pytest.mark.parametrize("answer", [{"error": {"code": -1, "message": "no"}}, {"result": {"roots": 5}}, {"result": {}}])
-def test_an_answer_without_roots_closes_the_session(answer: Message, narrow: Callable[[], Client], tree: Path) -> None:
-    client = narrow()
-    client.open(capabilities=OFFERS_ROOTS)
-    client.send({"jsonrpc": "2.0", "id": client.message()["id"], **answer})
+def test_an_answer_without_roots_closes_the_session(answer: Message, session: Session) -> None:
+    session.client.send({"jsonrpc": "2.0", "id": session.ask_again(), **answer})
+    assert refused(read(session.client, session.tree / "work/side/f.txt"))
+
+
+def test_a_first_answer_that_leaves_nothing_closes_the_session(narrow: Callable[[], Client], tree: Path) -> None:
+    client = opened(narrow())
     assert refused(read(client, tree / "work/side/f.txt"))
 
 

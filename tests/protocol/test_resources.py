@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.protocol.client import HANDSHAKE_REVISIONS, MODERN, REVISIONS, Client, Message, envelope, text_of
+from tests.protocol.client import MODERN, REVISIONS, Client, Message, envelope, text_of
 from tests.protocol.test_revisions import Speaker, fits
 from tests.trees import build
 
@@ -61,17 +61,9 @@ def log_of(tmp_path: Path) -> list[Message]:
 # --- what is announced and listed
 
 
-@pytest.mark.parametrize("revision", HANDSHAKE_REVISIONS)
-def test_the_handshake_announces_resources_and_completions(revision: str, serve: Serve, root: Path) -> None:
-    result = serve("--root", root).open(revision)
-    fits("initialize", revision, result)
-    assert result["capabilities"]["resources"] == {"subscribe": False, "listChanged": False}
-    assert result["capabilities"]["completions"] == {}
-
-
-def test_discovery_announces_them_too(serve: Serve, root: Path) -> None:
-    result = serve("--root", root).request("server/discover", {"_meta": envelope()})
-    fits("server/discover", MODERN, result)
+def test_handshake_and_discovery_announce_resources_and_completions(speaker: Reader) -> None:
+    result = speaker.welcome
+    fits("server/discover" if speaker.revision == MODERN else "initialize", speaker.revision, result)
     assert result["capabilities"]["resources"] == {"subscribe": False, "listChanged": False}
     assert result["capabilities"]["completions"] == {}
 

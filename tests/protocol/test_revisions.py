@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,6 @@ from mcp_types.methods import serialize_server_result
 from fsserver import __version__
 from tests.protocol.client import HANDSHAKE_REVISIONS, MODERN, REVISIONS, Client, Message, envelope, text_of
 from tests.protocol.conftest import StartFixture
-
-Serve = Callable[..., Client]
 
 
 def fits(method: str, revision: str, result: Message) -> None:
@@ -26,13 +25,19 @@ def fits(method: str, revision: str, result: Message) -> None:
 
 
 class Speaker:
-    """Says the same in any revision."""
+    """Says the same in any revision.
+
+    Attributes:
+        welcome: the result of the handshake, or of the discovery.
+    """
 
     def __init__(self, client: Client, revision: str) -> None:
         self.client = client
         self.revision = revision
-        if revision != MODERN:
-            client.open(revision)
+        if revision == MODERN:
+            self.welcome = client.request("server/discover", {"_meta": envelope()})
+        else:
+            self.welcome = client.open(revision)
 
     def request(self, method: str, **params: Any) -> Message:
         """The result, which fits."""
@@ -46,12 +51,41 @@ class Speaker:
         return self.request("tools/call", name=tool, arguments=arguments)
 
 
-@pytest.fixture(params=REVISIONS)
-def speaker(request: pytest.FixtureRequest, serve: Serve, root: Path) -> Speaker:
-    return Speaker(serve("--root", root, "--write"), request.param)
+@contextmanager
+def serving(root: Path, state: Path, revision: str, *options: str) -> Iterator[Speaker]:
+    argv = ["-m", "fsserver", "serve", "--root", str(root), *options]
+    with Client(argv, env={"XDG_STATE_HOME": str(state)}) as client:
+        yield Speaker(client, revision)
 
 
-def test_tools_are_listed_and_called(speaker: Speaker, root: Path) -> None:
+@pytest.fixture(scope="module")
+def common(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory that servers of each revision serve."""
+    root = tmp_path_factory.mktemp("root")
+    (root / "a.txt").write_text("one\ntwo\n")
+    return root
+
+
+@pytest.fixture(scope="module", params=REVISIONS)
+def speaker(
+    request: pytest.FixtureRequest, common: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Speaker]:
+    """A server for each revision, which outlives the tests, and may write."""
+    with serving(common, tmp_path_factory.mktemp("state"), request.param, "--write") as speaker:
+        yield speaker
+
+
+@pytest.fixture(scope="module")
+def read_only(common: Path, tmp_path_factory: pytest.TempPathFactory) -> list[list[Message]]:
+    """For each revision the tools of a server that may not write."""
+    listed = []
+    for revision in REVISIONS:
+        with serving(common, tmp_path_factory.mktemp("state"), revision) as speaker:
+            listed.append(speaker.request("tools/list")["tools"])
+    return listed
+
+
+def test_tools_are_listed_and_called(speaker: Speaker, common: Path) -> None:
     tools = {tool["name"]: tool for tool in speaker.request("tools/list")["tools"]}
     assert {"read_text_file", "write_file", "edit_file", "list_directory"} <= tools.keys()
     for tool in tools.values():
@@ -59,15 +93,15 @@ def test_tools_are_listed_and_called(speaker: Speaker, root: Path) -> None:
         assert tool["title"]
         assert tool["description"]
         assert set(tool["annotations"]) == {"readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint"}
-    assert text_of(speaker.call("read_text_file", path=str(root / "a.txt"))) == "one\ntwo\n"
-    speaker.call("write_file", path="b.txt", content="new")
-    assert (root / "b.txt").read_text() == "new"
+    assert text_of(speaker.call("read_text_file", path=str(common / "a.txt"))) == "one\ntwo\n"
+    speaker.call("write_file", path=speaker.revision, content="new")
+    assert (common / speaker.revision).read_text() == "new"
 
 
-def test_failures_are_results_that_fit(speaker: Speaker, root: Path) -> None:
+def test_failures_are_results_that_fit(speaker: Speaker, common: Path) -> None:
     for tool, arguments in (
         ("read_text_file", {"path": "/etc/passwd"}),
-        ("read_text_file", {"path": str(root / "missing")}),
+        ("read_text_file", {"path": str(common / "missing")}),
         ("read_text_file", {"path": 5}),
         ("read_text_file", {"unknown": 5}),
         ("no_such_tool", {}),
@@ -78,29 +112,32 @@ def test_failures_are_results_that_fit(speaker: Speaker, root: Path) -> None:
         assert text_of(result)
 
 
-def test_a_read_only_server_lists_no_tool_that_writes(serve: Serve, root: Path) -> None:
-    for revision in REVISIONS:
-        tools = Speaker(serve("--root", root), revision).request("tools/list")["tools"]
+def test_a_read_only_server_lists_no_tool_that_writes(read_only: list[list[Message]]) -> None:
+    for tools in read_only:
         assert tools
         assert all(tool["annotations"]["readOnlyHint"] for tool in tools)
 
 
-def test_the_order_of_tools_is_fixed(serve: Serve, root: Path) -> None:
-    lists = [
-        [tool["name"] for tool in Speaker(serve("--root", root), revision).request("tools/list")["tools"]]
-        for revision in REVISIONS
-    ]
+def test_the_order_of_tools_is_fixed(read_only: list[list[Message]]) -> None:
+    lists = [[tool["name"] for tool in tools] for tools in read_only]
     assert all(names == lists[0] for names in lists)
 
 
 # --- what the misbehaving tools are enough for
 
 
-@pytest.mark.parametrize("revision", HANDSHAKE_REVISIONS)
-def test_the_handshake_agrees_on_the_clients_revision(revision: str, start: StartFixture) -> None:
-    result = start().open(revision)
-    fits("initialize", revision, result)
-    assert result["protocolVersion"] == revision
+@pytest.fixture(scope="module", params=REVISIONS)
+def misbehaving(request: pytest.FixtureRequest) -> Iterator[Speaker]:
+    """A server for each revision, which outlives the tests."""
+    with Client(["-m", "tests.protocol.fixture_server"]) as client:
+        yield Speaker(client, request.param)
+
+
+@pytest.mark.parametrize("misbehaving", HANDSHAKE_REVISIONS, indirect=True)
+def test_the_handshake_agrees_on_the_clients_revision(misbehaving: Speaker) -> None:
+    result = misbehaving.welcome
+    fits("initialize", misbehaving.revision, result)
+    assert result["protocolVersion"] == misbehaving.revision
     assert result["serverInfo"] == {"name": "fsserver", "title": "fsserver", "version": __version__}
     assert result["capabilities"] == {"tools": {"listChanged": False}}
     assert len(result["instructions"]) < 600
@@ -111,9 +148,9 @@ def test_the_handshake_offers_the_newest_to_a_client_of_an_unknown_revision(aske
     assert start().open(asked)["protocolVersion"] == HANDSHAKE_REVISIONS[-1]
 
 
-def test_a_modern_client_discovers_without_a_handshake(start: StartFixture) -> None:
-    client = start()
-    result = client.request("server/discover", {"_meta": envelope()})
+@pytest.mark.parametrize("misbehaving", [MODERN], indirect=True)
+def test_a_modern_client_discovers_without_a_handshake(misbehaving: Speaker) -> None:
+    result = misbehaving.welcome
     fits("server/discover", MODERN, result)
     assert result["supportedVersions"] == [MODERN]
     assert result["resultType"] == "complete"
@@ -122,8 +159,9 @@ def test_a_modern_client_discovers_without_a_handshake(start: StartFixture) -> N
     assert result["_meta"]["io.modelcontextprotocol/serverInfo"]["name"] == "fsserver"
 
 
-def test_modern_lists_and_calls_say_what_they_are(start: StartFixture) -> None:
-    client = start()
+@pytest.mark.parametrize("misbehaving", [MODERN], indirect=True)
+def test_modern_lists_and_calls_say_what_they_are(misbehaving: Speaker) -> None:
+    client = misbehaving.client
     listed = client.request("tools/list", {"_meta": envelope()})
     assert (listed["resultType"], listed["cacheScope"]) == ("complete", "private")
     assert listed["ttlMs"] > 0
@@ -133,9 +171,9 @@ def test_modern_lists_and_calls_say_what_they_are(start: StartFixture) -> None:
     assert "isError" not in called
 
 
-def test_a_handshake_client_is_told_nothing_of_the_modern_revision(client: Client) -> None:
-    assert set(client.request("tools/list")) == {"tools"}
-    assert set(client.call("echo")) == {"content"}
+def test_a_handshake_client_is_told_nothing_of_the_modern_revision(one_server: Client) -> None:
+    assert set(one_server.request("tools/list")) == {"tools"}
+    assert set(one_server.call("echo")) == {"content"}
 
 
 @pytest.mark.parametrize(
@@ -167,9 +205,9 @@ def test_discover_and_then_initialize_on_one_pipe(start: StartFixture) -> None:
     assert text_of(client.call("session")) == "tests/1 2025-11-25"
 
 
-def test_both_kinds_of_request_in_turns_and_at_once(start: StartFixture) -> None:
-    client = start()
-    client.open("2025-06-18")
+@pytest.mark.parametrize("misbehaving", ["2025-06-18"], indirect=True)
+def test_both_kinds_of_request_in_turns_and_at_once(misbehaving: Speaker) -> None:
+    client = misbehaving.client
     handshake = {"name": "session", "arguments": {}}
     modern = {**handshake, "_meta": envelope()}
     identifiers = [client.start("tools/call", modern if n % 2 else handshake) for n in range(50)]
@@ -224,10 +262,9 @@ def test_a_handshake_and_a_call_in_one_write_are_served_in_order(start: StartFix
     assert text_of(client.answer(call)["result"]) == "tests/1 2025-11-25"
 
 
-@pytest.mark.parametrize("revision", REVISIONS)
-def test_sound_reaches_also_clients_whose_revision_has_none(revision: str, start: StartFixture) -> None:
-    types = [block["type"] for block in Speaker(start(), revision).call("media")["content"]]
-    assert types == ["text", "image", "resource" if revision == "2024-11-05" else "audio"]
+def test_sound_reaches_also_clients_whose_revision_has_none(misbehaving: Speaker) -> None:
+    types = [block["type"] for block in misbehaving.call("media")["content"]]
+    assert types == ["text", "image", "resource" if misbehaving.revision == "2024-11-05" else "audio"]
 
 
 def test_no_request_and_no_ping_is_ever_sent_to_a_client(start: StartFixture) -> None:
