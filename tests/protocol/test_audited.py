@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from fsserver import __version__
 from tests.audit_schema import require_fit
 from tests.protocol.client import HANDSHAKE_REVISIONS, MODERN, Client, envelope
-from tests.support import require_kernel
+from tests.support import require_kernel, wait_until
 
 Serve = Callable[..., Client]
 
@@ -106,3 +107,21 @@ def test_commands_are_audited_with_what_they_change(serve: Serve, tmp_path: Path
     outcome = next(record for record in records if record["event"] == "call.outcome")
     assert [(each["name"], each["change"]) for each in outcome["changes"]] == [("n", "created")]
     assert "changes_cut" not in outcome
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_while_the_server_starts_ends_it_with_a_whole_log(
+    number: signal.Signals, serve: Callable[..., Client], root: Path, tmp_path: Path
+) -> None:
+    """The log is open long before the protocol's libraries are loaded."""
+    server = serve("--root", root)
+    logs = tmp_path / "state" / "fsserver" / "audit"
+
+    def events() -> list[str]:
+        return [json.loads(line)["event"] for log in logs.glob("*.jsonl") for line in log.read_text().splitlines()]
+
+    wait_until(lambda: "run.confined" in events(), "the server has confined itself")
+    server.signal(number)
+    assert server.wait() == 0
+    assert server.stderr() == ""
+    assert events()[-1] == "run.end"

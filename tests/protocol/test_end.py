@@ -122,24 +122,6 @@ def _sent_twice(client: Client) -> bool:
     return client.process.poll() is not None
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_while_the_server_starts_ends_it_with_a_whole_log(
-    number: signal.Signals, serve: Callable[..., Client], root: Path, tmp_path: Path
-) -> None:
-    """The log is open long before the protocol's libraries are loaded."""
-    server = serve("--root", root)
-    logs = tmp_path / "state" / "fsserver" / "audit"
-
-    def events() -> list[str]:
-        return [json.loads(line)["event"] for log in logs.glob("*.jsonl") for line in log.read_text().splitlines()]
-
-    wait_until(lambda: "run.confined" in events(), "the server has confined itself")
-    server.signal(number)
-    assert server.wait() == 0
-    assert server.stderr() == ""
-    assert events()[-1] == "run.end"
-
-
 def test_signals_during_the_end_change_nothing(client: Client) -> None:
     client.request("ping")
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGINT) * 20:
