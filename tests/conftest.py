@@ -21,12 +21,21 @@ PR_SET_CHILD_SUBREAPER = 36  # <linux/prctl.h>
 hypothesis.settings.register_profile("fsserver", database=None, deadline=None)
 hypothesis.settings.load_profile("fsserver")
 
+gc.disable()  # nearly all that is made until the tests are collected stays
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The slow ones first: at the end no process is to be alone with one while the others have nothing left to do."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish() -> None:
     """What was collected, some hundred thousand objects, stays to the end: no later collection looks at it again."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -73,7 +82,7 @@ def no_process_left() -> Iterator[None]:
         return not left
 
     try:
-        wait_until(all_gone, "every process that a test started has ended", timeout_s=4.0)
+        wait_until(all_gone, "every process that a test started has ended", timeout_s=4.0, every_s=0.05)
     except pytest.fail.Exception:
         pytest.fail("left behind by tests: " + "; ".join(_describe(process) for process in left), pytrace=False)
 

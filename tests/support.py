@@ -45,13 +45,13 @@ def require_program(name: str) -> NoReturn:
     pytest.skip(f"{name} is not installed")
 
 
-def wait_until(condition: Callable[[], bool], what: str, *, timeout_s: float = 10.0) -> None:
+def wait_until(condition: Callable[[], bool], what: str, *, timeout_s: float = 10.0, every_s: float = 0.005) -> None:
     """Return as soon as ``condition()`` is true; after ``timeout_s`` fail the test, naming ``what``."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > deadline:
             pytest.fail(f"after {timeout_s:g} s still not true: {what}")
-        time.sleep(0.005)
+        time.sleep(every_s)
 
 
 def children_of(pid: int) -> set[int]:

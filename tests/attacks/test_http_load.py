@@ -107,6 +107,7 @@ def test_a_head_that_begins_after_a_refused_body_is_cut_off_in_time(service: Web
     assert b" 408 " in wire.ends()
 
 
+@pytest.mark.slow
 def test_bodies_that_do_not_come_are_cut_off_in_time(service: Web, wires: list[Wire]) -> None:
     slow = many(service, wires, STREAMS)
     with service.undisturbed():

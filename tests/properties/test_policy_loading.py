@@ -186,6 +186,7 @@ def test_a_changed_policy_loads_or_explains_itself(desk: Desk, text: str) -> Non
     check(desk, text.encode("utf-8", "surrogatepass"))
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(wrong_types())
 def test_wrong_types_are_explained(desk: Desk, text: str) -> None:

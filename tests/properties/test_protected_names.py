@@ -10,6 +10,7 @@ import os
 import shutil
 import tempfile
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -112,5 +113,5 @@ class Tree(RuleBasedStateMachine):
                 )
 
 
-TestTree = Tree.TestCase
+TestTree = pytest.mark.slow(Tree.TestCase)
 TestTree.settings = settings(max_examples=200, stateful_step_count=30, deadline=None)

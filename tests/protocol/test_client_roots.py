@@ -268,6 +268,7 @@ def test_calls_wait_for_the_answer(narrow: Callable[[], Client], tree: Path) -> 
     assert text_of(client.answer(early)["result"]) == "work/sub"
 
 
+@pytest.mark.slow
 def test_a_client_that_never_answers_is_refused(narrow: Callable[[], Client], tree: Path) -> None:
     client = narrow()
     client.open(capabilities=OFFERS_ROOTS)

@@ -193,6 +193,7 @@ def test_a_client_that_does_not_read_makes_the_server_wait_and_not_grow(client: 
     assert all(len(text_of(answer["result"])) == size for answer in answers)
 
 
+@pytest.mark.slow
 def test_a_flood_of_pings_without_reading_does_not_make_the_server_grow(client: Client) -> None:
     server = psutil.Process(client.process.pid)
     before = server.memory_info().rss
