@@ -108,8 +108,13 @@ def part_of(module: str) -> str:
     return part
 
 
-def imports(module: str) -> Iterator[Import]:
+@cache
+def imports(module: str) -> tuple[Import, ...]:
     """Everything that ``module`` imports, also inside functions: a late import is still a dependency."""
+    return tuple(_imports(module))
+
+
+def _imports(module: str) -> Iterator[Import]:
     for node in ast.walk(source(module)):
         if isinstance(node, ast.Import):
             yield from (Import(alias.name, node.lineno) for alias in node.names)
