@@ -101,7 +101,9 @@ def test_server_killed_at_any_moment_leaves_no_process_and_the_next_one_starts(p
             select.select([], [], [], (number + dice.random()) / MOMENTS * WITHIN_S)
             client.signal(signal.SIGKILL)
             client.wait()
-            wait_until(lambda: not {each.pid for each in below()} - before, "all that it started has ended")
+            wait_until(
+                lambda: not {each.pid for each in below()} - before, "all that it started has ended", every_s=0.05
+            )
     with project.serve(POLICY) as work:
         assert work.run("quick")["exitCode"] == 0
 
