@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 
 import pytest
 
-from tests.work.desk import Desk, Work
+from tests.work.desk import Desk, Work, desk_in
 
 CACHE = """
 import os, sys
@@ -21,6 +22,20 @@ def twice(work: Work, command: str, variable: str) -> list[str]:
     return [work.works(command, variable).strip() for _ in range(2)]
 
 
+@pytest.fixture(scope="module")
+def at_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Work]:
+    """A server of a command for each row below: none finds what another left."""
+    desk = desk_in(tmp_path_factory.mktemp("home"))
+    desk.program("tool", CACHE)
+    commands = [
+        f"{home}-{variable}: {{exec: {{in: workspace, find: tool}}, args: any, home: {home}}}"
+        for home in ("kept", "private")
+        for variable in ("HOME", "TMPDIR")
+    ]
+    with desk.serve(f"commands: {{{', '.join(commands)}}}\n") as work:
+        yield work
+
+
 @pytest.mark.parametrize(
     ("home", "variable", "second"),
     [
@@ -30,10 +45,8 @@ def twice(work: Work, command: str, variable: str) -> list[str]:
         pytest.param("private", "TMPDIR", "empty", id="tmp"),
     ],
 )
-def test_a_second_run_finds_only_what_a_kept_home_keeps(desk: Desk, home: str, variable: str, second: str) -> None:
-    desk.program("tool", CACHE)
-    with desk.serve(f"commands: {{tool: {{exec: {{in: workspace, find: tool}}, args: any, home: {home}}}}}\n") as work:
-        assert twice(work, "tool", variable) == ["empty", second]
+def test_a_second_run_finds_only_what_a_kept_home_keeps(at_home: Work, home: str, variable: str, second: str) -> None:
+    assert twice(at_home, f"{home}-{variable}", variable) == ["empty", second]
 
 
 def test_a_kept_home_is_the_commands_own_and_outlives_the_server(desk: Desk) -> None:
