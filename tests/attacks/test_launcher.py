@@ -322,7 +322,7 @@ HOPELESS: dict[str, Callable[[Raw], None]] = {
 def test_launcher_that_may_open_few_files_refuses_what_is_too_much_and_goes_on(base: Path) -> None:
     waits = python("waits", "import sys; sys.stdin.read()")
     start = bootstrap(base, [waits], [rules(base / "work")], SETTING)
-    with starting_as(SETTING, base):
+    with starting_as(SETTING):
         runner = LauncherRunner(start, asleep=True)
     try:
         few = 170  # of which 128 are not for commands, and each of those takes six
