@@ -7,10 +7,13 @@ from typing import NamedTuple, NewType
 
 from fsserver.errors import BadPath
 from fsserver.kernel.constants import PATH_MAX
-from fsserver.paths.names import components, undisplay
+from fsserver.paths.names import components, undisplay, ways_up
 
 # The untrusted name as a client wrote it.
 ClientPath = NewType("ClientPath", str)
+
+MOST_WAYS_UP = 16
+"""How often a path may go up after it has gone down. Each such place is resolved and decided by itself."""
 
 _WINDOWS = re.compile(r"[A-Za-z]:(?:[\\/]|$)")
 
@@ -36,7 +39,7 @@ def parse(path: ClientPath, home: str) -> Request:
     An empty path is the first root, as ``.`` is.
 
     Raises:
-        BadPath: NUL, lone surrogates, 4,096 bytes or more, or a Windows path.
+        BadPath: NUL, lone surrogates, 4,096 bytes or more, a Windows path, or one that goes up and down too often.
     """
     if "\0" in path:
         raise BadPath("The path holds a NUL character.")
@@ -50,4 +53,9 @@ def parse(path: ClientPath, home: str) -> Request:
         raise BadPath(f"Access denied - Windows-style path received on a POSIX host: {path}")
     expanded = path == "~" or path.startswith("~/")
     text = home + path[1:] if expanded else path
-    return Request(given=path, absolute=text.startswith("/"), expanded=expanded, parts=components(undisplay(text)))
+    parts = components(undisplay(text))
+    if ".." in parts and len(ways_up(parts)) > MOST_WAYS_UP:
+        raise BadPath(
+            f"The path goes up and down more than {MOST_WAYS_UP} times.", allowed_instead="the path without it"
+        )
+    return Request(given=path, absolute=text.startswith("/"), expanded=expanded, parts=parts)

@@ -73,6 +73,11 @@ def collapse(parts: Iterable[str]) -> tuple[str, ...] | None:
     return tuple(kept)
 
 
+def ways_up(parts: Sequence[str]) -> list[Sequence[str]]:
+    """The beginnings of a path after which it goes up again: where it has been, besides where it leads."""
+    return [parts[:at] for at in range(1, len(parts)) if parts[at] == ".." and parts[at - 1] != ".."]
+
+
 def remainder(parts: Sequence[str], prefix: Sequence[str]) -> tuple[str, ...] | None:
     """What follows ``prefix`` in ``parts``, by whole components; None when it does not begin so."""
     length = len(prefix)

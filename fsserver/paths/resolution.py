@@ -20,6 +20,7 @@ from fsserver.errors import (
     AlreadyExists,
     BadPath,
     Denied,
+    FsserverError,
     LinkEscape,
     OperationDenied,
     SpecialFile,
@@ -28,7 +29,7 @@ from fsserver.errors import (
 from fsserver.kernel import constants as c
 from fsserver.kernel.syscalls import descriptor_path
 from fsserver.paths.client import Request
-from fsserver.paths.names import collapse, display, join, split
+from fsserver.paths.names import collapse, display, join, split, ways_up
 from fsserver.paths.outcomes import is_a_directory, outcome
 from fsserver.paths.resolver import ATTEMPTS, EscapeError, MovedError, Resolver, name_beneath
 from fsserver.paths.root import Root
@@ -103,6 +104,25 @@ class Resolution:
 
     def run(self) -> Target:
         """Resolve and decide, again while things move underneath. Errors as `Workspace.target`."""
+        if ".." in self._parts and self._ruling.may_protect:
+            self._decide_ways_up()
+        return self.resolved()
+
+    def _decide_ways_up(self) -> None:
+        """Refuse a path that goes up from where nothing may be looked at: whether it leads on would say what is there.
+        What is wrong with such a place otherwise is said of the whole path.
+        """
+        for way in ways_up(self._parts):
+            try:
+                base = self._ruling, tuple(way)
+                Resolution(base, self._resolver, self._request, Access.LIST).resolved().close()
+            except Denied:
+                raise
+            except FsserverError:
+                continue
+
+    def resolved(self) -> Target:
+        """`run`, without a look at where the path goes up."""
         # Before the disk is asked: the refusal of a protected name says nothing about whether it exists.
         first = Action.READ if self._access is Access.WRITE else _ACTIONS[self._access]
         self._first = first, self._ruling.decide((self._asked,), first, self._shown)

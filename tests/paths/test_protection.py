@@ -10,6 +10,7 @@ import pytest
 
 from fsserver.errors import FsserverError, HardLinkDenied
 from fsserver.paths import aliases, reading, tree
+from fsserver.paths.client import MOST_WAYS_UP
 from fsserver.paths.workspace import Access, ClientPath, Workspace
 from fsserver.policy.compiled import Effect, Mode
 from tests.support import in_child
@@ -36,6 +37,24 @@ def test_hard_link_made_after_the_index_was_built_is_found(tmp_path: Path) -> No
         os.rename(tmp_path / "c", tmp_path / "d/c")
         assert code(work, "d/c") == "denied.protected"
         assert code(work, "b") is None
+
+
+@pytest.mark.claim("C2")
+@pytest.mark.parametrize("access", [Access.READ, Access.WRITE, Access.LIST, Access.DELETE])
+@pytest.mark.parametrize("way", ["vault", "link", "free/../vault", "free/up"])
+def test_way_up_out_of_a_denied_directory_does_not_tell_what_is_in_it(tmp_path: Path, way: str, access: Access) -> None:
+    build(tmp_path, ["file vault/key K", "dir vault/dir", "file a x", "link link -> vault", "link free/up -> ../vault"])
+    with workspace(rules(tmp_path, deny=["vault"])) as work:
+        for name in ("key", "dir", "none"):
+            assert code(work, f"{way}/{name}/../../a", access) == "denied.protected"
+        assert code(work, "free/../a", access) is None
+
+
+def test_path_that_goes_up_in_very_many_places_is_refused(tmp_path: Path) -> None:
+    build(tmp_path, ["dir d", "file a x"])
+    with workspace(rules(tmp_path, deny=["vault"])) as work:
+        assert code(work, "d/../" * MOST_WAYS_UP + "a") is None
+        assert code(work, "d/../" * (MOST_WAYS_UP + 1) + "a") == "request.path"
 
 
 @pytest.mark.claim("C2")
