@@ -46,7 +46,9 @@ VERSION_S: Final = 5.0
 ORIGIN: Final = Origin("fsserver", 0)
 
 # Whatever a user's configuration says, and whatever a pattern asks for. A pattern that needs more is refused by rg.
-_ALWAYS: Final = ("--no-config", "--no-require-git", "--no-ignore-global", "--no-ignore-messages", "--color=never")
+# Files called .ignore and .rgignore mean nothing to git.
+_IGNORING: Final = ("--no-require-git", "--no-ignore-dot", "--no-ignore-global", "--no-ignore-messages")
+_ALWAYS: Final = ("--no-config", *_IGNORING, "--color=never")
 _BOUNDS: Final = ("--regex-size-limit=16M", "--dfa-size-limit=64M")
 _HERE: Final = (Positional(PathValue(None, PathAccess.READ, must_exist=False), 1, 1),)
 _TYPE: Final = MatchValue("[A-Za-z0-9]{1,64}")

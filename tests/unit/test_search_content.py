@@ -68,6 +68,8 @@ TEXTS = [
     "file .hidden import\n",
     "file ignored/e.py import\n",
     "file .gitignore ignored/\n",
+    "file .ignore *.txt\n",  # which git does not know
+    "file b/.rgignore *\n",
     "file .git/f import\n",
     "file a+b.txt a+b (c) \\d $x^ [y] {z}\n",
 ]

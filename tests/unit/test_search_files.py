@@ -178,6 +178,7 @@ def test_what_git_ignores_is_left_out_when_asked_for(cells: Served) -> None:
         base,
         [
             "file .gitignore build/\n*.log",
+            "file .ignore *.py",  # which git does not know
             "file a.py x",
             "file a.log x",
             "file build/x.py x",
@@ -194,10 +195,10 @@ def test_what_git_ignores_is_left_out_when_asked_for(cells: Served) -> None:
         text = cells.text("search_files", path=str(base), respectGitignore=True, **arguments)
         return [os.path.relpath(line, base) for line in text.split("\n")]
 
-    everything = [".gitignore", "a.py", "sub", "sub/.gitignore", "sub/deep", "sub/deep/b.py", "sub/keep.log"]
+    everything = [".gitignore", ".ignore", "a.py", "sub", "sub/.gitignore", "sub/deep", "sub/deep/b.py", "sub/keep.log"]
     assert search(pattern="**") == everything
     assert search(pattern="**", kind="directory") == ["sub", "sub/deep"]
-    assert search(pattern="**", maxDepth=1) == [".gitignore", "a.py", "sub"]
+    assert search(pattern="**", maxDepth=1) == [".gitignore", ".ignore", "a.py", "sub"]
     assert search(pattern="**", excludePatterns=["sub/deep"]) == [each for each in everything if "deep" not in each]
     pages = [search(pattern="**", maxResults=1)]
     while len(pages) < len(everything):
