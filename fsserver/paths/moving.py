@@ -47,7 +47,10 @@ def move(
         room.grow(size, checkpoint=checkpoint)
         _rename(source, destination, Changes() if changes is None else changes)
         room.settle(size)
-    source.root.usage.add(-size)
+    if crosses(source, destination) and not size:
+        source.root.usage.forget()  # nobody looked how much went
+    else:
+        source.root.usage.add(-size)
 
 
 def _rename(source: Target, destination: Target, changes: Changes) -> None:

@@ -258,6 +258,15 @@ def test_moved_directory_counts_for_the_quota_it_came_into(tmp_path: Path) -> No
             move(work, f"{tmp_path}/one/y", f"{tmp_path}/two/y")
 
 
+def test_quota_has_room_again_after_a_move_to_another_root(tmp_path: Path) -> None:
+    build(tmp_path, [f"file one/x {'x' * 60}", f"file two/y {'y' * 60}"])
+    with workspace(rules(tmp_path / "one", name="one", quota=100), rules(tmp_path / "two", name="two")) as work:
+        with pytest.raises(QuotaExceeded):
+            move(work, f"{tmp_path}/two/y", f"{tmp_path}/one/y")
+        move(work, f"{tmp_path}/one/x", f"{tmp_path}/two/x")
+        move(work, f"{tmp_path}/two/y", f"{tmp_path}/one/y")
+
+
 @pytest.mark.parametrize(
     ("deny", "late"), [("new/secret", "secret"), ("old/secret", "secret"), ("new/a/b", "a/b")], ids=str
 )
