@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from fsserver.errors import BadPath, Denied, FsserverError, OutsideRoots
 from fsserver.paths.client import ClientPath, parse
-from fsserver.paths.names import collapse, components, display, join, remainder
+from fsserver.paths.names import collapse, components, display, join, remainder, ways_up
 from fsserver.paths.root import Root
 from fsserver.paths.ruling import shown_path
 from fsserver.paths.target import Access, Target
@@ -69,7 +69,21 @@ class NarrowedWorkspace(Workspace):
         return any(kept.root.rules.name == name and not kept.parts for kept in self._kept)
 
     def target(self, path: ClientPath, access: Access, seen: Seen | None = None) -> Target:
-        """As `Workspace.target`, and refused where the client's roots do not reach."""
+        """As `Workspace.target`, and refused where the client's roots do not reach; nor does a path go up again from
+        there, which would tell what is there.
+        """
+        for way in self._ways_up(path):
+            try:
+                self._reached(way, Access.LIST).close()
+            except OutsideRoots:
+                raise self._outside(path) from None
+            except Denied:
+                raise
+            except FsserverError:
+                continue  # said of the whole path
+        return self._reached(path, access, seen)
+
+    def _reached(self, path: ClientPath, access: Access, seen: Seen | None = None) -> Target:
         try:
             target = self._granted.target(path, access, seen)
         except FsserverError as error:
@@ -80,6 +94,13 @@ class NarrowedWorkspace(Workspace):
             return target
         target.close()
         raise self._outside(path)
+
+    def _ways_up(self, path: ClientPath) -> list[ClientPath]:
+        if ".." not in path:
+            return []
+        request = parse(path, self._home)
+        top = "/" if request.absolute else ""
+        return [ClientPath(top + display("/".join(way))) for way in ways_up(request.parts)]
 
     def _asks_inside(self, path: ClientPath) -> bool:
         """Whether ``path`` begins in one of the directories, as written and wherever its links lead."""
