@@ -1,9 +1,10 @@
 """Names as text: how names that are not UTF-8 are shown, and the arithmetic of components. Pure.
 
 In memory a name is ``str`` with the undecodable bytes as lone surrogates (PEP 383). Clients get text that any JSON
-can carry: such a byte, and every control character, is written ``\\xHH``. So is every byte of the characters that turn
-the direction of writing (UAX #9), which could show ``exe.txt`` for a name that ends in ``txt.exe``. A literal backslash
-is written ``\\x5c`` only where it would read as such an escape, so ordinary names with backslashes stay as they are.
+can carry: such a byte, and every control character, is written ``\\xHH``. So is every byte of the characters that end a
+line, and of those that turn the direction of writing (UAX #9), which could show ``exe.txt`` for a name that ends in
+``txt.exe``. A literal backslash is written ``\\x5c`` only where it would read as such an escape, so ordinary names with
+backslashes stay as they are.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Iterable, Sequence
 _ESCAPE = re.compile(r"\\x(0[1-9a-f]|1[0-9a-f]|5c|7f|[89a-f][0-9a-f])")
 _UNDECODABLE = re.compile(r"[\udc80-\udcff]")
 _SHOWN_ESCAPED = re.compile(
-    r"[\x00-\x1f\x7f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\udc80-\udcff]"
+    r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\udc80-\udcff]"
     r"|\\(?=x(?:0[1-9a-f]|1[0-9a-f]|5c|7f|[89a-f][0-9a-f]))"
 )
 

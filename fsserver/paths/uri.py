@@ -26,7 +26,9 @@ _LOCAL: Final = re.compile(r"file:(?://(?:localhost)?(?=/)|(?!//))(/[^?#]*)", re
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 # What has to be escaped where a client puts text into ``{+path}`` (RFC 6570, section 3.2.3), which escapes the rest.
-_TEMPLATE_ESCAPED: Final = re.compile(r"[\x00-\x1f\x7f%?#\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\udc80-\udcff]")
+_TEMPLATE_ESCAPED: Final = re.compile(
+    r"[\x00-\x1f\x7f-\x9f%?#\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\udc80-\udcff]"
+)
 
 _INSTEAD: Final = "file:/// and an absolute path, with %XX for what a URI cannot hold"
 
