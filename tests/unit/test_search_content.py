@@ -145,6 +145,14 @@ def test_text_that_is_not_utf8_and_names_that_are_no_text_are_found(gate: Served
     assert found(gate, top, " x") == ["n\\xff\\x0a:1:8:caf\\xe9 x", "wide:1:6:naïve x"]
 
 
+def test_file_that_is_left_at_a_nul_byte_is_told(gate: Served, top: Path) -> None:
+    (top / "log").write_bytes(b"needle\n" + b"y\n" * 200_000 + b"\0\nneedle\n")
+    shown = texts(gate.call("search_content", path=str(top), pattern="needle"))
+    assert shown[0] == f"{top}/log:1:1:needle"
+    assert "not searched, in one file" in shown[1]
+    assert found(gate, top / "log", "needle") == [f"{top}/log:1:1:needle", f"{top}/log:200003:1:needle"]
+
+
 @pytest.mark.parametrize("pattern", ["import$", "^import$", "^x$", "import|\\r$"])
 def test_line_ends_before_its_carriage_return(gate: Served, top: Path, pattern: str) -> None:
     (top / "dos").write_bytes(b"import\r\nx\r\n")

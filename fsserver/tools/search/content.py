@@ -113,6 +113,9 @@ def _search_content(call: Call[SearchContent], engine: SearchEngine) -> ToolResu
     if grep.unreadable:
         what = "file or directory" if grep.unreadable == 1 else "files or directories"
         notes.append(f"{grep.unreadable} {what} could not be read.")
+    if grep.broken_off:
+        what = "one file" if grep.broken_off == 1 else f"{grep.broken_off} files"
+        notes.append(f"What follows a NUL byte was not searched, in {what}. With a file as path all of it is.")
     # What was found before a search was stopped is a beginning of the whole only where it was made in order.
     goes_on = page.cut if grep.stopped is None else grep.in_order
     nothing = "" if page.long or grep.stopped else "No matches found"

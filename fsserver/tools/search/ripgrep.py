@@ -69,6 +69,7 @@ class Grep:
     Attributes:
         in_order: everything before what was told last was searched.
         unreadable: files and directories that this user may not read.
+        broken_off: files in which something was found and that ripgrep left at a NUL byte, as binary.
         stopped: why it ended before its end, ending a sentence; None if it did not.
     """
 
@@ -92,6 +93,7 @@ class Grep:
         self._capped = False  # a file holds more than the first run tells of
         self.in_order = False
         self.unreadable = 0
+        self.broken_off = 0
         self.stopped: str | None = None
 
     def files(self) -> Iterator[tuple[str, Iterable[Line]]]:
@@ -140,6 +142,7 @@ class Grep:
         whole = False
         path, told = "", False
         matches = 0  # in this file
+        self.broken_off = 0
         with self._engine.search(
             Own.CONTENT, where, arguments, self._call.control, records=JsonLines(), complaints=complaints
         ) as search:
@@ -154,6 +157,8 @@ class Grep:
                 if message["type"] == "begin":
                     path, matches = path_of(message) or "", 0
                     told = not self._is_denied(path) and (self._after is None or key_of(path) >= self._after[0])
+                elif told and message["type"] == "end" and not self._place.name:  # one that is named is read to its end
+                    self.broken_off += message["data"]["binary_offset"] is not None
                 whole = message["type"] == "summary"
         self.stopped = search.stopped()
         self._out_of_memory = search.ended_by is EndedBy.MEMORY
