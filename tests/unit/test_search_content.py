@@ -153,6 +153,15 @@ def test_file_that_is_left_at_a_nul_byte_is_told(gate: Served, top: Path) -> Non
     assert found(gate, top / "log", "needle") == [f"{top}/log:1:1:needle", f"{top}/log:200003:1:needle"]
 
 
+def test_lines_around_a_match_stand_on_its_page(gate: Served, top: Path) -> None:
+    build(top, ["file a 1\nx\n3\n4\n5\nx\n7", "file b 1\nx\n3"])
+    first = texts(gate.call("search_content", path=str(top), pattern="x", contextLines=1, maxResults=2))
+    assert first[0].split("\n")[-1] == f"{top}/a-7-7"
+    cursor = first[1].rpartition(": ")[2]
+    second = gate.text("search_content", path=str(top), pattern="x", contextLines=1, maxResults=2, cursor=cursor)
+    assert second.split("\n") == [f"{top}/b-1-1", f"{top}/b:2:1:x", f"{top}/b-3-3"]
+
+
 @pytest.mark.parametrize("pattern", ["import$", "^import$", "^x$", "import|\\r$"])
 def test_line_ends_before_its_carriage_return(gate: Served, top: Path, pattern: str) -> None:
     (top / "dos").write_bytes(b"import\r\nx\r\n")

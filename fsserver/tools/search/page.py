@@ -58,11 +58,12 @@ class Page:
         shown = display(join(self._above, path))
         last = 0
         for line in lines:
-            if line.matched and self.matches == self._most:
+            follows = last > 0 and line.number <= last + 1
+            if self.matches == self._most and (line.matched or not follows):  # it, or what stands around the next one
                 self.cut = True
                 return False
             text = line.shown(shown)
-            apart = self._separated and last > 0 and line.number > last + 1
+            apart = self._separated and last > 0 and not follows
             cursor = f"{line.number}:{display(path)}"
             if not self._fits(text, apart=apart, cursor=cursor):
                 if not self._lines:
