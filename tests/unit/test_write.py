@@ -65,7 +65,9 @@ def test_append_keeps_what_is_there_and_its_encoding(gate: Served, old: bytes | 
 
 def test_append_never_mixes_two_encodings(gate: Served) -> None:
     (gate.top / "f").write_bytes(b"caf\xe9\n")
-    assert gate.error("write_file", path="f", content="é", mode="append")["code"] == "request.encoding"
+    error = gate.error("write_file", path="f", content="é", mode="append")
+    assert error["code"] == "request.encoding"
+    assert error["allowedInstead"] == "edit_file with the file's encoding, or ASCII text"  # it takes no encoding itself
 
 
 @pytest.mark.parametrize("mode", ["overwrite", "append"])

@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 from pydantic import Field
 
-from fsserver.errors import AlreadyExists, StaleWrite, UnstablePath
+from fsserver.errors import AlreadyExists, BadEncoding, StaleWrite, UnstablePath
 from fsserver.paths.names import display
 from fsserver.paths.reading import Identity, too_large
 from fsserver.paths.target import Target
@@ -90,7 +90,13 @@ def _appended(old: bytes, content: str, shown: str) -> bytes:
     """The old bytes and the new text in the file's own encoding; letters never mix two encodings."""
     codec = codec_of(old[:HEAD_BYTES], None)
     if not content.isascii() or codec.unit > 1:
-        codec.decode(old, shown)
+        try:
+            codec.decode(old, shown)
+        except BadEncoding as error:
+            error.allowed_instead = "edit_file with the file's encoding" + (
+                ", or ASCII text" if codec.unit == 1 else ""
+            )
+            raise
     return old + codec.encode(content)
 
 
