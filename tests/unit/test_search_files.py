@@ -206,6 +206,14 @@ def test_what_git_ignores_is_left_out_when_asked_for(cells: Served) -> None:
     assert [each for page in pages for each in page] == everything
 
 
+@pytest.mark.parametrize("kind", ["fifo", "socket"])
+def test_special_file_is_no_directory_to_search(gate: Served, kind: str) -> None:
+    build(gate.top, [f"{kind} p"])
+    error = gate.error("search_files", path="p", pattern="*")
+    assert error["message"] == f"ENOTDIR: not a directory, scandir '{gate.top}/p'"
+    assert "allowedInstead" not in error
+
+
 def test_more_matches_than_a_result_holds_are_all_found_page_by_page(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     names = [f"d{number % 7}/e{number % 3}/f{number:03}.py" for number in range(90)]

@@ -144,11 +144,13 @@ class Relative:
 
 
 def check_directory(call: Call[Any]) -> None:
-    """Refuses a file as the reference server does, and says what reads it."""
+    """Refuses what is no directory as the reference server does, and says what reads a file."""
     target = call.targets["path"]
-    if target.stat is not None and stat.S_ISREG(target.stat.st_mode):
+    assert target.stat is not None
+    if not stat.S_ISDIR(target.stat.st_mode):
         raise NotADirectory(
-            f"ENOTDIR: not a directory, scandir '{display(target.shown)}'", allowed_instead="read_text_file reads it"
+            f"ENOTDIR: not a directory, scandir '{display(target.shown)}'",
+            allowed_instead="read_text_file reads it" if stat.S_ISREG(target.stat.st_mode) else None,
         )
 
 
