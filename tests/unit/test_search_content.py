@@ -302,7 +302,7 @@ def test_hostile_gitignore_stops_no_search(gate: Served, top: Path) -> None:
 
 
 def test_complaints_are_bounded() -> None:
-    complaints = ripgrep._Complaints(lambda _: False)
+    complaints = ripgrep.Complaints(lambda _: False)
     for _ in range(200):
         complaints.add(memoryview(b"rg: " + b"x" * 100_000))
         complaints.add(memoryview(b"\n" * 3))

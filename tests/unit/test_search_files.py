@@ -214,6 +214,18 @@ def test_special_file_is_no_directory_to_search(gate: Served, kind: str) -> None
     assert "allowedInstead" not in error
 
 
+def test_directory_that_git_could_not_read_is_counted_and_a_denied_one_is_not(cells: Served) -> None:
+    base = Path(tempfile.mkdtemp(dir=cells.top))
+    base.chmod(0o755)
+    build(base, ["file open x", "file shut/a x", "file secret/a x", "file .env x"])
+    (base / "shut").chmod(0)
+    try:
+        result = cells.call("search_files", path=str(base), pattern="o*", respectGitignore=True)
+    finally:
+        (base / "shut").chmod(0o755)
+    assert texts(result) == [f"{base}/open", "1 directory could not be read and may hold more."]
+
+
 def test_more_matches_than_a_result_holds_are_all_found_page_by_page(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     names = [f"d{number % 7}/e{number % 3}/f{number:03}.py" for number in range(90)]

@@ -17,10 +17,12 @@ from fsserver.paths.names import display, join, split
 from fsserver.paths.target import Target
 from fsserver.paths.tree import walk
 from fsserver.policy.compiled import Own
+from fsserver.sandbox.streams import Sink
 from fsserver.tools.control import Control
 from fsserver.tools.files.paging import Relative, Resumption, key_of
 from fsserver.tools.globbing.globs import Glob
 from fsserver.tools.search.engine import EndedRecords, Search, SearchEngine
+from fsserver.tools.search.ripgrep import Complaints
 
 REPORT_ENTRIES: Final = 16_384
 
@@ -228,7 +230,8 @@ class Finder:
         after = None if wanted.after is None else key_of(wanted.after)
         out: str | None = None  # a directory that is left out, with a slash at its end
         arguments = ["--hidden", _GIT, "--sort=path", "./"]
-        with self._search(Own.FILES, arguments) as search:
+        complaints = Complaints(lambda path: self._protected(path) or self._is_closed(path))
+        with self._search(Own.FILES, arguments, complaints) as search:
             for path, kind in _with_directories(self._paths(search)):
                 if out is not None and path.startswith(out):
                     continue
@@ -240,6 +243,7 @@ class Finder:
                 fits = wanted.kinds is None or kind in wanted.kinds
                 if fits and match(path) and (after is None or key_of(path) > after):
                     yield Found(path, kind)
+        self.unreadable = complaints.unreadable
         self._ended(search, _RIPGREP_CODES)
 
     def _paths(self, search: Search) -> Iterator[str]:
@@ -249,9 +253,11 @@ class Finder:
                 self._report()
             yield os.fsdecode(record.removeprefix(b"./"))
 
-    def _search(self, what: Own, arguments: Sequence[str]) -> AbstractContextManager[Search]:
-        start = (self._target, self._target.name)
-        return self._engine.search(what, start, arguments, self._control, records=EndedRecords(b"\0"))
+    def _search(
+        self, what: Own, arguments: Sequence[str], complaints: Sink | None = None
+    ) -> AbstractContextManager[Search]:
+        start, records = (self._target, self._target.name), EndedRecords(b"\0")
+        return self._engine.search(what, start, arguments, self._control, records=records, complaints=complaints)
 
     def _ended(self, search: Search, codes: Sequence[int]) -> None:
         self.stopped = search.stopped()

@@ -136,7 +136,7 @@ class Grep:
 
     def _found(self, way: str) -> Generator[_Found, None, None]:
         """What ripgrep finds in files that may be told of, from the one on that was told of last."""
-        complaints = _Complaints(self._is_denied)
+        complaints = Complaints(self._is_denied)
         where = (self._place.target, self._place.directory)
         arguments = [*self._arguments, way, f"./{self._place.name}"]
         whole = False
@@ -171,7 +171,7 @@ class Grep:
         return self._place.target.ruling.protected(join(self._place.directory, path))
 
 
-class _Complaints:
+class Complaints:
     """What ripgrep writes to standard error. A sink of a `Pump`.
 
     A complaint begins a line, and goes on in the next one where the name in it has a line break.
