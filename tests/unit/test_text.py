@@ -43,6 +43,14 @@ def test_transforms_and_unknown_names_are_no_encodings(encoding: str) -> None:
         codec_of(b"", encoding)
 
 
+@pytest.mark.parametrize(
+    ("head", "encoding"), [(b"\xfe\xff\0x", "utf-16-le"), (b"\xff\xfex\0", "utf-16-be"), (b"\0\0\xfe\xff", "UTF-32-LE")]
+)
+def test_byte_order_that_the_mark_contradicts_is_refused(head: bytes, encoding: str) -> None:
+    with pytest.raises(BadEncoding, match="byte order mark says"):
+        codec_of(head, encoding)
+
+
 def test_bytes_that_are_not_utf8_suggest_an_encoding() -> None:
     with pytest.raises(BadEncoding, match="0xe9") as caught:
         codec_of(b"caf\xe9", None).decode(b"caf\xe9", "/f")

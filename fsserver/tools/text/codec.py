@@ -87,10 +87,11 @@ UTF8: Final = Codec("utf-8")
 def codec_of(head: bytes, encoding: str | None) -> Codec:
     """The codec of a file that begins with ``head``.
 
-    A byte order mark decides, then what the client named, then UTF-8. The mark itself stays part of the text.
+    What the client named decides, and where that leaves the byte order open, or it named nothing, a byte order mark;
+    then UTF-8. The mark itself stays part of the text.
 
     Raises:
-        BadEncoding: the client named a codec that we do not offer, or one that contradicts the mark.
+        BadEncoding: the client named a codec that we do not offer, or the byte order that the mark does not.
     """
     name = None if encoding is None else encoding.strip().lower().replace("_", "-")
     if name is not None and name not in ENCODINGS:
@@ -106,6 +107,9 @@ def codec_of(head: bytes, encoding: str | None) -> Codec:
     if name is None:
         return UTF8
     if wide:
+        for mark, marked, unit in _MARKS:
+            if head.startswith(mark) and unit > 1 and marked[:6] == name[:6]:
+                raise BadEncoding(f"The file's byte order mark says {marked}, not {name}.", allowed_instead=name[:6])
         # Without a mark the little-endian order is what today's machines write.
         return Codec(name if name.endswith("e") else f"{name}-le", 2 if "16" in name else 4, chosen=True)
     return Codec(name, chosen=True)
