@@ -17,10 +17,13 @@ from fsserver.kernel import constants as c
 from fsserver.kernel.syscalls import descriptor_path
 from fsserver.paths.entry import Checkpoint, Directory, Entry, entries_of, go_on, paced
 from fsserver.paths.names import display, join
+from fsserver.paths.outcomes import outcome
 from fsserver.paths.resolver import EscapeError
 from fsserver.paths.ruling import shown_path
 
 HELD = 32
+
+_NOTHING_LEFT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 _OPEN = os.O_RDONLY | c.O_DIRECTORY | c.O_NOFOLLOW | c.O_CLOEXEC
 
@@ -89,7 +92,11 @@ class Descent:
         return True
 
     def leave(self) -> Frame:
-        """Back to the directory above; returns the frame that was left, its descriptor closed."""
+        """Back to the directory above; returns the frame that was left, its descriptor closed.
+
+        Raises:
+            InputOutputError: there is no descriptor or memory left to open the directory above once more.
+        """
         left = self.frames.pop()
         try:
             if self.frames and self.frames[-1].directory.descriptor < 0:
@@ -132,7 +139,11 @@ class Descent:
         for name in ("..", frame.directory.name):
             try:
                 descriptor = os.open(name, _OPEN, dir_fd=below) if name == ".." else self._open_by_name(name)
-            except (OSError, EscapeError, UnstablePath):
+            except OSError as error:
+                if error.errno in _NOTHING_LEFT:  # then what is still to come there is not gone
+                    raise outcome(error, "scandir", shown_path(self._root, frame.directory.name)) from None
+                continue
+            except (EscapeError, UnstablePath):
                 continue
             status = os.fstat(descriptor)
             if (status.st_dev, status.st_ino) == frame.identity:

@@ -9,8 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from fsserver.errors import Cancelled, FsserverError, NotADirectory, PermissionDenied, ProtectedName, UnstablePath
+from fsserver.errors import (
+    Cancelled,
+    FsserverError,
+    InputOutputError,
+    NotADirectory,
+    PermissionDenied,
+    ProtectedName,
+    UnstablePath,
+)
 from fsserver.paths import moving, reading, tree
+from fsserver.paths.target import Target
 from fsserver.paths.workspace import Access, ClientPath
 from tests.support import in_child
 from tests.trees import build, rules, workspace
@@ -181,6 +190,26 @@ def test_walk_finds_its_way_back_up_past_the_descriptors_it_gave_back(tmp_path: 
     assert len(names) == 100 + 1 + 300
     assert names[100] == "bottom"
     assert names[-3:] == ["y0", "in", "z0"]
+
+
+def test_walk_that_has_no_descriptors_left_on_its_way_up_fails_and_does_not_end_early(tmp_path: Path) -> None:
+    build(tmp_path, [f"file {'/'.join(f'd{level}' for level in range(60))}/bottom x", "file sibling x"])
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    names: list[str] = []
+
+    def look(target: Target) -> None:
+        for entry in tree.walk(target):
+            names.append(entry.name)
+            if entry.name == "bottom":
+                resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+
+    with workspace(rules(tmp_path)) as work, work.target(ClientPath("."), Access.LIST) as target:
+        try:
+            with pytest.raises(InputOutputError, match="EMFILE"):
+                look(target)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert names[-1] == "bottom"
 
 
 @pytest.mark.parametrize("to", ["inside", "outside"])
