@@ -169,11 +169,12 @@ def _program_check(command: Command, host: Host, roots: dict[str, str]) -> Check
     ]
     seen += [prefix] if prefix is not None else []
     interpreter = _interpreter(path)
-    for place in (interpreter, os.path.realpath(interpreter)) if interpreter is not None else ():
-        if not any(place == each or place.startswith(f"{each}/") for each in seen):
-            installation = os.path.dirname(os.path.dirname(os.path.realpath(place)))
-            text = f"{path}: it does not see {place}, which runs it; give the command runtime: [{installation}]"
-            return Check(GROUP, name, "warning", text)
+    needed = dict.fromkeys((interpreter, os.path.realpath(interpreter)) if interpreter is not None else ())
+    unseen = [place for place in needed if not any(place == each or place.startswith(f"{each}/") for each in seen)]
+    if unseen:
+        runtime = ", ".join(dict.fromkeys(os.path.dirname(os.path.dirname(place)) for place in unseen))
+        text = f"{path}: it does not see {unseen[0]}, which runs it; give the command runtime: [{runtime}]"
+        return Check(GROUP, name, "warning", text)
     return Check(GROUP, name, "ok", path)
 
 

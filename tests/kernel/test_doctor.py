@@ -194,11 +194,14 @@ def test_commands_are_tried_without_a_policy_and_nothing_of_the_trial_is_left(
 
 def test_commands_of_a_policy_are_told_with_what_they_are_and_leave(tmp_path: Path) -> None:
     needs_full()
-    sought = {name: f"{{exec: {{in: work, find: {name}}}, args: any}}" for name in ("shown", "blind", "gone")}
+    sought = {name: f"{{exec: {{in: work, find: {name}}}, args: any}}" for name in ("shown", "blind", "apart", "gone")}
     commands = "".join(f"  {name}: {rules}\n" for name, rules in sought.items())
     commands += "  cached: {exec: /usr/bin/head, args: {flags: {-n: {int: {}}}}, home: kept}\n"
     policy = policy_file(tmp_path, f"name: shop\ncommands:\n{commands}")
-    for name, interpreter in (("shown", "/bin/sh"), ("blind", f"{tmp_path}/elsewhere/python")):
+    python = tmp_path / "venv/bin/python"  # of a virtual environment outside, made by a Python outside
+    python.parent.mkdir(parents=True)
+    python.symlink_to(tmp_path / "made/bin/python3")
+    for name, interpreter in (("shown", "/bin/sh"), ("blind", f"{tmp_path}/else/bin/python"), ("apart", str(python))):
         (tmp_path / "root" / name).write_text(f"#!{interpreter}\n")
         (tmp_path / "root" / name).chmod(0o755)
     kept = tmp_path / "state/fsserver/homes/shop/cached"
@@ -209,8 +212,9 @@ def test_commands_of_a_policy_are_told_with_what_they_are_and_leave(tmp_path: Pa
     assert line_of(found, "layer of the policy") == "ok layer of the policy full"
     assert line_of(found, "command shown").endswith(f"{tmp_path}/root/shown")
     blind = line_of(found, "command blind")
-    assert (blind[0], f"does not see {tmp_path}/elsewhere/python" in blind) == ("!", True)
-    assert f"give the command runtime: [{tmp_path}]" in blind
+    assert (blind[0], f"does not see {tmp_path}/else/bin/python" in blind) == ("!", True)
+    assert f"give the command runtime: [{tmp_path}/else]" in blind
+    assert line_of(found, "command apart").endswith(f"give the command runtime: [{tmp_path}/venv, {tmp_path}/made]")
     assert "gone is not in work now" in line_of(found, "command gone")
     assert line_of(found, "home of cached").endswith(f"{kept}: 1 file, 1000 B")
     assert line_of(found, "quarantine").endswith("quarantine: nothing")
