@@ -43,6 +43,8 @@ class LazyGroup(click.Group):
             import difflib  # noqa: PLC0415 - only after a mistake
 
             near = difflib.get_close_matches(args[0].lower(), self.verbs, n=1)
+            if "/" in args[0] and "serve" in self.verbs:  # as the reference server takes its directories
+                near = [f"serve --root {args[0]}"]
             if args[0].startswith("-") or not near:
                 raise
             raise click.UsageError(f"{error.message} Did you mean {near[0]!r}?", ctx) from None

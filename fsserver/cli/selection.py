@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +50,7 @@ class Selection:
         from fsserver.policy.decision import narrow  # noqa: PLC0415
         from fsserver.policy.loader import load_policy  # noqa: PLC0415
 
-        policy = load_policy(self.policy_file)
+        policy = load_policy(Path(os.path.expanduser(self.policy_file)))  # a client's configuration knows no shell
         return narrow(policy, self.profile) if self.profile else policy
 
     def arguments(self, policy: Policy) -> list[str]:

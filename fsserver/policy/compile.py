@@ -30,15 +30,13 @@ from fsserver.policy.limits import compile_limits
 from fsserver.policy.overlap import share
 from fsserver.policy.placement import Guarded, Located, check_exposure, check_guarded, check_overlaps, locate
 from fsserver.policy.principal_rules import compile_principals
-from fsserver.policy.problems import Code, Place, Problem, did_you_mean
+from fsserver.policy.problems import COMMAND_LINE, Code, Place, Problem, did_you_mean
 from fsserver.policy.programs import SYSTEM, Grounds
 from fsserver.policy.rules import Origin, PathRule
 from fsserver.policy.service import Transport
 from fsserver.policy.serving import ONLY_HTTP, compile_service, says_transport
 from fsserver.policy.surroundings import Surroundings
 from fsserver.policy.tree import Entry, Node
-
-COMMAND_LINE = "command line"
 
 
 def compile_policy(

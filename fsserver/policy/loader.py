@@ -8,13 +8,22 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fsserver.errors import ConfigError
-from fsserver.policy.compile import COMMAND_LINE, compile_policy
+from fsserver.policy.compile import compile_policy
 from fsserver.policy.compiled import Policy
 from fsserver.policy.merge import merge
 from fsserver.policy.model import COMMAND_LINE_POLICY, POLICY
 from fsserver.policy.ownership import others_can_write
 from fsserver.policy.presets import NAMES, PREFIX, read_preset
-from fsserver.policy.problems import Code, LanguageError, Place, PolicyErrors, Problem, Source, did_you_mean
+from fsserver.policy.problems import (
+    COMMAND_LINE,
+    Code,
+    LanguageError,
+    Place,
+    PolicyErrors,
+    Problem,
+    Source,
+    did_you_mean,
+)
 from fsserver.policy.report import render
 from fsserver.policy.schema import Section, Where, check, given_name
 from fsserver.policy.source import parse
@@ -197,7 +206,8 @@ def _read(path: str, uid: int) -> tuple[bytes, tuple[int, int]]:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "not a path"
-        raise LanguageError(Code.UNREADABLE, f"{path}: {reason.lower()}") from None
+        help_text = None if path.startswith("/") else "a path that is not absolute begins where fsserver was started"
+        raise LanguageError(Code.UNREADABLE, f"{path}: {reason.lower()}", help_text) from None
     try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):

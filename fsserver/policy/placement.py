@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from fsserver.policy.problems import Code, LanguageError, Place, Problem, nearest
+from fsserver.policy.problems import COMMAND_LINE, Code, LanguageError, Place, Problem, nearest
 from fsserver.policy.surroundings import Surroundings
 from fsserver.policy.text import shortened
 from fsserver.policy.tree import Node
@@ -97,7 +97,7 @@ def _located(node: Node, writable: bool, here: Surroundings) -> Located:
         found = os.stat(real)
     except OSError as error:
         message = f"{path}: {(error.strerror or 'cannot be reached').lower()}"
-        raise LanguageError(Code.PLACE, message, _help(error, written, path)) from None
+        raise LanguageError(Code.PLACE, message, _help(error, written, path, node.place)) from None
     except ValueError:
         raise LanguageError(Code.PLACE, "not a path") from None
     if not stat.S_ISDIR(found.st_mode):
@@ -155,7 +155,7 @@ def _require_access(path: str, real: str) -> None:
 _NO_ACCESS = "the user who runs the server needs the right to read and to enter it: chmod u+rx, or name another"
 
 
-def _help(error: OSError, written: str, path: str) -> str | None:
+def _help(error: OSError, written: str, path: str, place: Place) -> str | None:
     """What to do about a root's path that does not lead anywhere."""
     if isinstance(error, PermissionError):
         return "the user who runs the server may not enter a directory above it"
@@ -167,6 +167,11 @@ def _help(error: OSError, written: str, path: str) -> str | None:
 
     make_it = f"make it (mkdir -p {shlex.quote(path)}), or name another directory"
     near = _similar(path)
+    given = place.source.lines[place.line - 1][place.column - 1 :]
+    if near is None and place.source.shown == COMMAND_LINE and not given.startswith(("/", "~/")):
+        return (
+            "a path that is not absolute begins where fsserver was started: write the whole path, or begin it with ~/"
+        )
     if near is None:
         return make_it
     return f'did you mean "{os.path.dirname(written.rstrip("/"))}/{near}"? Otherwise {make_it}'

@@ -47,6 +47,9 @@ class Code(StrEnum):
     OPEN = "E060"  # open to the network: without authentication, without TLS, or to proxies that are anybody
 
 
+COMMAND_LINE = "command line"
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """A text that values come from.

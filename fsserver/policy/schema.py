@@ -55,7 +55,7 @@ def check(spec: Spec, node: Node, where: Where, problems: list[Problem]) -> bool
         return False
     if node.value is None:
         line = node.place.source.lines[node.place.line - 1]
-        help_text = "leave the key out, or write [] or {} for nothing at all"
+        help_text = "indent what belongs to it, leave the key out, or write [] or {} for nothing at all"
         if line[node.place.column - 1 : node.place.column] == "~":
             help_text = "~ alone means nothing in YAML; in quotes, or with a slash as in ~/notes, it is a path"
         problems.append(Problem(Code.MISSING, node.place, f"{where} has no value", help_text))

@@ -122,7 +122,8 @@ class _Composer:
         self._decorations(event, place)
         if event.implicit[0] and event.end_mark.line > event.start_mark.line:
             message = "a text without quotes ends with its line, and here the next line continues it"
-            self._problem(Code.FEATURE, place, message, "items of one list, or keys of one map, begin in one column")
+            help_text = "items of one list, or keys of one map, begin in one column, and a space follows a colon"
+            self._problem(Code.FEATURE, place, message, help_text)
         if self._expects_key():
             self._open[-1][1].append((self._key(event, place), place))
             return

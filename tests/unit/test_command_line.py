@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from click.testing import CliRunner, Result
 
 from fsserver.cli.main import main
+from fsserver.cli.selection import Selection
 
 ONE_WAY = "--policy and --root exclude each other: a policy file names its own roots."
 
@@ -18,6 +21,9 @@ def run(*arguments: str) -> Result:
     ("arguments", "said"),
     [
         pytest.param(["serv"], "No such command 'serv'. Did you mean 'serve'?", id="verb"),
+        pytest.param(
+            ["/docs"], "No such command '/docs'. Did you mean 'serve --root /docs'?", id="as the reference server"
+        ),
         pytest.param(["Doctor"], "No such command 'Doctor'. Did you mean 'doctor'?", id="capital"),
         pytest.param(["xyzzy"], "No such command 'xyzzy'.", id="like no verb"),
         pytest.param(["serve"], "Say what to serve: --policy FILE, or --root DIR (repeatable).", id="nothing"),
@@ -65,3 +71,13 @@ def test_help_says_what_a_missing_layer_means_for_commands() -> None:
     serve, doctor = (" ".join(run(verb, "--help").stdout.split()) for verb in ("serve", "doctor"))
     assert "of the server or of its commands. Otherwise file tools are served without it, and no commands." in serve
     assert "The sandbox layer `full` concerns commands; the server itself needs `landlock`." in doctor
+
+
+def test_a_policy_below_home_is_found_where_no_shell_reads_the_tilde(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "p.yaml").write_text("version: 1\nroots: {notes: {path: ~/notes}}\n")
+    (tmp_path / "p.yaml").chmod(0o600)
+    assert Selection(Path("~/p.yaml"), (), write=False, profile=None).load().source == f"{tmp_path}/p.yaml"

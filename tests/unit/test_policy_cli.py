@@ -62,6 +62,12 @@ def test_check_of_a_missing_file_exits_2(desk: Desk) -> None:
     result = run("check", str(desk.base / "gone.yaml"))
     assert result.exit_code == 2
     assert "no such file" in result.stderr
+    assert "= help" not in result.stderr
+
+
+def test_check_of_a_missing_file_with_a_relative_path_says_where_that_begins() -> None:
+    result = run("check", "gone.yaml")
+    assert "= help: a path that is not absolute begins where fsserver was started" in result.stderr
 
 
 def test_check_without_a_current_directory_exits_2_and_says_so(desk: Desk) -> None:

@@ -437,6 +437,15 @@ def test_directories_that_cannot_be_served(desk: Desk, directories: list[str], m
         policy_from_roots(directories, write=True, here=desk.here)
 
 
+@pytest.mark.parametrize("given", ["gone", "./gone", "$HOME/notes", "~ada/notes"])
+def test_a_relative_root_that_is_missing_is_said_to_be_relative(desk: Desk, given: str) -> None:
+    """A client starts the server in a directory of its own."""
+    with pytest.raises(PolicyErrors) as caught:
+        policy_from_roots([given], write=False, here=desk.here)
+    (problem,) = caught.value.problems
+    assert "begins where fsserver was started: write the whole path" in str(problem.help)
+
+
 def test_a_mistake_on_the_command_line_is_shown_with_a_caret(desk: Desk) -> None:
     with pytest.raises(PolicyErrors) as caught:
         policy_from_roots([str(desk.home / "notes"), "/nowhere"], write=False, here=desk.here)
