@@ -226,7 +226,7 @@ class Segment:
             raise AuditBroken("The audit log was changed, moved or deleted by something else, so the call was refused.")
         self._attempt = line
         if os.write(self._fd, line) != len(line):
-            raise OSError(errno.ENOSPC, "short write")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # a part of it had room
         self.end = (size + len(line), after)
         self._attempt = b""
         self.records += 1

@@ -97,7 +97,9 @@ class Sink:
         """A record was not taken. It is said once, until one is taken again."""
         self.missed += 1
         if not self.fails and self._speaks:
-            _LOG.warning("The audit log %s takes no records: %s", self.place, error.message)
+            cause = error.__cause__
+            why = cause.strerror if isinstance(cause, OSError) else error.message  # clients hear only that it failed
+            _LOG.warning("The audit log %s takes no records: %s", self.place, why)
         self.fails = True
 
     def take(self) -> None:

@@ -166,11 +166,13 @@ def test_record_that_none_can_hold_fails_in_no_sink(tmp_path: Path) -> None:
         assert [record["event"] for record in records(path)] == ["run.start", "run.end"]
 
 
-def test_log_is_not_ready_while_its_last_record_could_not_be_written(tmp_path: Path) -> None:
-    def attack() -> list[bool]:
+def test_log_is_not_ready_while_its_last_record_could_not_be_written(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def attack() -> list[bool | str]:
         log = open_file(tmp_path / "audit/log.jsonl")
         _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-        seen = [log.ready]
+        seen: list[bool | str] = [log.ready]
         resource.setrlimit(resource.RLIMIT_FSIZE, (500, hard))
         with pytest.raises(AuditError):
             log.append("call.intent", {**CALL, "text": "x" * 1000})
@@ -179,6 +181,7 @@ def test_log_is_not_ready_while_its_last_record_could_not_be_written(tmp_path: P
         log.append("call.intent", CALL)
         seen.append(log.ready)
         log.close()
-        return seen
+        return [*seen, *(message.partition("takes ")[2] for message in caplog.messages)]
 
-    assert in_child(attack) == [True, False, True]
+    said = ["no records: No space left on device", "records again; it missed 1."]
+    assert in_child(attack) == [True, False, True, *said]
