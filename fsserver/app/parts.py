@@ -132,10 +132,11 @@ def root_changes(roots: Sequence[Root]) -> dict[str, Callable[[], bool]]:
 
 
 def policy_change(policy: Policy) -> dict[str, Callable[[], bool]]:
-    if policy.source is None:
-        return {}
-    name = os.path.basename(policy.source)
-    return {f"The policy {name} was changed; restart the server to apply it.": file_changed(policy.source)}
+    by_name: dict[str, list[str]] = {}
+    for path in policy.files:
+        by_name.setdefault(os.path.basename(path), []).append(path)
+    told = "The policy {} was changed; restart the server to apply it."
+    return {told.format(name): file_changed(*paths) for name, paths in by_name.items()}
 
 
 def header(policy: Policy) -> dict[str, str | int]:

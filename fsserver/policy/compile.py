@@ -93,6 +93,7 @@ def compile_policy(
         principals=compile_principals(tree, service.server, profiles, origin_of=origin_of, problems=problems),
         shared=service.shared,
         telemetry=service.telemetry,
+        files=tuple(dict.fromkeys(files)),
     )
 
 

@@ -493,6 +493,7 @@ class Policy:
 
     Attributes:
         source: absolute path of the YAML file, None for a policy from the command line.
+        files: absolute paths of that file and of all that it extends.
         digest: SHA-256, hex, of the resolved policy; the audit header carries it.
         commands: what may be run, by the name that clients use.
         state: fsserver's directory for what it keeps between runs, absolute.
@@ -520,3 +521,4 @@ class Policy:
     principals: tuple[PrincipalRule, ...] = ()
     shared: SharedRules = field(default_factory=SharedRules)
     telemetry: TelemetryRules = field(default_factory=TelemetryRules)
+    files: tuple[str, ...] = ()

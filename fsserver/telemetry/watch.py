@@ -50,10 +50,10 @@ class Watch:
             self.look()
 
 
-def file_changed(path: str) -> Callable[[], bool]:
-    """A question: is the file at ``path`` another one, or has it been written to, since now?"""
-    before = _identity(path)
-    return lambda: _identity(path) != before
+def file_changed(*paths: str) -> Callable[[], bool]:
+    """A question: is the file at one of the ``paths`` another one, or has it been written to, since now?"""
+    before = [_identity(path) for path in paths]
+    return lambda: [_identity(path) for path in paths] != before
 
 
 def _identity(path: str) -> tuple[int, ...] | None:

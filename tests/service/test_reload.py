@@ -132,12 +132,13 @@ def test_tokens_are_read_again(running: Reloading) -> None:
     assert running.status(bob) == 401, "nothing is read by itself"
     token("revoke", "ada", running.base)
     running.server.signal(signal.SIGHUP)
+    running.server.line("Tokens were read again")
     wait_until(lambda: running.status(bob) == NO_SESSION, "the new token works")
     assert running.status(running.token) == 401
     (running.base / "tokens/file").write_text("no token\n")
     said = len(running.server.lines)
     running.server.signal(signal.SIGHUP)
-    running.server.line("tokens", after=said)
+    running.server.line("The tokens stay as they were", after=said)
     assert running.status(bob) == NO_SESSION, "a file that is no use changes nothing"
 
 

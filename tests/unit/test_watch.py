@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from fsserver.app.parts import policy_change
 from fsserver.paths.root import Root
 from fsserver.policy.compiled import Mode, Origin, RootRules
+from fsserver.policy.loader import load_policy
 from fsserver.telemetry.watch import Watch, file_changed
 
 CHANGES: dict[str, Callable[[Path], object]] = {
@@ -31,6 +33,25 @@ def test_changed_policy_is_told_once(change: str, tmp_path: Path, caplog: pytest
     watch.look()
     watch.look()
     assert caplog.messages == ["the policy changed"]
+
+
+@pytest.mark.parametrize("changed", ["top.yaml", "base.yaml", "further/base.yaml"])
+def test_each_file_that_a_policy_is_made_of_is_watched(
+    changed: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "further").mkdir()
+    (tmp_path / "root").mkdir()
+    extended = {"top.yaml": "base.yaml, further/base.yaml", "base.yaml": "", "further/base.yaml": "preset:secrets"}
+    for name, others in extended.items():
+        (tmp_path / name).write_text(f"version: 1\nextends: [{others}]\nroots: {{a: {{path: {tmp_path}/root}}}}\n")
+        (tmp_path / name).chmod(0o600)
+    watch = Watch(policy_change(load_policy(tmp_path / "top.yaml")))
+    watch.look()
+    assert not caplog.messages
+    (tmp_path / changed).write_text("version: 1\n")
+    watch.look()
+    name = os.path.basename(changed)
+    assert caplog.messages == [f"The policy {name} was changed; restart the server to apply it."]
 
 
 def test_replaced_root_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -54,6 +54,7 @@ class StaticTokens:
         except ConfigError as error:
             _LOG.error("The tokens stay as they were: %s", error.message)
             return False
+        _LOG.info("Tokens were read again")
         return True
 
 
