@@ -22,7 +22,6 @@ from fsserver.kernel import capabilities, namespaces, process, seccomp
 from fsserver.kernel import constants as c
 from fsserver.kernel.landlock import AccessFs, AccessNet
 from fsserver.kernel.namespaces import Namespace
-from fsserver.kernel.syscalls import open_how, openat2
 from fsserver.policy.compiled import WALK, BuiltinProgram, Command, Layer, PinnedProgram
 from fsserver.sandbox import cell_mounts, messages, names
 from fsserver.sandbox.cell_plan import CHANGE
@@ -37,8 +36,7 @@ from fsserver.sandbox.scratch import Scratch
 from fsserver.sandbox.skeleton import Skeleton
 from fsserver.sandbox.supervisor import Inside, Outcome, Start, Supervisor, bound_self
 
-_DIRECTORY: Final = open_how(c.O_PATH | c.O_DIRECTORY, c.RESOLVE_BENEATH | c.RESOLVE_NO_MAGICLINKS)
-
+_DIRECTORY: Final = c.O_PATH | c.O_DIRECTORY | c.O_NOFOLLOW | c.O_CLOEXEC
 
 # Besides those of users and of processes, which the launcher made this process in.
 _OWN: Final = Namespace.MOUNT | Namespace.IPC | Namespace.UTS | Namespace.CGROUP
@@ -311,18 +309,16 @@ class _Cell:
         self._say(["failed", code, word])
 
     def _enter(self, root: str, directory: str) -> None:
-        """Make ``directory``, resolved beneath the root, the current one. Raises ``OSError``."""
+        """Make ``directory``, beneath the root and without links, the current one. Raises ``OSError``."""
         if root not in self._tops:
             raise FileNotFoundError(errno.ENOENT, "it could not be opened when this cell was made")
-        top = self._tops[root]
-        if not directory:
-            os.fchdir(top)
-            return
-        inner = openat2(top, os.fsencode(directory), _DIRECTORY)
-        try:
-            os.fchdir(inner)
-        finally:
-            os.close(inner)
+        os.fchdir(self._tops[root])
+        for part in directory.split("/") if directory else ():
+            inner = os.open(part, _DIRECTORY)  # openat2 is closed to this process by now; the launcher refused ".."
+            try:
+                os.fchdir(inner)
+            finally:
+                os.close(inner)
 
     def _program(self, command: Command, root: str, directory: str) -> str:
         """The path to execute.

@@ -126,6 +126,7 @@ def _filter(command: Command, features: Features, *, full: bool) -> bytes:
         internet=full or command.network is Network.FULL,
         unix_sockets=command.unix_sockets,
         own_namespaces=full,
+        makes_files=not command.own,
     )
     return seccomp.assemble(program)
 

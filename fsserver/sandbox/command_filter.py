@@ -24,6 +24,7 @@ from fsserver.sandbox.seccomp import (
     CLONE3,
     CLONE_NAMESPACES,
     DENIED,
+    ENOSYS,
     EPERM,
     assemble,
     low,
@@ -34,8 +35,9 @@ from fsserver.sandbox.seccomp import (
 
 # What a command has no use for, by the names of `DENIED`.
 _GROUPS: Final = ("memory of others", "mounts", "files by handle", "the kernel's wide surfaces", "the machine")
-# Single calls of the other groups: joining a namespace, a descriptor out of another process, watching whole mounts.
-_CALLS: Final = ("uselib", "setns", "unshare", "pidfd_getfd", "fanotify_init", "fanotify_mark")
+# Single calls of the other groups: joining a namespace, a descriptor out of another process, watching whole mounts, and
+# what two of `_IOCTLS` do.
+_CALLS: Final = ("uselib", "setns", "unshare", "pidfd_getfd", "fanotify_init", "fanotify_mark", "file_setattr")
 # System V objects and POSIX queues are shared by all of a user's processes where there is no namespace for them.
 _SHARED: Final = "shared memory and queues"
 # Of DENIED's groups, calls that ordinary programs make of themselves, and that reach nobody else in a cell.
@@ -44,12 +46,23 @@ _NEEDED: Final = frozenset({"process_madvise"})
 # ioctl(2): TIOCSTI and TIOCLINUX put characters into a terminal's input, TIOCSETD loads drivers of lines;
 # FS_IOC_SETFLAGS and FS_IOC_FSSETXATTR change how a directory of a root compares names, and make files immutable.
 _IOCTLS: Final = (0x5412, 0x541C, 0x5423, 0x40086602, 0x401C5820)
-# chmod(2): a mode with S_ISUID or S_ISGID. A file that is made with such a mode loses it when it is written to.
+# chmod(2), open(2): a mode with S_ISUID or S_ISGID.
 _SET_ID: Final = 0o6000
+# open(2): O_CREAT and the bit of its own of O_TMPFILE. Without them it does not look at the mode.
+_MAKES: Final = 0o100 | 0o20000000
 NETLINK_ROUTE: Final = 0  # <linux/netlink.h>; the resolver asks it which addresses there are
 
 # Calls that set a mode, and the number of the argument that it is.
 CHANGES_OF_MODE: Final[Mapping[str, int]] = MappingProxyType({"chmod": 1, "fchmod": 1, "fchmodat": 2, "fchmodat2": 2})
+
+# Calls that make a file: the numbers of the argument with flags, if there is one, and of that with the mode.
+# The kernel takes S_ISUID away with the first byte that is written, but S_ISGID only where the group may execute the
+# file. An access list lets it do so later, by setxattr(2), of which a filter does not see what it is about.
+MAKES_FILES: Final[Mapping[str, tuple[int | None, int]]] = MappingProxyType(
+    {"open": (1, 2), "openat": (2, 3), "creat": (None, 1), "mknod": (None, 1), "mknodat": (None, 2)}
+)
+# openat2(2) has its mode behind a pointer. Programs go on with openat, as on Linux before 5.6.
+UNSEEN_MODE: Final = "openat2"
 
 # prlimit(2) and what sets a priority ask only whether the user is the same: neither Landlock's scope nor "not dumpable"
 # keeps them from others. A limit of no open files blinds whoever looks after this command, one of no CPU time kills.
@@ -64,7 +77,7 @@ _NO_FAMILY: Instruction = (seccomp.RETURN, 0, 0, seccomp.SECCOMP_RET_ERRNO | err
 
 
 def command_filter(
-    machine: str, *, internet: bool, unix_sockets: bool, own_namespaces: bool
+    machine: str, *, internet: bool, unix_sockets: bool, own_namespaces: bool, makes_files: bool = True
 ) -> tuple[Instruction, ...]:
     """The filter of a command on ``machine``. KeyError: unknown machine.
 
@@ -73,6 +86,7 @@ def command_filter(
             policy grants it the network.
         own_namespaces: it has a namespace for System V objects and POSIX queues, and one of processes, where the
             supervisor is the first.
+        makes_files: False where it is fsserver's own and makes none: then nothing is asked of what it opens.
     """
     groups = _GROUPS if own_namespaces else (*_GROUPS, _SHARED)
     denied = [name for group in groups for name in DENIED[group].split() if name not in _NEEDED]
@@ -83,6 +97,10 @@ def command_filter(
         "socket": _sockets(internet=internet, unix_sockets=unix_sockets),
     }
     by_argument |= {name: _no_set_id(mode) for name, mode in CHANGES_OF_MODE.items() if name in numbers(machine)}
+    if makes_files:
+        table = numbers(machine)
+        by_argument |= {name: _made_no_set_id(*at) for name, at in MAKES_FILES.items() if name in table}
+        by_argument[UNSEEN_MODE] = [ENOSYS]
     by_argument["prlimit64"] = [low(0), *only_if_in((0,))]
     others = unless_in((_SUPERVISOR,)) if own_namespaces else only_if_in((0,))
     by_argument |= {name: [low(0), *others] for name in _OF_ONE if name in numbers(machine)}
@@ -97,6 +115,12 @@ def command_filter(
 
 def _no_set_id(mode: int) -> list[Instruction]:
     return [low(mode), (seccomp.JUMP_ANY_BIT, 0, 1, _SET_ID), EPERM, ALLOW]
+
+
+def _made_no_set_id(flags: int | None, mode: int) -> list[Instruction]:
+    if flags is None:
+        return _no_set_id(mode)
+    return [low(flags), (seccomp.JUMP_ANY_BIT, 1, 0, _MAKES), ALLOW, *_no_set_id(mode)]
 
 
 def _sockets(*, internet: bool, unix_sockets: bool) -> list[Instruction]:

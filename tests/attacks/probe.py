@@ -10,7 +10,6 @@ import ctypes
 import errno
 import fcntl
 import json
-import mmap
 import os
 import resource
 import signal
@@ -777,33 +776,52 @@ def set_user_id_by_fchmodat2() -> None:
     call("fchmodat2", AT_FDCWD, _mine("u4").encode() + b"\0", 0o4755, 0)
 
 
-def _keeps_user_id(descriptor: int) -> None:
-    if not os.fstat(descriptor).st_mode & 0o4000:
+def _made(name: str, mode: int) -> int:
+    return os.open(os.path.join(FACTS["root"], name), os.O_CREAT | os.O_EXCL | os.O_RDWR, mode)
+
+
+@attempt
+def make_a_file_with_user_id() -> None:
+    _made("u5", 0o4755)
+
+
+@attempt
+def make_a_nameless_file_with_user_id() -> None:
+    os.open(FACTS["root"], os.O_TMPFILE | os.O_RDWR, 0o4755)
+
+
+@attempt
+def make_a_node_with_user_id() -> None:
+    os.mknod(os.path.join(FACTS["root"], "u6"), 0o4755)
+
+
+@attempt
+def make_a_file_with_user_id_unseen() -> None:
+    how = struct.pack("=QQQ", os.O_CREAT | os.O_RDWR, 0o4755, 0)
+    call("openat2", AT_FDCWD, os.path.join(FACTS["root"], "u7").encode() + b"\0", how, len(how))
+
+
+@attempt
+def make_a_file_with_group_id_that_an_access_list_makes_executable() -> None:
+    os.write(descriptor := _made("g2", 0o2705), b"#!/bin/sh")  # kept: its group may not execute it yet
+    entries = ((0x01, 7), (0x04, 5), (0x20, 5))  # the owner, the group, others
+    access = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", tag, rights, 0xFFFFFFFF) for tag, rights in entries)
+    os.setxattr(descriptor, "system.posix_acl_access", access)
+    if os.fstat(descriptor).st_mode & 0o2010 != 0o2010:
         raise PermissionError(errno.EPERM, "the file lost it")
 
 
-def _made(name: str) -> int:
-    return os.open(os.path.join(FACTS["root"], name), os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o4755)
-
-
 @attempt
-def write_to_a_file_made_with_user_id() -> None:
-    os.write(descriptor := _made("u5"), b"#!/bin/sh")
-    _keeps_user_id(descriptor)
-
-
-@attempt
-def map_a_file_made_with_user_id() -> None:
-    os.posix_fallocate(descriptor := _made("u6"), 0, 4096)
-    mmap.mmap(descriptor, 4096)[:9] = b"#!/bin/sh"
-    _keeps_user_id(descriptor)
-
-
-@attempt
-def copy_to_a_file_made_with_user_id() -> None:
-    source = os.open(_mine("source"), os.O_RDONLY)
-    os.sendfile(descriptor := _made("u7"), source, 0, 8)
-    _keeps_user_id(descriptor)
+def set_attributes_by_file_setattr() -> None:
+    os.close(os.open(_mine("a1"), os.O_RDONLY))
+    call(
+        "file_setattr",
+        AT_FDCWD,
+        os.path.join(FACTS["root"], "a1").encode() + b"\0",
+        struct.pack("=QIIII", 0, 0, 0, 0, 0),
+        24,
+        0,
+    )
 
 
 # --- Protected names; each attempt has a directory of its own, so that one does not help another

@@ -175,10 +175,12 @@ SET_ID = (
     Row("set_user_id_by_descriptor", "EPERM", "EPERM"),
     Row("set_user_id_by_directory", "EPERM", "EPERM"),
     Row("set_user_id_by_fchmodat2", "EPERM", "EPERM", None),  # from Linux 6.6 on
-    # A file may be made with it, and the kernel takes it away with the first byte.
-    Row("write_to_a_file_made_with_user_id", "EPERM", "EPERM", None),
-    Row("map_a_file_made_with_user_id", "EPERM", "EPERM", None),
-    Row("copy_to_a_file_made_with_user_id", "EPERM", "EPERM", None),
+    Row("make_a_file_with_user_id", "EPERM", "EPERM"),
+    Row("make_a_nameless_file_with_user_id", "EPERM", "EPERM", None),
+    Row("make_a_node_with_user_id", "EPERM", "EPERM"),
+    Row("make_a_file_with_user_id_unseen", "ENOSYS", "ENOSYS"),
+    Row("make_a_file_with_group_id_that_an_access_list_makes_executable", "EPERM", "EPERM", None),
+    Row("set_attributes_by_file_setattr", "EPERM", "EPERM", None),  # from Linux 6.17 on
 )
 
 # Landlock cannot deny inside what it grants: there all of this succeeds, and the policy had to accept it in words.

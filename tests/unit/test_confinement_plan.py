@@ -17,7 +17,7 @@ from fsserver.kernel.landlock import AccessFs, AccessNet, Scope
 from fsserver.kernel.seccomp import Instruction
 from fsserver.kernel.syscall_numbers import MACHINES, NEWEST, names, numbers
 from fsserver.policy.compiled import Layer, Mode
-from fsserver.sandbox.command_filter import CHANGES_OF_MODE
+from fsserver.sandbox.command_filter import CHANGES_OF_MODE, MAKES_FILES, UNSEEN_MODE
 from fsserver.sandbox.downgrade import downgrade
 from fsserver.sandbox.plan import READ, STATE, WRITE, plan_server
 from fsserver.sandbox.profile import (
@@ -504,7 +504,8 @@ def test_what_the_server_needs_is_allowed(machine: str, call: str) -> None:
 def test_every_name_that_is_decided_has_a_number_and_only_those_do() -> None:
     decided = {row[0] for row in (*BY_ARGUMENT, *BY_ARGUMENT_OF_A_SERVICE)} | set(denied_calls())
     called = {"seccomp", "capset", "close_range"}  # by this package itself
-    assert decided | CHANGES_OF_MODE.keys() == names() - called
+    of_commands = {*CHANGES_OF_MODE, *MAKES_FILES, UNSEEN_MODE}
+    assert decided | of_commands == names() - called
     assert len(denied_calls()) == len(set(denied_calls()))
 
 
