@@ -31,7 +31,13 @@ class PersonNeeded(Exception):  # noqa: N818 - no failure: an outcome of `Shortc
 
 
 class Call(Protocol):
-    """One request, as a transport hands it over."""
+    """One request, as a transport hands it over.
+
+    Attributes:
+        counted: what its principal may use was charged for it, so who has to make it once more does not charge again.
+    """
+
+    counted: bool
 
     @property
     def id(self) -> int | str: ...

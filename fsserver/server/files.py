@@ -167,8 +167,11 @@ class FileServer:
     ) -> Attempt:
         with Turn(self._precedence) as turn:
             control = self._control(call, turn, token, trace)
-            result = self._gate.call(session, name, arguments, control, consent=consent, asks=asks)
+            result = self._gate.call(
+                session, name, arguments, control, consent=consent, asks=asks, counted=call.counted
+            )
         if isinstance(result, ConsentNeeded):
+            call.counted = True
             return result  # which says nothing of how long the tool takes; who asks makes this call again, and once
         if time.monotonic() - turn.began > BRIEF_S:
             if self._gate.knows(name):  # any other name is the client's, as long and as many as it likes

@@ -74,6 +74,7 @@ class _Wanted(NamedTuple):
     control: Control
     consent: Consent | None
     asks: bool
+    counted: bool
     guise: Guise | None
     use: Use | None
 
@@ -135,6 +136,7 @@ class Gate:
         *,
         consent: Consent | None = None,
         asks: bool = True,
+        counted: bool = False,
         guise: Guise | None = None,
     ) -> ToolResult | ConsentNeeded:
         """Runs one call to its end, or to where a person has to be asked. Every failure is a result with ``is_error``;
@@ -144,6 +146,7 @@ class Gate:
             consent: what came of asking about this call; with it the result is never `ConsentNeeded`.
             asks: False if the caller does not ask what is needed but makes the call again, where that can be done: the
                 log says nothing of a question then.
+            counted: the same request was let in before, and came to where a person has to be asked.
             guise: the request is no tool call, and ``arguments`` are its parameters. Which tool it is a call of is
                 found out here; ``name`` is `Guise.usual`.
         """
@@ -154,7 +157,9 @@ class Gate:
         if self._outputs is not None:
             control = self._outputs.control(control)
         use = None if self._budgets is None else self._use(self._budgets, session, name)
-        outcome = self._ended(session, _Wanted(name, arguments or {}, control, consent, asks, guise, use), trail)
+        outcome = self._ended(
+            session, _Wanted(name, arguments or {}, control, consent, asks, counted, guise, use), trail
+        )
         if watched is not None:
             watched.over(outcome, asks=asks)
         return outcome
@@ -218,9 +223,10 @@ class Gate:
         return budgets.use(session.principal, None if tool is None else tool.call_class)
 
     def _begin(self, use: Use, wanted: _Wanted, trail: Trail, opened: ExitStack) -> None:
-        """Let the call in for as long as it lasts. Made again with an answer that came from a person it was counted."""
+        """Let the call in for as long as it lasts. A request counts once, and none that brings what a person said."""
+        answered = wanted.consent is not None and wanted.consent.answer in ANSWERED
         try:
-            use.begin(counted=wanted.consent is None or wanted.consent.answer not in ANSWERED)
+            use.begin(counted=not wanted.counted and not answered)
         except FsserverError:
             trail.arguments = summarise(without_contents(wanted.arguments, self._registry.paths), ())
             raise

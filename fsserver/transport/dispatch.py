@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from fsserver.server.boundary import PersonNeeded, ProtocolError, Shortcut, internal_error
@@ -48,6 +48,7 @@ class InFlight:
         "_here",
         "_notice",
         "cancelled",
+        "counted",
         "id",
         "method",
         "over",
@@ -63,6 +64,7 @@ class InFlight:
         self.params = request.params
         self.size = request.size
         self.request_id: str | None = None  # what a client says over a pipe is known by its session and its number
+        self.counted = False
         self.cancelled = threading.Event()
         self.over = False
         self.unwanted = False  # the client cancelled it: whatever comes of it is not sent
@@ -121,7 +123,7 @@ class Dispatcher:
         self._concurrency = concurrency
         self._loop = asyncio.get_running_loop()
         self._connection: Connection | None = None
-        self._inbox: deque[Message] = deque()
+        self._inbox: deque[Message | InFlight] = deque()
         self._posted = 0  # by the front
         self._taken = 0  # by the loop
         self._open: dict[Id, InFlight] = {}
@@ -163,16 +165,18 @@ class Dispatcher:
         here = self._connection.shortcut(request.params)
         return None if here is None else InFlight(self, request, here)
 
-    def hand_over(self, messages: list[Message]) -> None:
-        """As `messages`, from the front's thread, which waits while `full`."""
+    def hand_over(self, messages: Sequence[Message | InFlight]) -> None:
+        """As `messages`, from the front's thread, which waits while `full`. A call that it began and left undone is
+        made here.
+        """
         self._posted += 1
         post(self._loop, self._take, messages)
 
-    def _take(self, messages: list[Message]) -> None:
+    def _take(self, messages: Sequence[Message | InFlight]) -> None:
         self._taken += 1
         self.messages(messages)
 
-    def messages(self, messages: list[Message]) -> None:
+    def messages(self, messages: Sequence[Message | InFlight]) -> None:
         """What the client sent, in order."""
         self._inbox.extend(messages)
         self.advance()
@@ -211,9 +215,11 @@ class Dispatcher:
             or self._writer.backlog > BACKLOG_BYTES
         )
 
-    def _receive(self, message: Message) -> None:
+    def _receive(self, message: Message | InFlight) -> None:
         match message:
             case Request():
+                self._admit(InFlight(self, message))
+            case InFlight():
                 self._admit(message)
             case Notification(method="notifications/cancelled", params=params):
                 self._cancel((params or {}).get("requestId"))
@@ -225,11 +231,10 @@ class Dispatcher:
             case Malformed(identifier, code, text):
                 self._writer.send(jsonrpc.error(identifier, code, text))
 
-    def _admit(self, request: Request) -> None:
-        if request.id in self._open:
-            self._writer.send(jsonrpc.error(request.id, jsonrpc.INVALID_REQUEST, "This id has a request in flight"))
+    def _admit(self, call: InFlight) -> None:
+        if call.id in self._open:
+            self._writer.send(jsonrpc.error(call.id, jsonrpc.INVALID_REQUEST, "This id has a request in flight"))
             return
-        call = InFlight(self, request)
         self._open[call.id] = call
         self._open_bytes += call.size
         self._idle.clear()

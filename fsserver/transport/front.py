@@ -252,7 +252,7 @@ class Front:
             post(self._loop, self._dispatcher.adopted_done, call, answer)
             return False
         if answer is None:
-            self._hand_over(front, message)
+            self._hand_over(front, call)
         return True
 
     def _write(self, front: _Thread) -> None:
@@ -261,8 +261,8 @@ class Front:
         if answers:
             self._writer.send_from_thread(b"".join(answers))
 
-    def _hand_over(self, front: _Thread, message: Message) -> None:
-        """Give ``message`` and what else was read to the loop, in order."""
+    def _hand_over(self, front: _Thread, message: Message | InFlight) -> None:
+        """Give ``message``, or a call that needs the loop, and what else was read to the loop, in order."""
         with front.mutex:
             batch = list(front.batch)
             front.batch.clear()

@@ -57,6 +57,7 @@ class MisbehavingGate:
         *,
         consent: Consent | None = None,
         asks: bool = True,
+        counted: bool = False,
     ) -> ToolResult:
         self.running += 1
         self.most = max(self.most, self.running)

@@ -182,6 +182,16 @@ def test_person_who_accepts_lets_the_call_go_on(revision: str, asking: Callable[
     assert events(tree) == ["call.asked", "call.consent", "call.intent", "call.outcome"]
 
 
+def test_call_that_a_person_is_asked_about_counts_once(asking: Callable[..., Client], tree: Path) -> None:
+    client = opened(asking(limits={"calls": {"rate": "2/h"}}))
+    for name in ("a.txt", "b.txt"):
+        call = client.start_call("delete_file", {"path": name})
+        client.respond(client.question(), YES)
+        assert text_of(client.answer(call)["result"]) == f"Successfully deleted {name}"
+    assert error_of(client.answer(client.start_call("delete_file", {"path": "d"}))["result"])["code"] == "limit.rate"
+    assert not (tree / "work/b.txt").exists()
+
+
 @pytest.mark.parametrize("name", NO_CONSENT | NO_RESULT)
 def test_any_other_answer_refuses(name: str, handshaken: Standing) -> None:
     client = handshaken.client

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,9 @@ from fsserver.errors import RateLimited, SharedStateError, TooManyCalls
 from fsserver.policy.compiled import Action, AuditRules, Effect, Limits, Policy
 from fsserver.policy.service import Budget, CallClass, Rate
 from fsserver.server.boundary import PersonNeeded
+from fsserver.server.exchanges import Asked
 from fsserver.server.files import FileServer
+from fsserver.server.handshakes import Hello
 from fsserver.state.local import LocalState
 from fsserver.tools.approval import Answer, Consent, ConsentNeeded
 from fsserver.tools.budgets import Budgets
@@ -25,8 +27,9 @@ from fsserver.tools.commands.host import CommandHost
 from fsserver.tools.control import Control
 from fsserver.tools.files.completion import COMPLETION
 from fsserver.tools.result import ToolResult
+from fsserver.tools.session import Session
 from tests.gates import Served, served
-from tests.protocol.client import HANDSHAKE_REVISIONS
+from tests.protocol.client import HANDSHAKE_REVISIONS, MODERN, envelope
 from tests.trees import build, rules
 
 POLICY = Policy("test", None, "0" * 64, (), AuditRules(directory="/nowhere"))
@@ -319,6 +322,7 @@ class Person:
 
     def __init__(self) -> None:
         self.cancelled = threading.Event()
+        self.counted = False
 
     def when_cancelled(self, notice: Callable[[], None]) -> None:
         """Never."""
@@ -330,27 +334,68 @@ class Person:
         return {"action": "accept", "content": {"approve": True}}
 
 
-def test_long_call_that_a_person_is_asked_about_counts_twice_at_most(
-    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("fsserver.server.files.BRIEF_S", 0.0)
-    delete = {"name": "delete_file", "arguments": {"path": "a.txt"}}
-    client = {"capabilities": {"elicitation": {}}, "clientInfo": {"name": "tests", "version": "1"}}
+DELETE = {"name": "delete_file", "arguments": {"path": "a.txt"}}
+CAN_ASK: dict[str, Any] = {"elicitation": {}}
 
-    async def run(server: FileServer) -> dict[str, Any]:
+
+async def over_a_pipe(server: FileServer, _session: Session) -> dict[str, Any]:
+    """As the front and the loop make it; the tool was slow before, if that is remembered."""
+    person = Person()
+    connection = server.connect(person)
+    client = {"capabilities": CAN_ASK, "clientInfo": {"name": "tests", "version": "1"}}
+    await connection.request(person, "initialize", {"protocolVersion": HANDSHAKE_REVISIONS[-1], **client})
+    by_the_front = connection.shortcut(DELETE)
+    assert by_the_front is not None
+    with pytest.raises(PersonNeeded):
+        by_the_front.make(person)
+    return await connection.request(person, "tools/call", DELETE)
+
+
+async def over_http(server: FileServer, session: Session) -> dict[str, Any]:
+    exchanges = server.exchanges()
+    hello = Hello.new(HANDSHAKE_REVISIONS[-1], "tests", "1", CAN_ASK)
+    person = Person()
+    await exchanges.handshaken(Asked("tools/list", None, session, person, person), hello)  # so its calls are plain
+    return await exchanges.handshaken(Asked("tools/call", DELETE, session, person, person), hello)
+
+
+async def over_http_modern(server: FileServer, session: Session) -> dict[str, Any]:
+    exchanges = server.exchanges()
+
+    async def request(method: str, **params: Any) -> dict[str, Any]:
+        headers = [("mcp-protocol-version", MODERN), ("mcp-method", method), ("mcp-name", params.get("name", ""))]
+        params |= {"_meta": envelope(capabilities=CAN_ASK)}
         person = Person()
-        connection = server.connect(person)
-        await connection.request(person, "initialize", {"protocolVersion": HANDSHAKE_REVISIONS[-1], **client})
-        by_the_front = connection.shortcut(delete)
-        assert by_the_front is not None
-        with pytest.raises(PersonNeeded):
-            by_the_front.make(person)
+        return await exchanges.modern(Asked(method, params, session, person, person), headers)
+
+    await request("tools/list")
+    asked = await request("tools/call", **DELETE)
+    yes = {"approval": {"action": "accept", "content": {"approve": True}}}
+    return await request("tools/call", **DELETE, inputResponses=yes, requestState=asked["requestState"])
+
+
+WAYS: Mapping[str, Callable[[FileServer, Session], Awaitable[dict[str, Any]]]] = {
+    "over_a_pipe": over_a_pipe,
+    "over_http": over_http,
+    "over_http_modern": over_http_modern,
+}
+
+
+@pytest.mark.parametrize("brief_s", [0.0, 60.0], ids=["long", "brief"])
+@pytest.mark.parametrize("way", WAYS)
+def test_call_that_a_person_is_asked_about_counts_once(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch, way: str, brief_s: float
+) -> None:
+    monkeypatch.setattr("fsserver.server.files.BRIEF_S", brief_s)
+
+    async def run(server: FileServer, session: Session) -> dict[str, Any]:
         async with asyncio.timeout(20):
-            return await connection.request(person, "tools/call", delete)
+            return await WAYS[way](server, session)
 
     asks = {"operations": {Action.DELETE: Effect.ASK}}
-    with gated(tmp_path, clock, Budget(rate=Rate(2, 3600)), root=asks) as gate:
+    with gated(tmp_path, clock, Budget(rate=Rate(1, 3600)), root=asks) as gate:
         server = FileServer(gate.gate, gate.session, policy=POLICY, run=asyncio.to_thread)
-        result = asyncio.run(run(server))
-    assert not result.get("isError"), result
-    assert not (tmp_path / "work/a.txt").exists()
+        result = asyncio.run(run(server, gate.session))
+        assert not result.get("isError"), result
+        assert not (tmp_path / "work/a.txt").exists()
+        assert gate.error("list_allowed_directories")["code"] == "limit.rate"

@@ -30,6 +30,7 @@ class Request:
 
     def __init__(self) -> None:
         self.cancelled = threading.Event()
+        self.counted = False
 
     def when_cancelled(self, notice: Callable[[], None]) -> None:
         """Never."""

@@ -45,6 +45,7 @@ class Answer:
     ) -> None:
         self.id = identifier
         self.request_id = request_id
+        self.counted = False
         self.cancelled = threading.Event()
         self._pending = pending
         self._owner = owner
