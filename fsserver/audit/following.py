@@ -65,6 +65,7 @@ class _Cursor:
         self.strange = 0
         self._directory = directory
         self._first = self._file = first
+        self._begun = {first}  # a log that leads back into itself is hostile, and has an end here
         self._next: str | None = None
         self._stream: BinaryIO | None = None
         self._line = 0
@@ -76,8 +77,9 @@ class _Cursor:
             while self._open():
                 assert self._stream is not None
                 yield from self._lines(self._stream, last)
-                if self._next is None:
+                if self._next is None or self._next in self._begun:
                     return
+                self._begun.add(self._next)
                 self._stream.close()
                 self._stream, self._file, self._next = None, self._next, None
                 self._line = self._offset = 0

@@ -218,6 +218,15 @@ def test_half_a_line_is_not_there_yet_and_what_is_no_record_is_counted(log: Path
     assert "call.outc" not in result.output
 
 
+@pytest.mark.parametrize("verb", ["query", "tail"])
+def test_log_that_leads_back_into_itself_is_shown_once(tmp_path: Path, verb: str) -> None:
+    for name, following in (("a", "b"), ("b", "a")):
+        (tmp_path / f"{name}.jsonl").write_bytes(sealed([{"event": "log.rotated", "next": f"{following}.jsonl"}]))
+    command = [sys.executable, "-m", "fsserver", "audit", verb, str(tmp_path / "a.jsonl")]
+    shown = subprocess.run(command, capture_output=True, timeout=10, check=True).stdout.decode()
+    assert [row.split()[4] for row in shown.splitlines()] == ["b.jsonl", "a.jsonl"]
+
+
 @pytest.mark.parametrize("verb", ["query", "tail", "explain"])
 @pytest.mark.parametrize("missing", ["nothing", "empty-directory", "fifo"])
 def test_what_is_no_log_is_said(tmp_path: Path, verb: str, missing: str) -> None:
