@@ -45,6 +45,15 @@ def require_program(name: str) -> NoReturn:
     pytest.skip(f"{name} is not installed")
 
 
+def let_no_thread_begin(patch: pytest.MonkeyPatch) -> None:
+    """As where a user has as many processes as it may have."""
+
+    def refuse(*_: object) -> NoReturn:
+        raise RuntimeError("can't start new thread")
+
+    patch.setattr("threading._start_new_thread", refuse)
+
+
 def wait_until(condition: Callable[[], bool], what: str, *, timeout_s: float = 10.0, every_s: float = 0.005) -> None:
     """Return as soon as ``condition()`` is true; after ``timeout_s`` fail the test, naming ``what``."""
     deadline = time.monotonic() + timeout_s

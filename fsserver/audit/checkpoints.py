@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 
 class CheckpointTimer:
@@ -20,11 +21,12 @@ class CheckpointTimer:
         self._thread: threading.Thread | None = None
 
     def begin(self) -> None:
-        """Does nothing when it was done before. Not called by two threads at once."""
+        """Does nothing when it was done before, or when no thread can be had now. Not called by two threads at once."""
         if self._thread is None:
             thread = threading.Thread(target=self._run, name="audit checkpoints", daemon=True)
-            thread.start()
-            self._thread = thread  # not before: one that could not be started cannot be waited for
+            with suppress(RuntimeError):  # the next record tries again; this one is in the log
+                thread.start()
+                self._thread = thread  # not before: one that could not be started cannot be waited for
 
     def end(self) -> None:
         """Return when the function is not running and will not be called any more."""

@@ -72,7 +72,8 @@ class LauncherRunner:
         asleep: the launcher is a bare interpreter until `listen` wakes it, and takes no processor and little memory.
 
     Attributes:
-        on_first_use: called once, before the first command is started, instead of `listen` ahead of it; calls `listen`.
+        on_first_use: called before the first command is started, instead of `listen` ahead of it; calls `listen`. Once,
+            unless it raises.
 
     Raises:
         SandboxSetupError: the launcher cannot be started.
@@ -87,6 +88,7 @@ class LauncherRunner:
         self._waking = threading.Lock()
         self.on_first_use: Callable[[], None] | None = None
         self._unavailable: str | None = None if asleep else "The launcher of commands does not listen yet."
+        self._greeted = False
         self._hearing: threading.Thread | None = None
         self._layer = Layer.NONE
         self._gaps: tuple[str, ...] = ()
@@ -119,15 +121,25 @@ class LauncherRunner:
         return len(self._running)
 
     def listen(self) -> None:
-        """Wait until the launcher knows what this machine offers, and hear it from then on. Starts a thread."""
+        """Wait until the launcher knows what this machine offers, and hear it from then on. Starts a thread.
+
+        May be called again where something after it failed, or the thread did not start.
+        """
+        if not self._greeted:
+            self._greet()
+        if self._greeted and self._hearing is None:
+            hearing = threading.Thread(target=self._hear, name="launcher", daemon=True)
+            hearing.start()
+            self._hearing = hearing
+
+    def _greet(self) -> None:
         if self._asleep:
             with suppress(PeerGoneError, OSError):
                 messages.send(self._socket, ["wake"])
         match self._first_word():
             case ["hello", layer, why, *gaps]:
                 self._layer, self._unavailable, self._gaps = Layer(layer), why or None, tuple(gaps)
-                self._hearing = threading.Thread(target=self._hear, name="launcher", daemon=True)
-                self._hearing.start()
+                self._greeted = True
             case _:
                 self._unavailable = "The launcher of commands did not start."
 
@@ -147,9 +159,9 @@ class LauncherRunner:
     def start(self, request: Request, *, stdin: int | None = None, stdout: int | None = None) -> _Run:
         """As `Runner.start`."""
         with self._waking:
-            first_use, self.on_first_use = self.on_first_use, None
-            if first_use is not None:
-                first_use()
+            if self.on_first_use is not None:
+                self.on_first_use()  # raises: then the next command is the first
+                self.on_first_use = None
         if self._unavailable is not None:
             raise SandboxSetupError(self._unavailable)
         run = _Run(self, str(next(self._numbers)), request, self._layer)

@@ -41,6 +41,9 @@ is over.
 HANG_UP_LOOK_S: Final = 0.1
 """How often to see, while nothing is read, whether the client is still there."""
 
+THREAD_S: Final = 0.1
+"""When to try again, where the system lets no further thread begin."""
+
 GATHER_S: Final = 0.001
 """How long answers are gathered for one write, while further calls have been read already."""
 
@@ -89,7 +92,16 @@ class Front:
 
     def _start_thread(self) -> None:
         self._current = _Thread()
-        threading.Thread(target=self._read, args=(self._current,), name="front", daemon=True).start()
+        self._begin(self._current)
+
+    def _begin(self, front: _Thread) -> None:
+        """Nobody reads until there can be a thread: what commands of the same user start may leave no room for one."""
+        if front.relieved:  # meanwhile: the session ends
+            return
+        try:
+            threading.Thread(target=self._read, args=(front,), name="front", daemon=True).start()
+        except RuntimeError:
+            self._loop.call_later(THREAD_S, self._begin, front)
 
     def stop(self) -> None:
         """Read no more. What was read is handed over; a read that is under way is not waited for."""

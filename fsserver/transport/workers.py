@@ -59,13 +59,20 @@ class Workers:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def run(self, function: Callable[[], T]) -> T:
-        """``function()``, in a thread. Raises what it raises."""
+        """``function()``, in a thread. Raises what it raises; or RuntimeError where no thread can be had, and then it
+        is not called.
+        """
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
         future = self._loop.create_future()
+        job = _Job(function, future)
         with self._mutex:
-            self._jobs.append(_Job(function, future))
-        self._help()
+            self._jobs.append(job)
+        try:
+            self._help()
+        except RuntimeError:
+            self._jobs.remove(job)  # nobody is awake to have taken it
+            raise
         return cast("T", await future)
 
     def _help(self) -> None:
@@ -85,12 +92,18 @@ class Workers:
             self._loop.call_later(STALL_S, self._watch)
 
     def _rouse(self, now: float) -> None:
+        """Raises RuntimeError: none can be started, and none is awake. Those who are take what waits, only later."""
         if self._asleep:
             thread = self._asleep.pop()
             thread.wake.release()
         else:
             thread = _Thread()
-            threading.Thread(target=self._work, args=(thread,), daemon=True).start()
+            try:
+                threading.Thread(target=self._work, args=(thread,), daemon=True).start()
+            except RuntimeError:
+                if self._awake:
+                    return
+                raise
         thread.since = now
         self._awake.append(thread)
 

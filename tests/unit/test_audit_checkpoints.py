@@ -17,7 +17,7 @@ from fsserver.audit.verify import Status, verify
 from fsserver.errors import ConfigError
 from fsserver.policy.compiled import AuditRules, AuditSink
 from tests.audit_logs import CALL, key_pair, open_directory, open_log, records, records_of
-from tests.support import wait_until
+from tests.support import let_no_thread_begin, wait_until
 
 SIGNED = {"signed_seq", "signed_head", "key", "signature"}
 
@@ -198,6 +198,17 @@ def test_a_timer_whose_thread_cannot_be_started_can_be_ended(monkeypatch: pytest
 
     timer = CheckpointTimer(lambda: 1.0, 1.0)
     monkeypatch.setattr(threading.Thread, "start", start)
-    with pytest.raises(RuntimeError):
-        timer.begin()
+    timer.begin()
     timer.end()
+
+
+def test_record_is_taken_also_where_no_thread_can_begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    key, public = key_pair(tmp_path)
+    log = open_log(AuditRules(str(tmp_path / "audit"), key=key, checkpoint_s=0.01))
+    with monkeypatch.context() as patch:
+        let_no_thread_begin(patch)
+        log.append("call.outcome", CALL)
+    log.append("call.outcome", CALL)
+    wait_until(lambda: records(log.path)[-1]["event"] == "log.checkpoint", "the head is signed")
+    log.close()
+    assert assert_signed(records(log.path), public) == [4]

@@ -84,3 +84,44 @@ def test_call_behind_a_long_one_is_answered_also_if_both_came_as_the_loop_began_
         assert (sorted(first), last) == ([1, 3], 2)
 
     asyncio.run(run())
+
+
+def test_where_no_thread_can_begin_reading_goes_on_when_one_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = Calls()
+
+    async def run() -> None:
+        (source, client), (answers, sink) = os.pipe(), os.pipe()
+        refused = threading.Event()
+        writer = LineWriter(sink)
+        dispatcher = Dispatcher(writer, concurrency=4)
+        dispatcher.attach(cast("Connection", calls))
+        ended = asyncio.Event()
+        front = Front(source, dispatcher, writer, on_end=ended.set)
+        with open(answers, "rb") as received:
+            with monkeypatch.context() as patch:
+                front.start()
+                os.write(client, lines(1))
+                await asyncio.to_thread(calls.begun[1].wait, WAIT_S)
+
+                def refuse(*_: object) -> None:
+                    refused.set()
+                    raise RuntimeError("can't start new thread")
+
+                patch.setattr("threading._start_new_thread", refuse)
+                os.write(client, lines(2))
+                async with asyncio.timeout(WAIT_S / 2):
+                    while not refused.is_set():
+                        await asyncio.sleep(0.001)
+            for each in (1, 2):
+                calls.let_go[each].set()
+            os.close(client)
+            try:
+                async with asyncio.timeout(WAIT_S / 2):
+                    assert {json.loads(await asyncio.to_thread(received.readline))["id"] for _ in range(2)} == {1, 2}
+                    await ended.wait()
+            finally:
+                front.stop()
+                os.close(sink)  # whoever still reads the answers finds their end
+        os.close(source)
+
+    asyncio.run(run())

@@ -13,8 +13,10 @@ from fsserver.telemetry.metrics import Metrics
 from fsserver.telemetry.sources import Sources
 from fsserver.transport.hosts import Hosts
 from fsserver.transport.ops import readiness
+from fsserver.transport.ops.aside import Aside
 from fsserver.transport.ops.readiness import Check, Readiness
 from tests.operations import VERSION, listening
+from tests.support import let_no_thread_begin
 
 
 def check(name: str, well: bool = True, detail: str = "fine", required: bool = True) -> Check:
@@ -177,6 +179,19 @@ def test_metrics_that_fail_are_an_error_without_words(caplog: pytest.LogCaptureF
         assert ops.get("/livez").status == 200
     assert answer.status == 500
     assert "inner words" not in answer.text
+
+
+def test_where_no_thread_could_begin_the_next_one_who_asks_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> int:
+        reading = Aside("metrics")
+        with monkeypatch.context() as patch:
+            let_no_thread_begin(patch)
+            with pytest.raises(RuntimeError):
+                await reading.ask(lambda: 1)
+        async with asyncio.timeout(10):
+            return await reading.ask(lambda: 2)
+
+    assert asyncio.run(run()) == 2
 
 
 # --- who may ask

@@ -19,6 +19,7 @@ from fsserver.sandbox import launching, messages
 from fsserver.sandbox.launching import LauncherRunner
 from fsserver.sandbox.runner import Request
 from tests.cells import Setting, bootstrap
+from tests.support import let_no_thread_begin
 from tests.trees import rules
 
 
@@ -75,3 +76,18 @@ def test_one_that_was_killed_in_its_sleep_is_said_not_to_have_started(runner: La
         with pytest.raises(SandboxSetupError, match="did not start"):
             runner.start(Request(Own.NAMES, ("--match=x",), "work", "", 5.0))
     assert runner.unavailable == "The launcher of commands did not start."
+
+
+def test_where_no_thread_can_begin_the_next_command_is_the_first(
+    runner: LauncherRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner.on_first_use = runner.listen
+    request = Request(Own.NAMES, ("--match=x",), "work", "", 5.0)
+    with monkeypatch.context() as patch:
+        let_no_thread_begin(patch)
+        with pytest.raises(RuntimeError):
+            runner.start(request)
+    with closing(runner.start(request)) as running:
+        ending = running.wait(10)
+    assert ending is not None
+    assert ending.exit_code == 0

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from fsserver.transport.workers import Workers
+from tests.support import let_no_thread_begin
 
 
 def run(body: Callable[[Workers], Awaitable[None]], threads: int = 4) -> None:
@@ -98,3 +99,39 @@ def test_call_that_ends_after_the_session_is_left_alone() -> None:
     while not workers._asleep and threads[0].is_alive() and time.monotonic() < until:
         os.sched_yield()
     assert threads[0].is_alive()  # it would have died of telling the closed loop
+
+
+def test_call_that_finds_no_thread_is_refused_and_never_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+
+    async def body(workers: Workers) -> None:
+        with monkeypatch.context() as patch:
+            let_no_thread_begin(patch)
+            with pytest.raises(RuntimeError):
+                await workers.run(lambda: made.append(1))
+        await workers.run(lambda: made.append(2))
+
+    run(body)
+    assert made == [2]
+
+
+def test_call_that_finds_no_further_thread_waits_for_one_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(workers: Workers) -> None:
+        go, begun = threading.Event(), threading.Event()
+
+        def slow() -> None:
+            begun.set()
+            go.wait(10)
+
+        first = asyncio.create_task(workers.run(slow))
+        while not begun.is_set():
+            await asyncio.sleep(0)
+        with monkeypatch.context() as patch:
+            let_no_thread_begin(patch)
+            second = asyncio.create_task(workers.run(lambda: 2))
+            await asyncio.sleep(0.01)
+            go.set()
+            assert await second == 2
+        await first
+
+    run(body)

@@ -28,7 +28,7 @@ class Aside:
         while self._asked is not None:
             await asyncio.wait([self._asked])
         loop = asyncio.get_running_loop()
-        over = self._asked = loop.create_future()
+        over = loop.create_future()
         said: list[T] = []
         raised: list[BaseException] = []
 
@@ -39,7 +39,8 @@ class Aside:
                 raised.append(error)
             post(loop, self._done)
 
-        threading.Thread(target=put, name=self._name, daemon=True).start()
+        threading.Thread(target=put, name=self._name, daemon=True).start()  # raises, and then nobody was asked
+        self._asked = over
         await asyncio.wait([over])
         if raised:
             raise raised[0]
