@@ -30,7 +30,7 @@ from fsserver.policy.compiled import BuiltinProgram, Command, Effect, Layer
 from fsserver.sandbox import bootstrap, messages
 from fsserver.sandbox.aftermath import MOST_BYTES, Aftermath, killed, masked, measured
 from fsserver.sandbox.factory import Factory
-from fsserver.sandbox.messages import PeerGoneError
+from fsserver.sandbox.messages import NoRoomError, PeerGoneError
 from fsserver.sandbox.pool import AFTER_S, Cell, Job, Pool
 from fsserver.sandbox.runner import EndedBy
 from fsserver.sandbox.supervisor import GRACE_S, ignore_signals
@@ -216,7 +216,7 @@ class Launcher:
                 except (FsserverError, OSError) as error:
                     self._failed(pool, str(error))
             if built and not pool.hurried:
-                with suppress(OSError):  # the next request takes a little longer
+                with suppress(OSError, NoRoomError):  # it is out of descriptors: who asks now waits a little longer
                     self._rehearse(pool)
 
     def _rehearse(self, pool: Pool) -> None:
@@ -225,9 +225,12 @@ class Launcher:
         """
         name = next(iter(pool.commands))
         root = next(iter(self._factory.commands[name].roots))
-        pipes = [descriptor for _ in range(4) for descriptor in os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)]
+        pipes: list[int] = []
+        again: list[int] = []
         ours, theirs = messages.pair()
         try:
+            for _ in range(4):
+                pipes += os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
             messages.send(ours, ["run", "0", name, root, "", "1"], [pipes[0], pipes[3], pipes[5], pipes[7]])
             fields, received = messages.receive(theirs, messages.ROOM)
             judge_call(
@@ -237,10 +240,12 @@ class Launcher:
             _require_pipes(received[:3])
             job = Job("0", name, fields[2:], received[:3], received[3])
             job.before, job.generation = self._factory.names(pool.profile), self._factory.generation(pool.profile)
-            messages.send(theirs, ["run", *job.fields], job.pipes)
-            _, again = messages.receive(ours, messages.ROOM)
-            messages.close([*job.pipes, *again])
-            self._tell(job, ["ended", "0", "", "0.0", "0.0", "0", "0", "0"])
+            try:
+                messages.send(theirs, ["run", *job.fields], job.pipes)
+                _, again = messages.receive(ours, messages.ROOM)
+            finally:
+                messages.close([*job.pipes, *again])
+                self._tell(job, ["ended", "0", "", "0.0", "0.0", "0", "0", "0"])
         finally:
             messages.close(pipes)
             ours.close()
@@ -261,7 +266,11 @@ class Launcher:
     # --- Requests
 
     def _hear_server(self) -> None:
-        fields, pipes = messages.receive(self._server, messages.ROOM)
+        try:
+            fields, pipes = messages.receive(self._server, messages.ROOM)
+        except NoRoomError:
+            self._log("A request could not be taken: too many files are open.")
+            return  # the server reads the end of the pipe for the answer
         match fields:
             case ["run", number, command, root, directory, timeout, *arguments] if _answerable(pipes):
                 job = Job(number, command, [command, root, directory, timeout, *arguments], pipes[:3], pipes[3])

@@ -36,6 +36,8 @@ _LOG = logging.getLogger(__name__)
 HELLO_S: Final = 20.0
 END_S: Final = 3.0
 STOP_S: Final = 10.0
+LAST_WORD_S: Final = 0.5
+"""How long the end of the launcher may be heard of after the end of what it answers on."""
 
 _POLICY_FD: Final = 3
 _SERVER_FD: Final = 4
@@ -51,6 +53,8 @@ _PROGRAM: Final = (
 )
 
 _GONE: Final = "The launcher of commands has ended; restart the server."
+_CROWDED: Final = "The command could not be started: too many files are open in this server."
+_LATER: Final = "again when another command has ended"
 
 _ERRORS: Final[dict[str, type[FsserverError]]] = {
     each.code: each for each in (Cancelled, CommandUnconfined, NotFound, ProgramNotFound, SandboxSetupError)
@@ -176,7 +180,11 @@ class LauncherRunner:
         except (PeerGoneError, OSError, ValueError) as error:
             run.over()
             run.close()
-            raise SandboxSetupError(_GONE if isinstance(error, PeerGoneError) else f"{error}.") from None
+            if isinstance(error, PeerGoneError):
+                raise SandboxSetupError(_GONE) from None
+            _LOG.warning("A command could not be started: %s", error)
+            words = _CROWDED if isinstance(error, OSError) else "The command could not be started."
+            raise SandboxSetupError(words, allowed_instead=_LATER) from None
         finally:
             messages.close([each for each in theirs if each not in (stdin, stdout)])
         return run
@@ -194,6 +202,14 @@ class LauncherRunner:
         if self._hearing is not None:
             self._hearing.join(END_S)  # it reads end of file
         self._socket.close()
+
+    def unanswered(self) -> SandboxSetupError:
+        """Why the launcher said nothing of a request: it is gone, or had no room for it."""
+        if self._hearing is not None:
+            self._hearing.join(LAST_WORD_S)
+            if self._hearing.is_alive():
+                return SandboxSetupError(_CROWDED, allowed_instead=_LATER)
+        return SandboxSetupError(_GONE)
 
     def _forget(self, number: str) -> None:
         with self._mutex:
@@ -304,7 +320,7 @@ class _Run:
                 words = self._worded(code_name, message)
                 self._error = kind(words, rule=rule or None, allowed_instead=instead or None)
             case _:
-                self._error = SandboxSetupError(_GONE)
+                self._error = self._runner.unanswered()
 
     def _worded(self, code: str, message: str) -> str:
         if code == ProgramNotFound.code:

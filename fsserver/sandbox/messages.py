@@ -45,6 +45,10 @@ class PeerGoneError(Exception):
     """The other side is gone."""
 
 
+class NoRoomError(PeerGoneError):
+    """A packet came, and this process is out of descriptors for what was beside it. The next one may fit."""
+
+
 def pair() -> tuple[socket.socket, socket.socket]:
     """Two connected ends. Raises ``OSError``."""
     return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -83,6 +87,7 @@ def receive(source: socket.socket, room: memoryview | None = None) -> tuple[list
 
     Raises:
         PeerGoneError: the other side is gone, or sent what no packet of ours can be.
+        NoRoomError: not all of its descriptors could be had; those that could are closed again.
     """
     if room is None:
         room = memoryview(bytearray(MAX_PACKET))
@@ -97,6 +102,8 @@ def receive(source: socket.socket, room: memoryview | None = None) -> tuple[list
     # An empty packet is how SOCK_SEQPACKET says end of file. Cut ones are nobody's we know.
     if not count or flags & _CUT:
         close(descriptors)
+        if count and flags & _CUT == socket.MSG_CTRUNC and len(descriptors) < MAX_DESCRIPTORS:
+            raise NoRoomError
         raise PeerGoneError
     return str(room[:count], "utf-8", "surrogateescape").split("\0"), list(descriptors)
 

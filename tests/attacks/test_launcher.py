@@ -96,7 +96,7 @@ def pipes() -> Iterator[list[int]]:
 
 
 @contextmanager
-def raw(base: Path) -> Iterator[Raw]:
+def raw(base: Path, setting: Setting = SETTING) -> Iterator[Raw]:
     path = PathValue("work", PathAccess.READ, must_exist=False)
     form = ArgumentForm({"-n": Flag(None, RULE)}, (Positional(path, 0, 1),))
     limits = CommandLimits(time_s=20.0)
@@ -106,8 +106,8 @@ def raw(base: Path) -> Iterator[Raw]:
         program("narrow", "/usr/bin/cat", roots={"notes": Mode.RO}, limits=limits),
     ]
     roots = [rules(base / "work", deny=["**/.env"]), rules(base / "notes", name="notes", mode=Mode.RO)]
-    start = bootstrap(base, commands, roots, SETTING)
-    with starting_as(SETTING):
+    start = bootstrap(base, commands, roots, setting)
+    with starting_as(setting):
         runner = LauncherRunner(start)
     try:
         yield Raw(runner)
@@ -268,6 +268,20 @@ def test_refused_requests_leave_no_descriptor_in_the_launcher(launcher: Raw) -> 
     for name, fields in REFUSED.items():
         launcher.ask("run", name, *fields)
     wait_until(lambda: count() <= before + 4, "descriptors of refused requests are closed")
+
+
+@pytest.mark.claim("C5")
+def test_request_whose_pipes_find_no_room_is_not_served_and_the_next_one_is(base: Path) -> None:
+    # Of this process's own user: of another's only who may do everything can say how many files it may open.
+    with raw(base, Setting(Layer.FULL, root=os.geteuid() == 0)) as launcher:
+        runs(launcher)
+        pid = launcher.runner._pid
+        before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (12, before[1]))
+        with pytest.raises(PeerGoneError):
+            launcher.ask("run", "1", *GOOD, "a.txt")
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+        runs(launcher)
 
 
 def _too_many_descriptors(raw: Raw) -> None:
