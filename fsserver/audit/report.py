@@ -52,6 +52,8 @@ MOST_SLOW: Final = 20
 MOST_QUESTIONS: Final = 100
 MOST_GAPS: Final = 200
 MOST_CLIENTS: Final = 20
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
 _CLOCK_STEP_S: Final = 2  # a smaller step back is two clocks that agree
 OTHER: Final = "(others)"
 
@@ -153,10 +155,13 @@ class Gathering:
         if value[:19] != self._second_text:
             try:
                 at = datetime.fromisoformat(value)
-            except ValueError:
+                at = at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+            except (ValueError, OverflowError):  # no time, or in no year of the calendar
+                return
+            if at < _EPOCH:  # when nobody wrote a record; and what is drawn begins a while before the first one
                 return
             self._second_text = value[:19]
-            self._second = int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
+            self._second = int(at.timestamp())
             if self._least is None or self._second < self._least:
                 self._least = self._second
             self._most = max(self._most, self._second)

@@ -647,6 +647,17 @@ def test_any_type_in_any_field_makes_a_report(tmp_path: Path, value: Json) -> No
     assert whole["records"] == 2 * len(events) or verdict.exit_code == 1
 
 
+@pytest.mark.parametrize(
+    "time",
+    ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00.000000Z", "9999-12-31T23:59:59Z"],
+)
+def test_time_in_no_year_of_ours_makes_a_report(tmp_path: Path, time: str) -> None:
+    file = make(tmp_path, [START, {**CONFINED, "time": time}, {"event": "call.outcome", "call": 1, "ok": True}, END])
+    Page(as_html(tmp_path, file))
+    assert as_json(file)["records"] == 4
+    assert run(file, "--format", "markdown").exit_code == 0
+
+
 # --- What holds memory
 
 
