@@ -144,7 +144,8 @@ class ApprovalsOfCall:
     def given(self) -> Consent | None:
         if KEY not in self._responses:
             return None
-        return self._seal.open(self._params.get("requestState"), self._bound(), answer_in(self._responses[KEY]))
+        answer = answer_in(self._responses[KEY])
+        return self._seal.open(self._params.get("requestState"), self._bound(), answer, self._session.principal)
 
     async def ask(self, needed: ConsentNeeded, call: Call) -> types.InputRequiredResult:  # noqa: ARG002
         params = types.ElicitRequestFormParams(message=needed.message(), requested_schema=form())

@@ -32,7 +32,11 @@ MAX_STATE: Final = 4096
 """Characters; ours have a few hundred. What is longer is not looked at."""
 
 MAX_USED: Final = 4096
-"""How many answers are remembered until they expire. While there are so many, no further one is taken."""
+"""How many answers of one principal are remembered until they expire. While there are so many, no further one of it is
+taken."""
+
+MAX_USED_BY_ALL: Final = 65_536
+"""The same of all principals together."""
 
 
 CLOCKS_S: Final = 300.0
@@ -73,7 +77,7 @@ class Seal:
         self._key = secrets.token_bytes(32) if key is None else derived(key, "question")
         self._spend = spend
         self._mutex = threading.Lock()  # over the next
-        self._used: dict[str, float] = {}
+        self._used: dict[str, dict[str, float]] = {}  # by principal
 
     @classmethod
     def of(cls, ttl_s: float, key: bytes | None, state: SharedState) -> Self:
@@ -92,8 +96,12 @@ class Seal:
         body = base64.urlsafe_b64encode(json.dumps(fields).encode("ascii")).decode("ascii")
         return f"{body}.{self._mac(body)}"
 
-    def open(self, text: object, bound: str, answer: Answer) -> Consent:
-        """What ``answer`` is worth for the call that ``bound`` stands for, if it came with the state ``text``."""
+    def open(self, text: object, bound: str, answer: Answer, principal: str = "") -> Consent:
+        """What ``answer`` is worth for the call that ``bound`` stands for, if it came with the state ``text``.
+
+        Args:
+            principal: whose call it is. None takes the room of others.
+        """
         fields = self._fields(text)
         if fields is None:
             return Consent(Answer.UNKNOWN_STATE)
@@ -102,7 +110,7 @@ class Seal:
         elif self._clock() > fields["expires"]:
             answer = Answer.EXPIRED
         else:
-            answer = self._spent(fields["once"], fields["expires"]) or answer
+            answer = self._spent(fields["once"], fields["expires"], principal) or answer
         return Consent(answer, fields["digest"], fields["asked"], fields["rule"])
 
     def _fields(self, text: object) -> dict[str, Any] | None:
@@ -118,20 +126,32 @@ class Seal:
             return None
         return fields if isinstance(fields, dict) else None
 
-    def _spent(self, once: str, expires: float) -> Answer | None:
+    def _spent(self, once: str, expires: float, principal: str) -> Answer | None:
         """Take note that the state is used; why it cannot be."""
         if self._spend is not None:
             return self._spent_anywhere(self._spend, once, expires)
         with self._mutex:
-            if once in self._used:
+            if once in self._used.get(principal, ()):
                 return Answer.USED
-            if len(self._used) >= MAX_USED:
-                now = self._clock()
-                self._used = {used: until for used, until in self._used.items() if until >= now}
-            if len(self._used) >= MAX_USED:
+            if self._is_full(principal):
+                self._forget()
+            if self._is_full(principal):
                 return Answer.BUSY
-            self._used[once] = expires
+            self._used.setdefault(principal, {})[once] = expires
             return None
+
+    def _is_full(self, principal: str) -> bool:
+        if len(self._used.get(principal, ())) >= MAX_USED:
+            return True
+        return sum(map(len, self._used.values())) >= MAX_USED_BY_ALL
+
+    def _forget(self) -> None:
+        """What has expired."""
+        now = self._clock()
+        left = {
+            whose: {once: until for once, until in used.items() if until >= now} for whose, used in self._used.items()
+        }
+        self._used = {whose: used for whose, used in left.items() if used}
 
     def _spent_anywhere(self, spend: Spend, once: str, expires: float) -> Answer | None:
         left_s = max(0.0, expires - self._clock())

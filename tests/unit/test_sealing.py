@@ -102,6 +102,21 @@ def test_state_is_spent_by_any_answer() -> None:
         assert seal.open(state, BOUND, Answer.ACCEPTED).answer is Answer.USED
 
 
+def test_who_uses_all_its_room_takes_none_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sealing, "MAX_USED", 3)
+    monkeypatch.setattr(sealing, "MAX_USED_BY_ALL", 5)
+    clock = Clock()
+    seal = Seal(60, clock=clock)
+
+    def used(principal: str) -> Answer:
+        return seal.open(seal.make(NEEDED, BOUND), BOUND, Answer.ACCEPTED, principal).answer
+
+    assert [used("mallory") for _ in range(4)] == [Answer.ACCEPTED] * 3 + [Answer.BUSY]
+    assert [used("alice") for _ in range(3)] == [Answer.ACCEPTED] * 2 + [Answer.BUSY]  # there is a bound for all, too
+    clock.now += 61
+    assert used("mallory") is used("alice") is Answer.ACCEPTED
+
+
 def test_used_states_are_remembered_up_to_a_bound_and_forgotten_when_they_expire(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
