@@ -63,13 +63,20 @@ def server_context(files: TlsFiles | None) -> ssl.SSLContext | None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION
+    what = "the certificate or its key"
     try:
+        for path in (files.certificate, files.key, files.client_ca):
+            if path is not None:
+                os.close(os.open(path, os.O_RDONLY | os.O_CLOEXEC))  # the errors of ssl name no file
         context.load_cert_chain(files.certificate, files.key, password=_no_password)
         if files.client_ca is not None:
+            what = "client_ca"
             context.load_verify_locations(files.client_ca)
             context.verify_mode = ssl.CERT_REQUIRED
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-        raise ConfigError(f"server.tls: the certificate or its key cannot be used: {error}") from None
+        if isinstance(error, OSError) and error.filename is not None:
+            raise ConfigError(f"server.tls: {error.filename} cannot be read: {error.strerror}.") from None
+        raise ConfigError(f"server.tls: {what} cannot be used: {error}") from None
     context.set_alpn_protocols(["http/1.1"])
     return context
 
