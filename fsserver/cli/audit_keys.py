@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fsserver.cli.audit_ends import told
+from fsserver.cli.private_directory import make_directory
 from fsserver.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def keygen(out: str | None) -> None:
 
     try:
         private = os.path.abspath(out) if out else _default_key()
-        _make_directory(os.path.dirname(private))
+        make_directory(os.path.dirname(private))
         public = generate(private, f"{private}.pub").public
     except ConfigError as error:
         click.echo(error.message, err=True)
@@ -55,15 +56,6 @@ def _default_key() -> str:
 
         configuration = os.path.join(Surroundings.of_process().home, ".config")
     return os.path.normpath(os.path.join(configuration, "fsserver", "audit.key"))
-
-
-def _make_directory(path: str) -> None:
-    """With mode 0700, and so are its missing parents. Raises ConfigError."""
-    try:
-        for missing in reversed([each for each in (Path(path), *Path(path).parents) if not os.path.lexists(each)]):
-            missing.mkdir(mode=0o700)
-    except OSError as error:
-        raise ConfigError(f"The directory {path} cannot be made: {error.strerror}.") from error
 
 
 @click.command(short_help="Print the hash to keep elsewhere.")

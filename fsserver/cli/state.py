@@ -9,6 +9,9 @@ import sys
 
 import click
 
+from fsserver.cli.private_directory import make_directory
+from fsserver.errors import ConfigError
+
 KEY_BYTES = 32
 
 
@@ -28,7 +31,11 @@ def keygen(out: str, as_json: bool) -> None:
     """
     path = os.path.abspath(out)
     try:
+        make_directory(os.path.dirname(path))
         _write(path, f"{secrets.token_hex(KEY_BYTES)}\n")
+    except ConfigError as error:
+        click.echo(error.message, err=True)
+        sys.exit(2)
     except OSError as error:
         click.echo(f"{path} cannot be written: {error.strerror}.", err=True)
         sys.exit(2)

@@ -11,8 +11,16 @@ from contextlib import contextmanager
 
 import click
 
+from fsserver.cli.private_directory import make_directory
 from fsserver.errors import ConfigError
-from fsserver.transport.auth.token_file import StoredToken, add_token, read_tokens, remove_token, written_time
+from fsserver.transport.auth.token_file import (
+    StoredToken,
+    add_token,
+    check_name,
+    read_tokens,
+    remove_token,
+    written_time,
+)
 
 _APPLY = "A running server takes this over at SIGHUP."
 _LAST = 250_000_000_000.0  # the year 9892: later ones have no four digits
@@ -32,13 +40,15 @@ def token_group() -> None:
 @click.option("--expires", metavar="TIME", help="How long it holds, such as 90d or 12h. Default: until it is revoked.")
 @_json
 def new(name: str, path: str, expires: str | None, as_json: bool) -> None:
-    """Make a token called NAME and add its hash to FILE, which is made if it is not there.
+    """Make a token called NAME and add its hash to FILE, which is made if it is not there, with its directory.
 
     Standard output gets the token and nothing else. It is written nowhere: who loses it makes another one. NAME is who
     the principal is, `token:NAME`. Exit code: 0 made; 2 not.
     """
     lifetime_s = None if expires is None else _duration(expires)
     with _told():
+        check_name(name)
+        make_directory(os.path.dirname(os.path.abspath(path)))
         token, stored = add_token(os.path.abspath(path), name, lifetime_s)
     if as_json:
         click.echo(json.dumps({**_plain(stored), "token": token, "file": os.path.abspath(path)}, indent=2))

@@ -50,6 +50,24 @@ def test_token_alone_is_on_standard_output(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["tokens"]
 
 
+@pytest.mark.parametrize("verb", [("token", "new", "ci", "--file"), ("state", "keygen", "--out")], ids=["token", "key"])
+def test_a_missing_directory_is_made_for_this_user_alone(tmp_path: Path, verb: tuple[str, ...]) -> None:
+    file = tmp_path / "config/fsserver/file"
+    made = run(*verb, str(file))
+    assert made.exit_code == 0, made.stderr
+    for path, mode in ((file, 0o600), (file.parent, 0o700), (file.parent.parent, 0o700)):
+        assert stat.S_IMODE(path.stat().st_mode) == mode
+    (tmp_path / "text").touch()
+    refused = run(*verb, str(tmp_path / "text/file"))
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert "Not a directory" in refused.stderr
+
+
+def test_a_wrong_name_makes_no_directory(tmp_path: Path) -> None:
+    assert run("token", "new", "a b", "--file", str(tmp_path / "gone/tokens")).exit_code == 2
+    assert not os.listdir(tmp_path)
+
+
 def test_token_with_an_end_is_listed_with_it(tmp_path: Path) -> None:
     file = private(tmp_path / "tokens", f"# made by hand\n\nold {DIGEST} 2001-02-03T04:05:06Z\n")
     assert run("token", "new", "robot-17", "--file", str(file), "--expires", "90d").exit_code == 0
