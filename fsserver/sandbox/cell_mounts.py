@@ -50,18 +50,27 @@ def open_trees(
     Raises ``OSError``: one that must be there is not, or is another object than the one that was granted.
     """
     trees: list[tuple[Bind, int]] = []
-    for bind in binds:
-        try:
-            tree = _clone_of_system(bind.source) if bind.identity is None else _clone_of(bind.source, bind.identity)
-        except OSError as error:
-            if error.errno in _OF_OURS or (bind.identity is not None and not without_gone):
-                raise
-            continue  # a file of the system that is gone, or that this user may not reach
-        trees.append((bind, tree))
-        mounts.set_attributes(tree, _attributes(bind))
-        if bind.owner is not None:
-            mounts.set_attributes(tree, Attribute.IDMAP, user_namespace=namespace_for(bind.owner))
+    try:
+        for bind in binds:
+            try:
+                tree = _clone_of_system(bind.source) if bind.identity is None else _clone_of(bind.source, bind.identity)
+            except OSError as error:
+                if error.errno in _OF_OURS or (bind.identity is not None and not without_gone):
+                    raise
+                continue  # a file of the system that is gone, or that this user may not reach
+            trees.append((bind, tree))
+            mounts.set_attributes(tree, _attributes(bind))
+            if bind.owner is not None:
+                mounts.set_attributes(tree, Attribute.IDMAP, user_namespace=namespace_for(bind.owner))
+    except BaseException:
+        close_trees(trees)  # the launcher goes on, and tries again
+        raise
     return trees
+
+
+def close_trees(trees: Trees) -> None:
+    for _, tree in trees:
+        os.close(tree)
 
 
 def _clone_of_system(path: str) -> int:

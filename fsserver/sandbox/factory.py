@@ -253,7 +253,11 @@ class Factory:
         if full and pool.skeleton is None:
             pool.skeleton = skeleton.make(profile, self._scratch.directory())
         trees = self._open_trees(pool) if full and self._ids[0] == 0 else []
-        ours, theirs = messages.pair()
+        try:
+            ours, theirs = messages.pair()
+        except OSError:
+            cell_mounts.close_trees(trees)
+            raise
         leaf = None
         try:
             leaf = self._leaf(profile)
@@ -280,8 +284,7 @@ class Factory:
             raise
         finally:
             theirs.close()
-            for _, tree in trees:
-                os.close(tree)
+            cell_mounts.close_trees(trees)
         try:
             if full and profile.user is not None:
                 namespaces.map_user(str(pid), profile.user.inside, profile.user.outside, keep_groups=True)

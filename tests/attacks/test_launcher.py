@@ -103,6 +103,7 @@ def raw(base: Path, setting: Setting = SETTING) -> Iterator[Raw]:
     commands = [
         program("strict", "/usr/bin/cat", arguments=form, limits=limits, background=False),
         program("asks", "/usr/bin/cat", arguments=form, limits=limits, effect=Effect.ASK),
+        program("both", "/usr/bin/cat", roots={"notes": Mode.RO, "work": Mode.RO}, limits=limits),
         program("narrow", "/usr/bin/cat", roots={"notes": Mode.RO}, limits=limits),
     ]
     roots = [rules(base / "work", deny=["**/.env"]), rules(base / "notes", name="notes", mode=Mode.RO)]
@@ -282,6 +283,20 @@ def test_request_whose_pipes_find_no_room_is_not_served_and_the_next_one_is(base
             launcher.ask("run", "1", *GOOD, "a.txt")
         resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
         runs(launcher)
+
+
+@pytest.mark.claim("C5")
+def test_root_that_was_replaced_leaves_no_descriptor_in_the_launcher_at_each_request(base: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root's launcher opens the roots itself; the run as root covers it")
+    with raw(base, Setting(Layer.FULL, root=True)) as launcher:
+        (base / "work").rename(base / "before")
+        (base / "work").mkdir()
+        counts = []
+        for number in range(6):
+            launcher.ask("run", str(number), "both", "work", "", "5")  # the first may find a cell that was ready
+            counts.append(len(os.listdir(f"/proc/{launcher.runner._pid}/fd")))
+    assert counts[-1] <= counts[1]
 
 
 def _too_many_descriptors(raw: Raw) -> None:
