@@ -32,7 +32,8 @@ from fsserver.sandbox.messages import PeerGoneError
 from fsserver.sandbox.processes import Processes
 from fsserver.sandbox.profile import NamedRule, Ruleset
 from fsserver.sandbox.protected import ProtectedIndex
-from fsserver.sandbox.scratch import Scratch
+from fsserver.sandbox.relocation import remove
+from fsserver.sandbox.scratch import REMOVED_AT_ONCE, Scratch
 from fsserver.sandbox.skeleton import Skeleton
 from fsserver.sandbox.supervisor import Inside, Outcome, Start, Supervisor, bound_self
 
@@ -347,12 +348,17 @@ class _Cell:
     def _write_git_config(self) -> None:
         """Anew, since a kept home may hold what a command left there. This process is confined as a command is."""
         path = f"{self._home}/.gitconfig"
-        with suppress(FileNotFoundError):
-            os.unlink(path)
+        with suppress(PermissionError):
+            os.chmod(self._home, 0o700)  # a command may have closed it, and no later one could run
+        home = os.open(self._home, c.O_PATH | c.O_DIRECTORY | c.O_CLOEXEC)
+        try:
+            remove(home, ".gitconfig", most=REMOVED_AT_ONCE)  # it may be a directory by now
+        finally:
+            os.close(home)
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         except FileExistsError:
-            return  # another cell with the same home is just writing it
+            return  # another cell with the same home is just writing it, or what is there does not go
         try:
             os.write(descriptor, self._blueprint.profile.git_config.encode("utf-8", "surrogateescape"))
         finally:

@@ -63,6 +63,19 @@ def test_a_kept_home_is_the_commands_own_and_outlives_the_server(desk: Desk) -> 
     assert (desk.state / "homes/shop/one/cache").read_text() == "from before"
 
 
+def test_a_kept_home_without_place_for_a_git_configuration_ends_no_later_run(desk: Desk) -> None:
+    lines = (
+        "home = os.environ['HOME']",
+        "print(os.path.isfile(home + '/.gitconfig'))",
+        "os.unlink(home + '/.gitconfig')",
+        "os.makedirs(home + '/.gitconfig/x')",
+        "os.chmod(home, 0)",
+    )
+    desk.program("tool", "import os\n" + "\n".join(lines) + "\n")
+    with desk.serve("commands: {tool: {exec: {in: workspace, find: tool}, home: kept}}\n") as work:
+        assert [work.works("tool") for _ in range(3)] == ["True\n"] * 3
+
+
 def test_the_environment_is_what_the_manual_lists(desk: Desk) -> None:
     desk.program("tool", "import json, os\nprint(json.dumps(dict(os.environ)))\n")
     policy = "commands: {tool: {exec: {in: workspace, find: tool}, env: {set: {COLOUR: blue}}}}\n"
