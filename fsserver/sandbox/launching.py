@@ -172,7 +172,7 @@ class LauncherRunner:
         theirs: list[int] = []
         try:
             run.open(stdin, stdout, theirs)
-            timeout = "" if request.timeout_s is None else f"{request.timeout_s:.3f}"
+            timeout = "" if request.timeout_s is None else str(request.timeout_s)
             fields = ["run", run.number, request.command, request.root, request.directory, timeout, *request.arguments]
             with self._mutex:
                 self._running.add(run.number)

@@ -270,3 +270,10 @@ def test_what_came_together_with_a_command_is_answered_while_it_runs(project: De
             assert "stubborn" in client.answer(f"{number}-1")["result"]["content"][0]["text"]
             client.notify("notifications/cancelled", {"requestId": f"{number}-0"})
         assert time.monotonic() - began < 60
+
+
+def test_a_timeout_of_less_than_a_millisecond_is_a_timeout(desk: Desk) -> None:
+    desk.program("tool", "import time\ntime.sleep(20)\n")
+    with desk.serve("commands: {tool: {exec: {in: workspace, find: tool}}}\n") as work:
+        answer = work.client.call("run_command", {"command": "tool", "timeout": 0.0001})
+    assert answer["structuredContent"]["endedBy"] == "time"
