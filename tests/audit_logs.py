@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fsserver.audit.chain import START, Position, seal
+from fsserver.audit.chain import START, Position
 from fsserver.audit.log import AuditLog
 from fsserver.audit.record import Json
 from fsserver.audit.signing import PublicKey, Signer, generate
@@ -69,6 +70,14 @@ def written(path: Path, records: int = 4, *, text: str = "") -> list[bytes]:
         log.append("call.outcome", {**CALL, "call": number, "text": text})
     log.close()
     return path.read_bytes().splitlines(keepends=True)
+
+
+def seal(record: Mapping[str, Any]) -> tuple[bytes, Position]:
+    """The line for `record`, which has no ``hash``, and the position after it, made as docs/audit.md says it."""
+    text = json.dumps(record, sort_keys=True, separators=(",", ":"))
+    head = hashlib.sha256(text.encode()).hexdigest()
+    line = json.dumps({**record, "hash": head}, sort_keys=True, separators=(",", ":")) + "\n"
+    return line.encode(), Position(record["seq"], head)
 
 
 def sealed(events: Sequence[Mapping[str, Json]], after: Position = START) -> bytes:

@@ -16,11 +16,12 @@ from os.path import dirname
 from typing import TYPE_CHECKING, Final
 
 from fsserver.audit.checkpoints import CheckpointTimer
-from fsserver.audit.record import RUN_START, Json
+from fsserver.audit.entry import Entry, UnfitRecordError
+from fsserver.audit.record import RUN_START, Json, Shown
 from fsserver.audit.redaction import Redactor
 from fsserver.audit.retention import Keep
 from fsserver.audit.sinks import Sink, SinkLag, SinkStatus, require_distinct
-from fsserver.audit.stamp import Stamp, UnfitRecordError, check_fields
+from fsserver.audit.stamp import Stamp
 from fsserver.audit.writer import ChainLog, Settings, Written
 from fsserver.errors import AuditError
 from fsserver.policy.compiled import AuditRules, Durability
@@ -84,7 +85,7 @@ class AuditLog:
             signer = Signer.load(rules.key)
             start |= {"key": signer.public.id, "public_key": signer.public.text}
         redactor = Redactor(rules.redact)
-        start = dict(redactor.fields(RUN_START, start, check_fields(start)))
+        start = redactor.fields(RUN_START, start)
         settings = Settings(
             run_id=run_id,
             stamp=Stamp(clock_ns),
@@ -136,7 +137,7 @@ class AuditLog:
         """How far every sink is behind, in the order of the policy."""
         return [sink.lag for sink in self._sinks]
 
-    def append(self, event: str, fields: Mapping[str, Json], *, durable: bool = False) -> int:
+    def append(self, event: str, fields: Mapping[str, Json | Shown], *, durable: bool = False) -> int:
         """Write one record; its number in the first sink. When it returns, the record is in every required sink, whole,
         and each that is reached over the network has taken it.
 
@@ -150,11 +151,13 @@ class AuditLog:
                 again, and a ``log.healed`` record tells that it had failed. Fields that cannot be a record (floats,
                 more than 4 MiB) do no harm.
         """
-        fields = self._redactor.fields(event, fields, check_fields(fields))
+        entry = Entry(event, fields)
+        if self._redactor.suspects(entry.searched):
+            entry = entry.hidden(self._redactor)
         with self._mutex:
             if self._closed:
                 raise AuditError("The audit log is closed, so the call was refused.")
-            written = self._write(event, fields)
+            written = self._write(entry)
             if self._timer is not None:
                 self._timer.begin()
                 self._sign_what_is_long()
@@ -185,7 +188,7 @@ class AuditLog:
 
     # --- Everything below is called with the mutex held, but `_put_on_disk` and `_sign_what_is_due`.
 
-    def _write(self, event: str, fields: Mapping[str, Json]) -> list[tuple[Sink, Written | Sent]]:
+    def _write(self, entry: Entry) -> list[tuple[Sink, Written | Sent]]:
         """Write to every sink that takes it, the first one first: the more of them have a record, the better.
 
         Raises AuditError if a required one does not.
@@ -197,7 +200,7 @@ class AuditLog:
                 sink.missed += 1
                 continue
             try:
-                place = sink.chain.put(event, fields)
+                place = sink.chain.put(entry)
             except UnfitRecordError:
                 raise  # the first sink refused it, and all others would
             except AuditError as error:

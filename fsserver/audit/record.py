@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import islice
 from typing import Any, NoReturn, TypeAlias
 
@@ -47,9 +47,29 @@ _SHAPES = bytes(
 
 RESERVED = frozenset({"v", "seq", "time", "up_us", "event", "prev", "hash"})
 
-_NAME = frozenset({str})
-_SCALARS = frozenset({bool, type(None)})
-_LEAST, _MOST = -(2**63), 2**64
+# Members of a record that this program makes and that others rest on. In a call's arguments nothing is ours.
+OURS = frozenset(
+    {"v", "seq", "time", "up_us", "event", "prev", "hash", "run", "session", "rule", "file", "head", "digest", "sha256"}
+    | {"cut_sha256", "policy_digest", "key", "public_key", "signature", "signed_head"}
+    # Who called, in the operator's or the issuer's words, and which request it was: without, nothing is accounted for.
+    | {"principal", "profile", "request", "trace"}
+    # One of a few words of ours: a pattern of the policy's that fits one would make a record without a meaning.
+    | {"action", "answer", "change", "durability", "ended_by", "error", "kind", "layer", "signal", "transport"}
+)
+
+
+class Shown:
+    """A field's value in canonical form: whoever makes one has written no other.
+
+    Attributes:
+        searched: what may hold a secret of it, as it is written.
+    """
+
+    __slots__ = ("searched", "text")
+
+    def __init__(self, text: str, searched: str) -> None:
+        self.text = text
+        self.searched = searched
 
 
 def _no_json(value: object) -> NoReturn:
@@ -73,6 +93,9 @@ def _encoder() -> Callable[[Record], str]:
     join = "".join
     return lambda record: join(in_c(record, 0))
 
+
+# The canonical form of a string, also of a StrEnum, as its text.
+quoted: Callable[[str], str] = json.encoder.encode_basestring_ascii
 
 # The one form of a record: ASCII text without a newline, so characters are bytes.
 canonical: Callable[[Record], str] = _encoder()
@@ -140,55 +163,13 @@ def parse_at_sight(line: bytes) -> Record | None:
     return value if end == len(line) - 1 and type(value) is dict else None
 
 
-def check_plain(fields: Mapping[Any, object]) -> list[str]:
-    """Raise ValueError unless `fields` is made of dict, list, tuple, str, 64-bit int, bool and None only.
-
-    Returns: every text in it, and every key that is not one of its own.
-    """
-    texts: list[str] = []
-    _require_names(fields)
-    _check_values(fields.values(), MAX_DEPTH, texts)
-    return texts
-
-
-def _check_values(values: Iterable[object], depth: int, texts: list[str]) -> None:
-    """As `check_plain`, of what one object or list holds; the texts and keys are added to ``texts``."""
-    if depth == 0:
-        raise ValueError("nested too deeply")
-    for value in values:
-        kind = type(value)
-        if kind is str:
-            texts.append(value)  # type: ignore[arg-type]
-        elif kind is int:
-            if not _LEAST <= value < _MOST:  # type: ignore[operator]
-                raise ValueError("an integer of more than 64 bits")
-        elif kind in _SCALARS:
-            continue
-        elif isinstance(value, dict):
-            _require_names(value)
-            texts += value
-            _check_values(value.values(), depth - 1, texts)
-        elif isinstance(value, (list, tuple)):
-            _check_values(value, depth - 1, texts)
-        elif isinstance(value, str):  # a StrEnum is written as its text
-            texts.append(str(value))
-        else:
-            raise ValueError(f"a value of type {kind.__name__}")
-
-
-def _require_names(members: Mapping[Any, object]) -> None:
-    """Keys of another type would be written as text, and might then be there twice, or out of order."""
-    if not _NAME.issuperset(map(type, members)):
-        raise ValueError("a key that is no string")
-
-
 def content(value: str | bytes) -> dict[str, Json]:
     """What a record says of contents: not the contents, but enough to recognise them. ``bytes`` counts UTF-8."""
     data = value if isinstance(value, bytes) else value.encode("utf-8", "surrogatepass")
     return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
-def summarise(arguments: Mapping[str, object], content_parameters: Collection[str]) -> dict[str, Json]:
+def summarise(arguments: Mapping[str, object], content_parameters: Collection[str]) -> Shown:
     """The arguments of a call as a record shows them, however large or odd they are: at most about 64 Ki characters.
 
     A string under a key of `content_parameters`, at any depth, becomes ``{"bytes": n, "sha256": hex}``. A string of
@@ -197,11 +178,12 @@ def summarise(arguments: Mapping[str, object], content_parameters: Collection[st
     both stop earlier when nothing is left. Five levels down, only the kind of what was there is shown. A number
     that is not an integer of 64 bits becomes ``{"number": text}``.
     """
-    return _Summary(frozenset(content_parameters)).members(arguments, depth=5)
+    text = _Summary(frozenset(content_parameters)).members(arguments, depth=5)
+    return Shown(text, text)
 
 
 class _Summary:
-    """One walk over the arguments, with the number of characters that may still be shown."""
+    """One walk over the arguments, with the number of characters that may still be shown. It writes canonical form."""
 
     MAX_STRING = 4096
     MAX_ITEMS = 64
@@ -211,8 +193,8 @@ class _Summary:
         self._content = content_parameters
         self._left = 64 * 1024
 
-    def members(self, value: Mapping[Any, object], depth: int) -> dict[str, Json]:
-        shown: dict[str, Json] = {}
+    def members(self, value: Mapping[Any, object], depth: int) -> str:
+        shown: dict[str, str] = {}
         for key, item in islice(value.items(), self.MAX_ITEMS):
             if self._left <= 0:
                 break
@@ -220,42 +202,48 @@ class _Summary:
             if len(name) > 128:
                 name = f"{name[:128]}#{content(name)['sha256']}"
             self._left -= len(name) + self.OVERHEAD
-            is_content = name in self._content and isinstance(item, str)
-            shown[name] = content(item) if is_content else self._show(item, depth - 1)  # type: ignore[arg-type]
+            if isinstance(item, str):
+                shown[name] = canonical(content(item)) if name in self._content else self._text(item)
+            else:
+                shown[name] = self._show(item, depth - 1)
         if len(value) > len(shown):
-            shown["cut"] = len(value) - len(shown)
-        return shown
+            shown["cut"] = str(len(value) - len(shown))
+        return f"{{{','.join([f'{quoted(name)}:{shown[name]}' for name in sorted(shown)])}}}"
 
-    def _list(self, value: Sequence[object], depth: int) -> Json:
-        shown: list[Json] = []
+    def _list(self, value: Sequence[object], depth: int) -> str:
+        shown: list[str] = []
         for item in islice(value, self.MAX_ITEMS):
             if self._left <= 0:
                 break
             self._left -= self.OVERHEAD
             shown.append(self._show(item, depth - 1))
-        return [*shown, {"cut": len(value) - len(shown)}] if len(value) > len(shown) else shown
+        if len(value) > len(shown):
+            shown.append(canonical({"cut": len(value) - len(shown)}))
+        return f"[{','.join(shown)}]"
 
-    def _show(self, value: object, depth: int) -> Json:
+    def _show(self, value: object, depth: int) -> str:
         if isinstance(value, str):
             return self._text(value)
+        if value is None or isinstance(value, bool):
+            return {None: "null", True: "true", False: "false"}[value]
         if isinstance(value, (int, float)):
             return _number(value)
         if depth > 0 and isinstance(value, Mapping):
             return self.members(value, depth)
         if depth > 0 and isinstance(value, (list, tuple)):
             return self._list(value, depth)
-        return None if value is None else {"cut": type(value).__name__}
+        return canonical({"cut": type(value).__name__})
 
-    def _text(self, value: str) -> Json:
+    def _text(self, value: str) -> str:
         if len(value) <= min(self.MAX_STRING, self._left):
             self._left -= len(value)
-            return value
+            return quoted(value)
         start = value[: max(0, min(256, self._left))]
         self._left -= len(start) + 100
-        return {**content(value), "start": start}
+        return canonical({**content(value), "start": start})
 
 
-def _number(value: float) -> Json:
+def _number(value: float) -> str:
     if isinstance(value, float):
-        return {"number": repr(value)}
-    return value if -(2**63) <= value < 2**64 else {"number": hex(value)[:80]}
+        return canonical({"number": repr(value)})
+    return str(value) if -(2**63) <= value < 2**64 else canonical({"number": hex(value)[:80]})

@@ -8,10 +8,10 @@ pattern can uncover a part of what another one hides. A record keeps its form: w
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from fsserver.audit.record import Record
+from fsserver.audit.record import OURS, Record
 from fsserver.audit.secret_forms import FORMS, SECRET_FLAG, Form, has_capitals, prefilter
 
 MARKER: Final = "[redacted:"
@@ -23,15 +23,6 @@ ARGUMENT_NAME: Final = "secret-argument"
 _LITERALS: Final = prefilter(tuple(literal for form in FORMS for literal in form.literals))
 _in_text: Final = re.compile(_LITERALS).search
 
-# Members of a record that this program makes and that others rest on. In a call's arguments nothing is ours.
-_OURS: Final = frozenset(
-    {"v", "seq", "time", "up_us", "event", "prev", "hash", "run", "session", "rule", "file", "head", "digest", "sha256"}
-    | {"cut_sha256", "policy_digest", "key", "public_key", "signature", "signed_head"}
-    # Who called, in the operator's or the issuer's words, and which request it was: without, nothing is accounted for.
-    | {"principal", "profile", "request", "trace"}
-    # One of a few words of ours: a pattern of the policy's that fits one would make a record without a meaning.
-    | {"action", "answer", "change", "durability", "ended_by", "error", "kind", "layer", "signal", "transport"}
-)
 # Records that the log makes of itself: numbers, hashes and the names of its own files, by which a chain is followed.
 _OF_THE_LOG: Final = ("log.", "run.end")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -46,22 +37,21 @@ class _Span(NamedTuple):
 class Redactor:
     """Finds known forms of secrets, and what the regular expressions `patterns` match. Thread-safe: it never changes.
 
+    Attributes:
+        suspects: whether there may be something to hide in a text. Usually not; said in one pass.
+
     Raises re.error for what is no regular expression; the policy was checked for that.
     """
 
     def __init__(self, patterns: Sequence[str] = ()) -> None:
         self._own = tuple((f"policy-{number}", re.compile(each)) for number, each in enumerate(patterns, 1))
+        self.suspects: Final[Callable[[str], object]] = (lambda _: True) if self._own else _in_text
 
-    def suspects(self, texts: Sequence[str]) -> bool:
-        """Whether a record with these texts may hold something to hide. Usually false, in one pass."""
-        return bool(self._own or _in_text("\0".join(texts)))
-
-    def fields(self, event: str, fields: Mapping[str, Any], texts: Sequence[str]) -> Mapping[str, Any]:
-        """The fields of a record of that event as the log shows them; ``texts``: all that are in them."""
-        if not (self._own or _in_text("\0".join(texts))):
-            return fields
-        record = self.record({**fields, "event": event})
-        return {key: value for key, value in record.items() if key != "event"}
+    def fields(self, event: str, fields: dict[str, Any]) -> dict[str, Any]:
+        """The fields of a record of that event with secrets hidden; the same object if there are none."""
+        record = {**fields, "event": event}
+        shown = self.record(record)
+        return fields if shown is record else {key: value for key, value in shown.items() if key != "event"}
 
     def record(self, record: Record) -> Record:
         """`record` with secrets hidden; the same object if there are none.
@@ -73,8 +63,7 @@ class Redactor:
             return record
         walk = _Walk(self)
         shown = {
-            key: value if key in _OURS else walk.value(value, client=key == "arguments")
-            for key, value in record.items()
+            key: value if key in OURS else walk.value(value, client=key == "arguments") for key, value in record.items()
         }
         return shown if walk.hidden else record
 
@@ -154,7 +143,7 @@ class _Walk:
             if client:
                 kept = key == "sha256" and isinstance(value, str) and _SHA256.fullmatch(value) is not None
             else:
-                kept = key in _OURS
+                kept = key in OURS
             shown[name] = value if kept else self.value(value, client=client)
         if "start" in shown and "sha256" in shown and isinstance(shown["start"], str):
             shown["start"] = self._cut(shown["start"])

@@ -21,6 +21,7 @@ from typing import Final
 
 from fsserver.audit.carrier import PATIENCE_S, Carrier, NotTaken, Sent
 from fsserver.audit.chain import START, Position
+from fsserver.audit.entry import Entry
 from fsserver.audit.record import LOG_CHECKPOINT, LOG_HEALED, RUN_END, RUN_START, Json
 from fsserver.audit.stream import reason, words
 from fsserver.audit.writer import Settings
@@ -75,7 +76,7 @@ class RemoteChain:
         self._wake_reader, self._wake_writer = os.pipe()
         os.set_blocking(self._wake_reader, False)
         os.set_blocking(self._wake_writer, False)
-        self._add(RUN_START, {"run": settings.run_id, "pid": os.getpid(), **header})
+        self._add(Entry(RUN_START, {"run": settings.run_id, "pid": os.getpid(), **header}))
 
     @property
     def position(self) -> Position:
@@ -108,8 +109,8 @@ class RemoteChain:
         with self._changed:
             return time.monotonic() - self._queue[0].at if self._queue else 0.0
 
-    def put(self, event: str, fields: Mapping[str, Json]) -> Sent:
-        """Seal one record, whose fields passed `check_fields`, and queue it.
+    def put(self, entry: Entry) -> Sent:
+        """Seal one record and queue it.
 
         Raises AuditError, and the record is not in the chain: the queue is full, the place is required and down, or the
         record is too long (UnfitRecordError).
@@ -122,7 +123,7 @@ class RemoteChain:
                 raise AuditError(_REFUSED if self._required else _FULL)
             if self._failed or self._doubtful is not None:
                 self._add_healed()
-            return self._add(event, fields)
+            return self._add(entry)
 
     def wait(self, sent: Sent) -> None:
         """Return when it is taken. Raises AuditError if the place is down, or is now because this took too long."""
@@ -137,7 +138,7 @@ class RemoteChain:
 
     def checkpoint(self) -> None:
         """Sign the head. Raises AuditError as `put` does."""
-        self._signed = self.put(LOG_CHECKPOINT, {}).seq
+        self._signed = self.put(Entry(LOG_CHECKPOINT, {})).seq
 
     def end(self, fields: Mapping[str, Json]) -> None:
         """Write ``run.end``, wait until all is handed over, stop. Raises AuditError if that fails.
@@ -146,7 +147,7 @@ class RemoteChain:
         """
         try:
             if self._thread is not None:
-                self.wait(self.put(RUN_END, fields))
+                self.wait(self.put(Entry(RUN_END, fields)))
         finally:
             self.release()
 
@@ -180,8 +181,8 @@ class RemoteChain:
             ) from error
         self._thread = thread
 
-    def _add(self, event: str, fields: Mapping[str, Json]) -> Sent:
-        line, self._position = self._settings.line(event, fields, self._position)
+    def _add(self, entry: Entry) -> Sent:
+        line, self._position = self._settings.line(entry, self._position)
         sent = Sent(self._position.seq, line, self.wait)
         if not self._queue:
             self._wake()
@@ -195,7 +196,7 @@ class RemoteChain:
             fields["failed"] = self._failed
         if self._doubtful is not None:
             fields["doubtful_seq"] = self._doubtful
-        self._add(LOG_HEALED, fields)
+        self._add(Entry(LOG_HEALED, fields))
         self._failed, self._doubtful = 0, None
 
     def _wake(self) -> None:

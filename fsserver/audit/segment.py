@@ -102,6 +102,7 @@ class Segment:
         name: the file's name in its directory.
         end: where its whole records end: how many bytes they are, and the position of the last. The file may be longer
             for a moment, until `take_back`. One attribute, so that an interrupt sees the old place or the new.
+        attempt: what the last `write` was to write, if it did not end well: `take_back` must come before the next.
         records: how many it is known to hold; of a file that had some when it was opened, at least two.
     """
 
@@ -121,13 +122,13 @@ class Segment:
         try:
             self._require_own_file()
             found = os.fstat(self._fd)
-            self._identity = (found.st_dev, found.st_ino)
+            self._device, self._inode = found.st_dev, found.st_ino
             self._lock()
             self.end = (os.fstat(self._fd).st_size, START)
         except BaseException:
             os.close(self._fd)
             raise
-        self._attempt = self._torn = b""
+        self.attempt = self._torn = b""
         self._commit = Commit(self._fd, lambda: self.end[1].seq)
         self.records = 2 if self.size else 0
 
@@ -167,7 +168,7 @@ class Segment:
             there = os.stat(self.name, dir_fd=self._directory, follow_symlinks=False)
         except FileNotFoundError:
             return None
-        return there.st_size if (there.st_dev, there.st_ino) == self._identity else None
+        return there.st_size if there.st_ino == self._inode and there.st_dev == self._device else None
 
     @property
     def size(self) -> int:
@@ -176,11 +177,6 @@ class Segment:
     @property
     def position(self) -> Position:
         return self.end[1]
-
-    @property
-    def dirty(self) -> bool:
-        """Whether the last `write` did not end well, so that `take_back` must come before the next."""
-        return self._attempt != b""
 
     @property
     def failed(self) -> bool:
@@ -217,28 +213,28 @@ class Segment:
     def write(self, line: bytes, after: Position) -> None:
         """Append one whole line with one write(2).
 
-        Raises OSError, then the segment is `dirty`; or AuditBroken, with nothing written, if the file is not as it was
+        Raises OSError, then that is its `attempt`; or AuditBroken, with nothing written, if the file is not as it was
         left: somebody deleted it, moved it, cut it or wrote to it, and what is added now would be lost, never be found
         or never verify.
         """
         size, _ = self.end
         if self._size_in_place() != size:
             raise AuditBroken("The audit log was changed, moved or deleted by something else, so the call was refused.")
-        self._attempt = line
+        self.attempt = line
         if os.write(self._fd, line) != len(line):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # a part of it had room
         self.end = (size + len(line), after)
-        self._attempt = b""
+        self.attempt = b""
         self.records += 1
 
     def take_back(self) -> int:
         """Remove what a failed write left behind, and only that; the number of bytes. Raises OSError, AuditBroken."""
-        left = os.pread(self._fd, len(self._attempt) + 1, self.size)
-        if not self._attempt.startswith(left):
+        left = os.pread(self._fd, len(self.attempt) + 1, self.size)
+        if not self.attempt.startswith(left):
             raise AuditBroken("The audit log was changed by something else, so the call was refused.")
         if left:
             os.ftruncate(self._fd, self.size)
-        self._attempt = b""
+        self.attempt = b""
         return len(left)
 
     def sync(self, seq: int | None = None) -> None:

@@ -1,30 +1,12 @@
-"""What every record of one run has beside its own fields and its place in a chain: version, event and times."""
+"""When a record of one run was written."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from fsserver.audit.chain import Position
-from fsserver.audit.record import RESERVED, VERSION, Json, Record, check_plain
-from fsserver.errors import AuditError
-
-_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - naive on purpose: `record` writes the zone, and an exact sum is UTC
-
-
-class UnfitRecordError(AuditError):
-    """What should be recorded cannot be a record: it is refused, and the log is as it was."""
-
-
-def check_fields(fields: Mapping[str, Json]) -> list[str]:
-    """Every text in them. Raises UnfitRecordError unless a record may have these fields."""
-    if not RESERVED.isdisjoint(fields):
-        raise UnfitRecordError("The audit record has a field with a reserved name, so the call was refused.")
-    try:
-        return check_plain(fields if type(fields) is dict else dict(fields))
-    except ValueError as error:
-        raise UnfitRecordError("The audit record cannot be written, so the call was refused.") from error
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - naive on purpose: `now` writes the zone, and an exact sum is UTC
 
 
 class Stamp:
@@ -39,17 +21,9 @@ class Stamp:
             "",
         )  # the last one that was written, and its text: most records share it with the one before
 
-    def record(self, event: str, fields: Mapping[str, Json], after: Position) -> Record:
-        """The record that comes next in a chain; `fields` passed `check_fields`. Its time is RFC 3339, microseconds."""
-        second, rest = divmod(self.now_ns(), 10**9)
+    def now(self) -> tuple[str, int, int]:
+        """The second, as RFC 3339 has it, the microseconds after it, and ``up_us``."""
+        second, us = divmod(self.now_ns() // 1000, 10**6)
         if second != self._second[0]:
             self._second = (second, (_EPOCH + timedelta(seconds=second)).isoformat())
-        return {
-            **fields,
-            "v": VERSION,
-            "seq": after.seq + 1,
-            "time": f"{self._second[1]}.{rest // 1000:06d}Z",
-            "up_us": (time.monotonic_ns() - self._started_ns) // 1000,
-            "event": event,
-            "prev": after.head,
-        }
+        return self._second[1], us, (time.monotonic_ns() - self._started_ns) // 1000

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from fsserver.audit.chain import START, Position, seal
+from fsserver.audit.entry import Entry, UnfitRecordError
 from fsserver.audit.heal import find_end, heal_others, next_name
 from fsserver.audit.record import (
     LOG_CHECKPOINT,
@@ -31,7 +32,7 @@ from fsserver.audit.record import (
 from fsserver.audit.retention import Keep, find_excess, remove
 from fsserver.audit.runs import Run, newest, run_name
 from fsserver.audit.segment import Segment, hidden_name, open_directory
-from fsserver.audit.stamp import Stamp, UnfitRecordError
+from fsserver.audit.stamp import Stamp
 from fsserver.errors import AuditBroken, AuditError
 from fsserver.policy.compiled import AuditSink
 
@@ -63,16 +64,26 @@ class Settings:
     keep: Keep
     signer: Signer | None
 
-    def line(self, event: str, fields: Mapping[str, Json], after: Position) -> tuple[bytes, Position]:
+    def line(self, entry: Entry, after: Position) -> tuple[bytes, Position]:
         """The record that comes after `after`, sealed. Raises UnfitRecordError if it is too long."""
-        record = self.stamp.record(event, fields, after)
-        if self.signer is not None and event in (LOG_CHECKPOINT, RUN_END):
-            record |= {"signed_seq": after.seq, "signed_head": after.head, "key": self.signer.public.id}
-            record["signature"] = self.signer.sign(event, after.seq, after.head)
-        line, position = seal(record)
+        if self.signer is not None and entry.event in (LOG_CHECKPOINT, RUN_END):
+            entry = self._signed(self.signer, entry, after)
+        seq = after.seq + 1
+        plan = entry.plan
+        line, position = seal(plan.text % plan.order((*entry.texts, after.head, seq, *self.stamp.now())), seq)
         if len(line) > MAX_RECORD_BYTES:
             raise UnfitRecordError("The call is too large for an audit record, so it was refused.")
         return line, position
+
+    def _signed(self, signer: Signer, entry: Entry, after: Position) -> Entry:
+        signature = signer.sign(entry.event, after.seq, after.head)
+        signed: dict[str, Json] = {
+            "signed_seq": after.seq,
+            "signed_head": after.head,
+            "key": signer.public.id,
+            "signature": signature,
+        }
+        return Entry(entry.event, {**entry.fields(), **signed})
 
 
 class Written(NamedTuple):
@@ -169,17 +180,18 @@ class ChainLog:
         """How many records wait to be written: a file's never do."""
         return 0
 
-    def put(self, event: str, fields: Mapping[str, Json]) -> Written:
-        """Write one record, whose fields passed `check_fields`. When it returns, the record is in the file, whole.
+    def put(self, entry: Entry) -> Written:
+        """Write one record. When it returns, the record is in the file, whole.
 
         Raises AuditError if not; then nothing of it is in the file, or the rest is removed before the next record. A
         log that failed is tried again by each `put`, and says in a ``log.healed`` record that it had failed.
         A record of more than 4 MiB raises UnfitRecordError and does no harm to the log.
         """
-        if self.failed or self._next is not None or self._current.dirty:
+        assert self._segment is not None
+        if self.failed or self._next is not None or self._segment.attempt:
             self._recover()
-        written = self._put(event, fields)
-        if self._grew and event != RUN_END:  # which nothing follows
+        written = self._put(entry)
+        if self._grew and entry.event != RUN_END:  # which nothing follows
             self._grew = False
             with suppress(AuditError):  # noted, and told by the next record; this one is in the log
                 self._retain()
@@ -187,7 +199,7 @@ class ChainLog:
 
     def checkpoint(self) -> None:
         """Sign the head. Raises AuditError as `put` does."""
-        self._signed = self.put(LOG_CHECKPOINT, {}).seq
+        self._signed = self.put(Entry(LOG_CHECKPOINT, {})).seq
 
     def lost(self, error: OSError) -> None:
         """A written record could not be put on the disk. What comes next goes into a new file; see `Commit`."""
@@ -196,7 +208,7 @@ class ChainLog:
     def end(self, fields: Mapping[str, Json]) -> None:
         """Write ``run.end``, put all on the disk, and let go of the file. Raises AuditError if that fails."""
         try:
-            self.put(RUN_END, fields)
+            self.put(Entry(RUN_END, fields))
             self._current.sync()
         except OSError as error:
             raise AuditError("The end of the audit log could not be put on the disk.") from error
@@ -220,18 +232,17 @@ class ChainLog:
         assert self._segment is not None
         return self._segment
 
-    def _put(self, event: str, fields: Mapping[str, Json]) -> Written:
-        segment = self._current
+    def _put(self, entry: Entry) -> Written:
+        segment = self._segment
+        assert segment is not None
         size, position = segment.end
-        lines, after = (
-            self._lines(event, fields, position) if self.failed else self._settings.line(event, fields, position)
-        )
+        lines, after = self._lines(entry, position) if self.failed else self._settings.line(entry, position)
         try:
             full = size + len(lines) + _ROTATED_BYTES > self._settings.max_size and segment.records > 1
             if full or segment.failed:
                 self._rotate()
                 segment = self._current
-                lines, after = self._lines(event, fields, segment.position)
+                lines, after = self._lines(entry, segment.position)
             segment.write(lines, after)
         except (OSError, AuditError) as error:
             self._note_failure(error)
@@ -239,13 +250,13 @@ class ChainLog:
         self.failed = self._cut_bytes = 0
         return Written(segment, after.seq)
 
-    def _lines(self, event: str, fields: Mapping[str, Json], after: Position) -> tuple[bytes, Position]:
+    def _lines(self, entry: Entry, after: Position) -> tuple[bytes, Position]:
         """The record, and before it, after a failure, the one that tells of it: both get into the file, or none."""
         if not self.failed:
-            return self._settings.line(event, fields, after)
+            return self._settings.line(entry, after)
         failure: dict[str, Json] = {"error": self._failure, "failed": self.failed, "cut_bytes": self._cut_bytes}
-        healed, after = self._settings.line(LOG_HEALED, {"at": "append", **failure}, after)
-        line, after = self._settings.line(event, fields, after)
+        healed, after = self._settings.line(Entry(LOG_HEALED, {"at": "append", **failure}), after)
+        line, after = self._settings.line(entry, after)
         return healed + line, after
 
     def _note(self, error: OSError | AuditError) -> None:
@@ -281,7 +292,7 @@ class ChainLog:
             name, now_ns = os.path.basename(self.path), self._settings.stamp.now_ns()
             for why, some in find_excess(self._directory, name, keep, now_ns):
                 files = [file for run in some for file in run.files]
-                self._put(LOG_REMOVED, {"files": files, "runs": len(some), "why": why})
+                self._put(Entry(LOG_REMOVED, {"files": files, "runs": len(some), "why": why}))
                 for run in some:
                     self._remove(run)
         except OSError as error:
@@ -301,7 +312,7 @@ class ChainLog:
     def _begin_file(self, start: Mapping[str, Json]) -> None:
         """A run's own file. It gets its name when it holds its first record: no start leaves an empty log behind."""
         name = os.path.basename(self.path)
-        self._first = self._segment = self._prepared(name, RUN_START, start, START)
+        self._first = self._segment = self._prepared(name, Entry(RUN_START, start), START)
         self._segment.rename(self._directory, name)
 
     def _continue_file(self, start: Mapping[str, Json]) -> None:
@@ -310,7 +321,7 @@ class ChainLog:
         found = find_end(self._directory, self._first)
         self._segment, self._index = found.segment, found.index
         try:
-            lines, after = self._settings.line(RUN_START, start, self._current.position)
+            lines, after = self._settings.line(Entry(RUN_START, start), self._current.position)
             if found.repaired:
                 healed, after = self._healed_line(found.repaired, after)
                 lines += healed
@@ -320,7 +331,7 @@ class ChainLog:
             raise
 
     def _healed_line(self, repaired: Mapping[str, Json], after: Position) -> tuple[bytes, Position]:
-        return self._settings.line(LOG_HEALED, {"at": "start", "run": self._settings.run_id, **repaired}, after)
+        return self._settings.line(Entry(LOG_HEALED, {"at": "start", "run": self._settings.run_id, **repaired}), after)
 
     def _link(self, ended: Segment) -> dict[str, Json]:
         return {"previous": ended.name, "first": os.path.basename(self.path)}
@@ -329,13 +340,13 @@ class ChainLog:
         """End this file and go on in the next, which is made ready first: a full disk stops this before it begins."""
         ended = self._current
         index, name = next_name(self._directory, os.path.basename(self.path), self._index)
-        line, after = self._settings.line(LOG_ROTATED, {"next": name}, ended.position)
-        self._next = self._prepared(name, LOG_CONTINUED, self._link(ended), after)
+        line, after = self._settings.line(Entry(LOG_ROTATED, {"next": name}), ended.position)
+        self._next = self._prepared(name, Entry(LOG_CONTINUED, self._link(ended)), after)
         ended.write(line, after)
         self._index = index
         self._settle_rotation()
 
-    def _prepared(self, name: str, event: str, fields: Mapping[str, Json], after: Position) -> Segment:
+    def _prepared(self, name: str, entry: Entry, after: Position) -> Segment:
         """A new file that will be `name`, under a hidden name, with its first record in it. Raises OSError."""
         hidden = hidden_name(name)
         with suppress(FileNotFoundError):  # of a server that was killed here: it holds this one record, unused
@@ -343,7 +354,7 @@ class ChainLog:
         segment = Segment(self._directory, hidden, os.O_CREAT | os.O_EXCL)
         try:
             segment.begin(after)
-            line, position = self._settings.line(event, fields, after)
+            line, position = self._settings.line(entry, after)
             segment.write(line, position)
             if after != START:
                 segment.sync()  # a file that the ended one names must not be empty after a power failure

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from fsserver.audit.record import content
+from fsserver.audit.record import Shown, canonical, content, parse, quoted
 from fsserver.errors import Denied, FsserverError, InternalError, ResourceError
 from fsserver.paths.changes import Changes
 from fsserver.paths.resolution import Seen
@@ -19,6 +19,8 @@ MAX_NAMES: Final = 128 * 1024
 """Characters of all names in a record; of what is longer the hash is shown. Escaped they take six times as much."""
 
 MAX_PATH: Final = 4096  # characters of a path that was refused; the kernel takes no longer ones
+
+_NO_ARGUMENTS: Final = Shown("{}", "")
 
 
 @dataclass(slots=True)
@@ -38,8 +40,7 @@ class Trail:
     tool: str
     session: str
     principal: str
-    arguments: Mapping[str, Any] = field(default_factory=dict)
-    paths: list[dict[str, Any]] = field(default_factory=list)
+    arguments: Shown = _NO_ARGUMENTS
     commands: list[dict[str, Any]] = field(default_factory=list)
     changes: Changes = field(default_factory=Changes)
     seen: Seen = field(default_factory=dict)
@@ -48,6 +49,8 @@ class Trail:
     request: str | None = None
     trace: str | None = None
     _names_left: int = MAX_NAMES
+    _paths: list[str] = field(default_factory=list)  # of each what was opened, in canonical form
+    _named: list[str] = field(default_factory=list)  # of each path, where a secret may be
     started_ns: int = field(default_factory=time.perf_counter_ns)
 
     def add(self, parameter: str | None, target: Target) -> None:
@@ -55,16 +58,17 @@ class Trail:
         rule = target.decision.rule
         status = target.stat
         self._names_left -= len(target.name)
-        self.paths.append(
-            {
-                "parameter": parameter,
-                "root": target.root.rules.name,
-                "name": target.name if self._names_left >= 0 else content(os.fsencode(target.name)),
-                "action": target.action.value,
-                "file": None if status is None else f"{status.st_dev}:{status.st_ino}",
-                "rule": None if rule is None else str(rule),
-            }
-        )
+        name = quoted(target.name) if self._names_left >= 0 else canonical(content(os.fsencode(target.name)))
+        file = None if status is None else f"{status.st_dev}:{status.st_ino}"
+        named = f'"name":{name},"parameter":{_text(parameter)},"root":{quoted(target.root.rules.name)}'
+        rest = f'"rule":{_text(None if rule is None else str(rule))}'
+        self._paths.append(f'{{"action":{quoted(target.action)},"file":{_text(file)},{named},{rest}}}')
+        self._named.append(named)
+
+    @property
+    def paths(self) -> list[dict[str, Any]]:
+        """What was opened, as the log shows it."""
+        return [parse(path) for path in self._paths]
 
     def asked(self, needed: ConsentNeeded) -> dict[str, Any]:
         """The fields of the record that a person is about to be asked."""
@@ -76,7 +80,11 @@ class Trail:
         return {**self._who(), "answer": consent.answer.value, "asked": consent.asked, "digest": consent.digest}
 
     def intent(self) -> dict[str, Any]:
-        fields = {**self._who(), "arguments": self.arguments, "paths": self.paths}
+        fields = {
+            **self._who(),
+            "arguments": self.arguments,
+            "paths": Shown(f"[{','.join(self._paths)}]", "\0".join(self._named)),
+        }
         if self.commands:
             fields["commands"] = self.commands
         return fields
@@ -126,6 +134,11 @@ class Trail:
             who = {"call": self.call, "tool": self.tool, "session": self.session, **self._origin()}
             return {**who, **fields, **self.changes.record()}
         return {**self.intent(), **fields}
+
+
+def _text(value: str | None) -> str:
+    """In canonical form."""
+    return "null" if value is None else quoted(value)
 
 
 def without_contents(arguments: Mapping[str, Any], paths: Collection[str]) -> dict[str, Any]:
