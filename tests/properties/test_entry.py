@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +17,9 @@ from fsserver.audit.redaction import Redactor
 from fsserver.audit.retention import Keep
 from fsserver.audit.stamp import Stamp
 from fsserver.audit.writer import Settings
+from fsserver.paths.target import Target
+from fsserver.policy.compiled import Action
+from fsserver.tools.trail import Trail
 from tests.audit_logs import seal
 from tests.properties.test_chain import ANYTHING, PLAIN
 from tests.secret_rows import SECRETS
@@ -80,6 +84,37 @@ def test_arguments_are_written_as_they_are_shown(arguments: dict[str, Any], fiel
     entry = Entry("x", {**fields, "arguments": shown})
     assert written(entry, START)["arguments"] == parse(shown.text)
     assert entry.fields() == {**fields, "arguments": parse(shown.text)}
+
+
+@given(
+    names=st.lists(st.text(max_size=8), max_size=3),
+    parameter=st.none() | st.text(max_size=4),
+    root=st.text(max_size=4),
+    rule=st.none() | st.text(max_size=8),
+    file=st.none() | st.tuples(st.integers(0, 2**64), st.integers(0, 2**64)),
+)
+def test_paths_are_written_as_json_writes_them(
+    names: list[str], parameter: str | None, root: str, rule: str | None, file: tuple[int, int] | None
+) -> None:
+    trail = Trail(1, "read_text_file", "s", "p")
+    status = None if file is None else SimpleNamespace(st_dev=file[0], st_ino=file[1])
+    opened = {"decision": SimpleNamespace(rule=rule), "stat": status, "action": Action.READ}
+    for name in names:
+        target = SimpleNamespace(name=name, root=SimpleNamespace(rules=SimpleNamespace(name=root)), **opened)
+        trail.add(parameter, cast("Target", target))
+    paths = [
+        {
+            "parameter": parameter,
+            "root": root,
+            "name": name,
+            "action": "read",
+            "file": None if file is None else f"{file[0]}:{file[1]}",
+            "rule": rule,
+        }
+        for name in names
+    ]
+    assert written(Entry("call.intent", trail.intent()), START)["paths"] == paths
+    assert trail.paths == paths
 
 
 @given(
