@@ -322,7 +322,7 @@ def test_message_shows_the_whole_effect_and_nothing_can_hide_in_it(gate: Served)
         "Allow delete_file to do this?",
         "",
         "delete:",
-        f"{gate.top}/a\\xe2\\x80\\xaetxt\\x0arule: none\\u2028\\x85\\u200b.exe",
+        f"{gate.top}/a\\xe2\\x80\\xaetxt\\x0arule: none\\xe2\\x80\\xa8\\xc2\\x85\\u200b.exe",
         "rule: policy.yaml:7",
         'reason: delete in the root "work" needs a person\'s consent',
     ]
