@@ -225,7 +225,7 @@ def launched(
 @contextmanager
 def started(start: Bootstrap, setting: Setting, base: Path) -> Iterator[Launched]:
     """A launcher of what `bootstrap` made."""
-    _require(setting)
+    _require()
     with starting_as(setting):
         runner = LauncherRunner(start)
     try:
@@ -239,7 +239,9 @@ def started(start: Bootstrap, setting: Setting, base: Path) -> Iterator[Launched
         shutil.rmtree(f"/tmp/fsserver-{start.run_id}", ignore_errors=True)
 
 
-def _require(setting: Setting) -> None:
+@cache
+def _require() -> None:
+    """What every setting needs of this machine. Asked once: there it is, or it is not."""
     features = probe()
     if available_layer(features.landlock_abi, seccomp=features.seccomp) is Layer.NONE:
         require_kernel("Landlock and seccomp")
