@@ -66,14 +66,16 @@ def test_a_kept_home_is_the_commands_own_and_outlives_the_server(desk: Desk) -> 
 def test_a_kept_home_without_place_for_a_git_configuration_ends_no_later_run(desk: Desk) -> None:
     lines = (
         "home = os.environ['HOME']",
-        "print(os.path.isfile(home + '/.gitconfig'))",
-        "os.unlink(home + '/.gitconfig')",
-        "os.makedirs(home + '/.gitconfig/x')",
+        "place = home + '/.gitconfig'",
+        "os.chmod(home, 0o700)",  # a cell that was ready already has it as the run before left it
+        "os.path.isfile(place) and os.unlink(place)",
+        "os.makedirs(place + '/x', exist_ok=True)",
         "os.chmod(home, 0)",
     )
     desk.program("tool", "import os\n" + "\n".join(lines) + "\n")
     with desk.serve("commands: {tool: {exec: {in: workspace, find: tool}, home: kept}}\n") as work:
-        assert [work.works("tool") for _ in range(3)] == ["True\n"] * 3
+        for _ in range(4):
+            work.works("tool")
 
 
 def test_the_environment_is_what_the_manual_lists(desk: Desk) -> None:
