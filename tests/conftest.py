@@ -25,12 +25,6 @@ gc.disable()  # nearly all that is made until the tests are collected stays
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The slow ones first: at the end no process is to be alone with one while the others have nothing left to do."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
-
-
-@pytest.hookimpl(trylast=True)
 def pytest_collection_finish() -> None:
     """What was collected, some hundred thousand objects, stays to the end: no later collection looks at it again."""
     gc.collect()

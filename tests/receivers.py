@@ -107,6 +107,8 @@ class SyslogServer:
         if certificate is not None:
             self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self._context.load_cert_chain(certificate.certificate, certificate.key)
+            # A ticket that comes late to a client that was killed is answered with a reset: what it sent is lost then.
+            self._context.num_tickets = 0
         self.messages: list[bytes] = []
         self.connections = 0
         self.pause_s = 0.0
