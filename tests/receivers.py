@@ -102,13 +102,16 @@ class SyslogServer:
         pause_s: how long it waits before it reads; says: what it sends to who connects.
     """
 
-    def __init__(self, certificate: Certificate | None, *, port: int = 0) -> None:
+    def __init__(self, certificate: Certificate | None, *, port: int = 0, room_bytes: int | None = 4096) -> None:
+        """Args:
+        room_bytes: what the kernel holds of what is not read yet: little, so that a client finds out. None is as usual:
+            with so little, TCP may rest for seconds between two packets of a client that is gone.
+        """
+        self._room_bytes = room_bytes
         self._context: ssl.SSLContext | None = None
         if certificate is not None:
             self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self._context.load_cert_chain(certificate.certificate, certificate.key)
-            # A ticket that comes late to a client that was killed is answered with a reset: what it sent is lost then.
-            self._context.num_tickets = 0
         self.messages: list[bytes] = []
         self.connections = 0
         self.pause_s = 0.0
@@ -125,7 +128,8 @@ class SyslogServer:
         self._stopping = False
         self._listening = socket.socket()
         self._listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        if self._room_bytes is not None:
+            self._listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._room_bytes)
         self._listening.bind(("127.0.0.1", self.port))
         self._listening.listen()
         self.port = self._listening.getsockname()[1]
@@ -209,8 +213,8 @@ class SyslogServer:
 
 
 @contextmanager
-def syslog_server(certificate: Certificate | None = None) -> Iterator[SyslogServer]:
-    server = SyslogServer(certificate)
+def syslog_server(certificate: Certificate | None = None, *, room_bytes: int | None = 4096) -> Iterator[SyslogServer]:
+    server = SyslogServer(certificate, room_bytes=room_bytes)
     try:
         yield server
     finally:

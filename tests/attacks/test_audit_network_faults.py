@@ -142,7 +142,7 @@ def test_killed_at_any_moment_leaves_no_effect_without_an_intent_at_the_place(tm
     done = 0
     for number in range(KILLS):
         effects = private(tmp_path / f"effects-{number}")
-        with syslog_server(certificate) as server, collector() as other:
+        with syslog_server(certificate, room_bytes=None) as server, collector() as other:
             sink = NetworkSink(NetworkProtocol.SYSLOG, "127.0.0.1", server.port, ca=authority.file)
             if kind == "otlp":
                 sink = otlp(other)
