@@ -21,6 +21,11 @@ CHANGES: dict[str, Callable[[Path], object]] = {
 }
 
 
+def told(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """By fsserver: a thread of an earlier test's exporter may have a last word of its own."""
+    return [record.getMessage() for record in caplog.records if record.name.startswith("fsserver.")]
+
+
 @pytest.mark.parametrize("change", CHANGES)
 def test_changed_policy_is_told_once(change: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     policy = tmp_path / "p.yaml"
@@ -28,11 +33,11 @@ def test_changed_policy_is_told_once(change: str, tmp_path: Path, caplog: pytest
     policy.with_name("other").write_text("version: 1\n\n")
     watch = Watch({"the policy changed": file_changed(str(policy))})
     watch.look()
-    assert not caplog.messages
+    assert not told(caplog)
     CHANGES[change](policy)
     watch.look()
     watch.look()
-    assert caplog.messages == ["the policy changed"]
+    assert told(caplog) == ["the policy changed"]
 
 
 @pytest.mark.parametrize("changed", ["top.yaml", "base.yaml", "further/base.yaml"])
@@ -47,11 +52,11 @@ def test_each_file_that_a_policy_is_made_of_is_watched(
         (tmp_path / name).chmod(0o600)
     watch = Watch(policy_change(load_policy(tmp_path / "top.yaml")))
     watch.look()
-    assert not caplog.messages
+    assert not told(caplog)
     (tmp_path / changed).write_text("version: 1\n")
     watch.look()
     name = os.path.basename(changed)
-    assert caplog.messages == [f"The policy {name} was changed; restart the server to apply it."]
+    assert told(caplog) == [f"The policy {name} was changed; restart the server to apply it."]
 
 
 def test_replaced_root_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -61,10 +66,10 @@ def test_replaced_root_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture)
     try:
         watch = Watch({"the root was replaced": root.replaced})
         watch.look()
-        assert not caplog.messages
+        assert not told(caplog)
         directory.rename(tmp_path / "aside")
         directory.mkdir()
         watch.look()
-        assert caplog.messages == ["the root was replaced"]
+        assert told(caplog) == ["the root was replaced"]
     finally:
         root.close()
