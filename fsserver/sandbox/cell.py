@@ -240,6 +240,8 @@ class _Cell:
         Args:
             rehearse: nobody waits for this cell.
         """
+        if self._blueprint.profile.home is not None:
+            self._clear_kept_home()
         self._write_git_config()
         for root in self._blueprint.profile.roots:
             with suppress(OSError):  # what is gone, or lies in what is covered, can only not be run in
@@ -345,16 +347,19 @@ class _Cell:
             environment.setdefault("GIT_CONFIG_NOSYSTEM", "1")  # git dies of an /etc/gitconfig that it may not read
         return environment
 
-    def _write_git_config(self) -> None:
-        """Anew, since a kept home may hold what a command left there. This process is confined as a command is."""
-        path = f"{self._home}/.gitconfig"
+    def _clear_kept_home(self) -> None:
+        """So that no run can keep a later one from its home. This process is confined as a command is."""
         with suppress(PermissionError):
-            os.chmod(self._home, 0o700)  # a command may have closed it, and no later one could run
+            os.chmod(self._home, 0o700)
         home = os.open(self._home, c.O_PATH | c.O_DIRECTORY | c.O_CLOEXEC)
         try:
             remove(home, ".gitconfig", most=REMOVED_AT_ONCE)  # it may be a directory by now
         finally:
             os.close(home)
+
+    def _write_git_config(self) -> None:
+        """Anew, where the home is kept."""
+        path = f"{self._home}/.gitconfig"
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         except FileExistsError:

@@ -96,7 +96,7 @@ class Seal:
         body = base64.urlsafe_b64encode(json.dumps(fields).encode("ascii")).decode("ascii")
         return f"{body}.{self._mac(body)}"
 
-    def open(self, text: object, bound: str, answer: Answer, principal: str = "") -> Consent:
+    def open(self, text: object, bound: str, answer: Answer, principal: str) -> Consent:
         """What ``answer`` is worth for the call that ``bound`` stands for, if it came with the state ``text``.
 
         Args:

@@ -384,10 +384,10 @@ def test_answer_is_used_once_at_all_replicas_and_not_while_the_server_is_gone(
     bound = bound_to(Session("s1", "alice", None, None, Workspace(())), "delete_file", {"path": "a"})
     here, there = (Seal.of(60, bytes(32), each) for each in replicas)
     first, second = here.make(needed, bound), here.make(needed, bound)
-    assert there.open(first, bound, Answer.ACCEPTED).answer is Answer.ACCEPTED
-    assert here.open(first, bound, Answer.ACCEPTED).answer is Answer.USED
+    assert there.open(first, bound, Answer.ACCEPTED, "alice").answer is Answer.ACCEPTED
+    assert here.open(first, bound, Answer.ACCEPTED, "alice").answer is Answer.USED
     server.stop()
-    assert here.open(second, bound, Answer.ACCEPTED).answer is Answer.UNREACHABLE
+    assert here.open(second, bound, Answer.ACCEPTED, "alice").answer is Answer.UNREACHABLE
     server.start()
     wait_until(lambda: replicas[0].status().ok, "it is used again")
-    assert here.open(second, bound, Answer.ACCEPTED).answer is Answer.ACCEPTED
+    assert here.open(second, bound, Answer.ACCEPTED, "alice").answer is Answer.ACCEPTED

@@ -19,6 +19,7 @@ from fsserver.tools.session import Session
 SESSION = Session("s1", "alice", None, None, Workspace(()))
 NEEDED = ConsentNeeded(7, "delete_file", (Question("delete:\n/a", "p.yaml:3", None),), "d" * 64)
 ARGUMENTS = {"path": "a", "recursive": False}
+WHO = "alice"
 BOUND = bound_to(SESSION, "delete_file", ARGUMENTS)
 GOOD = Consent(Answer.ACCEPTED, NEEDED.digest, 7, "p.yaml:3")
 
@@ -32,8 +33,8 @@ class Clock:
 
 def test_answer_with_its_state_is_the_consent_to_that_call() -> None:
     seal = Seal(60)
-    assert seal.open(seal.make(NEEDED, BOUND), BOUND, Answer.ACCEPTED) == GOOD
-    declined = seal.open(seal.make(NEEDED, BOUND), BOUND, Answer.DECLINED)
+    assert seal.open(seal.make(NEEDED, BOUND), BOUND, Answer.ACCEPTED, WHO) == GOOD
+    declined = seal.open(seal.make(NEEDED, BOUND), BOUND, Answer.DECLINED, WHO)
     assert declined == replace(GOOD, answer=Answer.DECLINED)
 
 
@@ -54,8 +55,8 @@ def test_answer_with_its_state_is_the_consent_to_that_call() -> None:
 def test_state_for_another_call_is_refused_and_not_spent(bound: str) -> None:
     seal = Seal(60)
     state = seal.make(NEEDED, BOUND)
-    assert seal.open(state, bound, Answer.ACCEPTED) == replace(GOOD, answer=Answer.OTHER_CALL)
-    assert seal.open(state, BOUND, Answer.ACCEPTED) == GOOD
+    assert seal.open(state, bound, Answer.ACCEPTED, WHO) == replace(GOOD, answer=Answer.OTHER_CALL)
+    assert seal.open(state, BOUND, Answer.ACCEPTED, WHO) == GOOD
 
 
 def test_order_of_arguments_does_not_matter() -> None:
@@ -68,19 +69,19 @@ def test_every_changed_letter_is_noticed() -> None:
     for place in range(len(state)):
         other = "A" if state[place] != "A" else "B"
         changed = state[:place] + other + state[place + 1 :]
-        assert seal.open(changed, BOUND, Answer.ACCEPTED) == Consent(Answer.UNKNOWN_STATE), place
-    assert seal.open(state, BOUND, Answer.ACCEPTED) == GOOD
+        assert seal.open(changed, BOUND, Answer.ACCEPTED, WHO) == Consent(Answer.UNKNOWN_STATE), place
+    assert seal.open(state, BOUND, Answer.ACCEPTED, WHO) == GOOD
 
 
 @pytest.mark.parametrize(
     "state", [None, 5, b"x.y", "", ".", "x", "é.é", "x." + "0" * 64, "x" * 100_000, ["x"], {}, True]
 )
 def test_what_is_no_state_is_refused(state: object) -> None:
-    assert Seal(60).open(state, BOUND, Answer.ACCEPTED) == Consent(Answer.UNKNOWN_STATE)
+    assert Seal(60).open(state, BOUND, Answer.ACCEPTED, WHO) == Consent(Answer.UNKNOWN_STATE)
 
 
 def test_state_of_another_process_is_refused() -> None:
-    assert Seal(60).open(Seal(60).make(NEEDED, BOUND), BOUND, Answer.ACCEPTED) == Consent(Answer.UNKNOWN_STATE)
+    assert Seal(60).open(Seal(60).make(NEEDED, BOUND), BOUND, Answer.ACCEPTED, WHO) == Consent(Answer.UNKNOWN_STATE)
 
 
 def test_state_holds_as_long_as_a_person_may_think() -> None:
@@ -88,18 +89,18 @@ def test_state_holds_as_long_as_a_person_may_think() -> None:
     seal = Seal(60, clock=clock)
     in_time, late = seal.make(NEEDED, BOUND), seal.make(NEEDED, BOUND)
     clock.now += 60
-    assert seal.open(in_time, BOUND, Answer.ACCEPTED) == GOOD
+    assert seal.open(in_time, BOUND, Answer.ACCEPTED, WHO) == GOOD
     clock.now += 0.001
-    assert seal.open(late, BOUND, Answer.ACCEPTED).answer is Answer.EXPIRED
-    assert seal.open(in_time, BOUND, Answer.ACCEPTED).answer is Answer.EXPIRED
+    assert seal.open(late, BOUND, Answer.ACCEPTED, WHO).answer is Answer.EXPIRED
+    assert seal.open(in_time, BOUND, Answer.ACCEPTED, WHO).answer is Answer.EXPIRED
 
 
 def test_state_is_spent_by_any_answer() -> None:
     seal = Seal(60)
     for answer in (Answer.ACCEPTED, Answer.DECLINED, Answer.MALFORMED):
         state = seal.make(NEEDED, BOUND)
-        assert seal.open(state, BOUND, answer).answer is answer
-        assert seal.open(state, BOUND, Answer.ACCEPTED).answer is Answer.USED
+        assert seal.open(state, BOUND, answer, WHO).answer is answer
+        assert seal.open(state, BOUND, Answer.ACCEPTED, WHO).answer is Answer.USED
 
 
 def test_who_uses_all_its_room_takes_none_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,12 +126,12 @@ def test_used_states_are_remembered_up_to_a_bound_and_forgotten_when_they_expire
     seal = Seal(60, clock=clock)
     spent = [seal.make(NEEDED, BOUND) for _ in range(3)]
     for state in spent:
-        assert seal.open(state, BOUND, Answer.ACCEPTED) == GOOD
-    assert seal.open(seal.make(NEEDED, BOUND), BOUND, Answer.ACCEPTED).answer is Answer.BUSY
-    assert {seal.open(state, BOUND, Answer.ACCEPTED).answer for state in spent} == {Answer.USED}
+        assert seal.open(state, BOUND, Answer.ACCEPTED, WHO) == GOOD
+    assert seal.open(seal.make(NEEDED, BOUND), BOUND, Answer.ACCEPTED, WHO).answer is Answer.BUSY
+    assert {seal.open(state, BOUND, Answer.ACCEPTED, WHO).answer for state in spent} == {Answer.USED}
     clock.now += 61
-    assert seal.open(seal.make(NEEDED, BOUND), BOUND, Answer.ACCEPTED) == GOOD
-    assert {seal.open(state, BOUND, Answer.ACCEPTED).answer for state in spent} == {Answer.EXPIRED}
+    assert seal.open(seal.make(NEEDED, BOUND), BOUND, Answer.ACCEPTED, WHO) == GOOD
+    assert {seal.open(state, BOUND, Answer.ACCEPTED, WHO).answer for state in spent} == {Answer.EXPIRED}
 
 
 def test_of_many_threads_with_one_state_one_gets_the_consent() -> None:
@@ -141,7 +142,7 @@ def test_of_many_threads_with_one_state_one_gets_the_consent() -> None:
 
     def use() -> None:
         together.wait(10)
-        got.append(seal.open(state, BOUND, Answer.ACCEPTED).answer)
+        got.append(seal.open(state, BOUND, Answer.ACCEPTED, WHO).answer)
 
     threads = [threading.Thread(target=use) for _ in range(8)]
     for thread in threads:
@@ -169,16 +170,16 @@ def test_answer_to_one_replica_holds_at_another_and_for_one_of_them() -> None:
     memory = Memory()
     here, there = Seal.of(60, KEY, memory), Seal.of(60, KEY, memory)
     state = here.make(NEEDED, BOUND)
-    assert there.open(state, BOUND, Answer.ACCEPTED) == GOOD
-    assert here.open(state, BOUND, Answer.ACCEPTED).answer is Answer.USED
-    assert there.open(state, BOUND, Answer.ACCEPTED).answer is Answer.USED
+    assert there.open(state, BOUND, Answer.ACCEPTED, WHO) == GOOD
+    assert here.open(state, BOUND, Answer.ACCEPTED, WHO).answer is Answer.USED
+    assert there.open(state, BOUND, Answer.ACCEPTED, WHO).answer is Answer.USED
 
 
 def test_no_answer_holds_while_nobody_knows_which_were_used() -> None:
     seal = Seal.of(60, KEY, Unreachable())
     state = seal.make(NEEDED, BOUND)
-    assert seal.open(state, BOUND, Answer.ACCEPTED) == replace(GOOD, answer=Answer.UNREACHABLE)
-    assert seal.open(state, bound_to(SESSION, "write_file", {}), Answer.ACCEPTED).answer is Answer.OTHER_CALL
+    assert seal.open(state, BOUND, Answer.ACCEPTED, WHO) == replace(GOOD, answer=Answer.UNREACHABLE)
+    assert seal.open(state, bound_to(SESSION, "write_file", {}), Answer.ACCEPTED, WHO).answer is Answer.OTHER_CALL
     assert "cannot be reached" in refused(Answer.UNREACHABLE, None).message
 
 
@@ -188,10 +189,10 @@ def test_clock_of_the_day_is_used_with_a_shared_key_alone(monkeypatch: pytest.Mo
     shared, alone = Seal.of(60, KEY, Memory()), Seal(60)
     ours, later, theirs = shared.make(NEEDED, BOUND), shared.make(NEEDED, BOUND), alone.make(NEEDED, BOUND)
     machine.now += 61  # as another machine's may be
-    assert shared.open(ours, BOUND, Answer.ACCEPTED) == GOOD
-    assert alone.open(theirs, BOUND, Answer.ACCEPTED).answer is Answer.EXPIRED
+    assert shared.open(ours, BOUND, Answer.ACCEPTED, WHO) == GOOD
+    assert alone.open(theirs, BOUND, Answer.ACCEPTED, WHO).answer is Answer.EXPIRED
     day.now += 61
-    assert shared.open(later, BOUND, Answer.ACCEPTED).answer is Answer.EXPIRED
+    assert shared.open(later, BOUND, Answer.ACCEPTED, WHO).answer is Answer.EXPIRED
 
 
 def test_used_state_is_remembered_for_as_long_as_any_replicas_clock_would_take_it() -> None:
@@ -204,15 +205,15 @@ def test_used_state_is_remembered_for_as_long_as_any_replicas_clock_would_take_i
     seal = Seal(60, KEY, spend, clock=clock)
     state = seal.make(NEEDED, BOUND)
     clock.now += 50
-    assert seal.open(state, BOUND, Answer.ACCEPTED) == GOOD
+    assert seal.open(state, BOUND, Answer.ACCEPTED, WHO) == GOOD
     assert kept == [pytest.approx(10 + sealing.CLOCKS_S)]
 
 
 def test_key_without_a_shared_memory_is_not_used() -> None:
     here, there = Seal.of(60, KEY, LocalState()), Seal.of(60, KEY, LocalState())
     state = here.make(NEEDED, BOUND)
-    assert there.open(state, BOUND, Answer.ACCEPTED) == Consent(Answer.UNKNOWN_STATE)
-    assert here.open(state, BOUND, Answer.ACCEPTED) == GOOD
+    assert there.open(state, BOUND, Answer.ACCEPTED, WHO) == Consent(Answer.UNKNOWN_STATE)
+    assert here.open(state, BOUND, Answer.ACCEPTED, WHO) == GOOD
     for half in ({"key": KEY}, {"spend": LocalState().spend}):
         with pytest.raises(ValueError, match="together"):
             Seal(60, **half)
@@ -221,7 +222,7 @@ def test_key_without_a_shared_memory_is_not_used() -> None:
 def test_another_key_opens_nothing() -> None:
     memory = Memory()
     state = Seal.of(60, KEY, memory).make(NEEDED, BOUND)
-    assert Seal.of(60, bytes(32), memory).open(state, BOUND, Answer.ACCEPTED) == Consent(Answer.UNKNOWN_STATE)
+    assert Seal.of(60, bytes(32), memory).open(state, BOUND, Answer.ACCEPTED, WHO) == Consent(Answer.UNKNOWN_STATE)
 
 
 def test_sessions_of_one_scope_are_one_and_other_principals_are_not() -> None:
