@@ -12,12 +12,11 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 
 from benchmarks import audit_reading, report
 from benchmarks.corpus import text
-from benchmarks.measure import Job, WrongAnswerError, expect, paired_p50, result_text
+from benchmarks.measure import Job, WrongAnswerError, expect, one_processor, paired_p50, result_text
 from benchmarks.report import Line, PerCall
 from fsserver.audit.signing import generate
 from tests.compat.run import REPOSITORY
@@ -56,10 +55,12 @@ def _server(bench: Bench, name: str, audit: str, *, silent: bool = False) -> Con
     place = os.path.join(bench.base, name)
     os.makedirs(f"{place}/home", mode=0o700)
     policy = f"{place}/policy.yaml"
+    for word, meant in (("SINK", f"{{dir: {place}/audit}}"), ("PLACE", place), ("KEY", f"{bench.base}/key")):
+        audit = audit.replace(word, meant)
     with open(policy, "w", encoding="utf-8") as file:
         file.write(
             f"version: 1\nroots:\n  bench: {{path: {bench.base}/root, mode: rw}}\nextends: [preset:secrets]\n"
-            f"audit: {audit.replace('SINK', f'{{dir: {place}/audit}}').replace('PLACE', place)}\n"
+            f"audit: {audit}\n"
         )
     os.chmod(policy, 0o600)
     program = ["-c", SILENT] if silent else ["-m", "fsserver"]
@@ -90,15 +91,18 @@ def _beside_silence(what: str, job: Callable[[Bench], Job], audit: str, limit: f
         os.mkdir(f"{bench.base}/root")
         with open(f"{bench.base}/root/small.txt", "w", encoding="utf-8") as file:
             file.write(text(SMALL_BYTES))
-        os.mkdir(f"{bench.base}/audited", mode=0o700)
-        generate(f"{bench.base}/audited/key", f"{bench.base}/audited/key.pub")
-        with ExitStack() as stack:
-            silent = stack.enter_context(_server(bench, "silent", "{sinks: [SINK]}", silent=True))
-            audited = stack.enter_context(_server(bench, "audited", audit))
-            for server in (silent, audited):
-                server.handshake()
-            each = job(bench)
-            pairs = [paired_p50((silent, audited), (each, each), bench.calls) for _ in range(bench.rounds)]
+        generate(f"{bench.base}/key", f"{bench.base}/key.pub")
+        each = job(bench)
+        pairs = []
+        for number in range(bench.rounds):
+            with (  # new servers for each round: where in memory one lies stays so for as long as it runs
+                one_processor(),
+                _server(bench, f"silent-{number}", "{sinks: [SINK]}", silent=True) as silent,
+                _server(bench, f"audited-{number}", audit) as audited,
+            ):
+                silent.handshake()
+                audited.handshake()
+                pairs.append(paired_p50((silent, audited), (each, each), bench.calls))
         silence, own = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
         return [PerCall(what, "a log that does nothing", "s", silence, own, limit).line()]
 
@@ -109,8 +113,9 @@ ROWS: dict[str, Row] = {
     "read": _beside_silence("read 1 KB", _read, "{sinks: [SINK]}", limit=1.15),
     "write": _beside_silence("write 1 KB", _write, "{sinks: [SINK]}"),
     "signed": _beside_silence(
-        "read 1 KB, two sinks, a key", _read, "{sinks: [SINK, {file: PLACE/second/log.jsonl}], key: PLACE/key}"
+        "read 1 KB, two sinks, a key", _read, "{sinks: [SINK, {file: PLACE/second/log.jsonl}], key: KEY}"
     ),
+    "redact": _beside_silence("read 1 KB, a pattern of `redact`", _read, "{sinks: [SINK], redact: ['TICKET-[0-9]+']}"),
     "effect": _beside_silence("write 1 KB, `durability: effect`", _write, "{sinks: [SINK], durability: effect}"),
     "verify": lambda bench: audit_reading.verified(
         bench.base, bench.records, bench.rounds, signed=False, limit=MOST_VERIFY
@@ -136,7 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for key, row in ROWS.items():
             if options.only in key:
                 with tempfile.TemporaryDirectory(prefix="fsserver-bench-") as base:
-                    bench = Bench(os.path.realpath(base), *((2, 100, 20_000) if options.quick else (7, 400, 200_000)))
+                    bench = Bench(os.path.realpath(base), *((2, 100, 20_000) if options.quick else (9, 400, 200_000)))
                     new = row(bench)
                 lines += new
                 print("\n".join(" · ".join(line.cells()) for line in new), flush=True)

@@ -267,7 +267,9 @@ def audit_section(lines: Sequence[Line], load: float) -> str:
     verdict = "Every limit is kept." if not missed else f"Not kept: {'; '.join(missed)}."
     return f"""{AUDIT}
 Written by `make bench`. Calls go over the same pipes and JSON as above. Each ratio is fsserver / other, from the p50 of
-one round, sample beside sample; the table shows the median over the rounds and the range.
+one round, sample beside sample; the table shows the median over the rounds and the range. Where calls are timed, each
+round has new servers, and they and the client share one processor: to wake a process on another one takes from nothing
+to half of a small call, which would hide what the log takes.
 
 Machine: {machine()}. Load before the run: {load:.1f}. Date: {datetime.now(UTC):%Y-%m-%d}.
 
