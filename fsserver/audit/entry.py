@@ -50,17 +50,21 @@ class Entry:
         """
         self.event = event
         self.texts: list[str] = []
+        texts = self.texts
         searched: list[str] = []
         try:
             self.plan = _plan(event, tuple(fields))
             for key, value in fields.items():
-                if type(value) is str:
-                    text = seen = quoted(value)
-                elif type(value) is Shown:
+                if type(value) is int or type(value) is bool:
+                    texts.append(_text(value, 0))
+                    continue  # no secret has such a form
+                if type(value) is Shown:
                     text, seen = value.text, value.searched
+                elif type(value) is str:
+                    text = seen = quoted(value)
                 else:
                     text = seen = _text(value, MAX_DEPTH - 1)
-                self.texts.append(text)
+                texts.append(text)
                 if key not in OURS:
                     searched.append(seen)
         except ValueError as error:

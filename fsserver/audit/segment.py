@@ -23,6 +23,7 @@ from fsserver.errors import AuditBroken, AuditLocked, ConfigError
 _FLAGS = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 ANOTHER_PLACE = "XDG_STATE_HOME, or `audit: {sinks: [{dir: …}]}` in the policy, names another."
 NAME_MAX = 255  # bytes of one name (limits.h)
+LOOK_S = 0.1  # seconds for which a name that led to the file is taken to do so
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -129,6 +130,7 @@ class Segment:
             os.close(self._fd)
             raise
         self.attempt = self._torn = b""
+        self._looked_s = -LOOK_S
         self._commit = Commit(self._fd, lambda: self.end[1].seq)
         self.records = 2 if self.size else 0
 
@@ -156,19 +158,31 @@ class Segment:
                         "or a directory, where each run gets one."
                     ) from error
                 time.sleep(0.01)
-        if self._size_in_place() is None:
+        if not self._has_its_name():
             raise AuditBroken(f"The audit log {self.name} was replaced while it was opened.")
 
-    def _size_in_place(self) -> int | None:
-        """The file's size, or None if it has lost its name. Raises OSError if that cannot be seen.
-
-        One stat(2) by name says both: where the name leads to the inode that is open, the size is the open file's.
-        """
+    def _has_its_name(self) -> bool:
+        """Whether the name still leads to this file. Raises OSError if that cannot be seen."""
         try:
             there = os.stat(self.name, dir_fd=self._directory, follow_symlinks=False)
         except FileNotFoundError:
-            return None
-        return there.st_size if there.st_ino == self._inode and there.st_dev == self._device else None
+            return False
+        return there.st_ino == self._inode and there.st_dev == self._device
+
+    def _is_as_left(self, *, look: bool) -> bool:
+        """Whether the file ends where this left it and has its name, as far as was looked at. Raises OSError.
+
+        The size is not asked for with stat(2): the next write would have to note a time of its own, which makes it half
+        as slow again or more (timestamps are multigrain since Linux 6.13).
+        """
+        if os.lseek(self._fd, 0, os.SEEK_END) != self.end[0]:
+            return False
+        now_s = time.monotonic()
+        if look or now_s - self._looked_s >= LOOK_S:
+            if not self._has_its_name():
+                return False
+            self._looked_s = now_s
+        return True
 
     @property
     def size(self) -> int:
@@ -210,15 +224,18 @@ class Segment:
             self.take_back()
             os.write(self._fd, self._torn)
 
-    def write(self, line: bytes, after: Position) -> None:
+    def write(self, line: bytes, after: Position, *, look: bool = True) -> None:
         """Append one whole line with one write(2).
+
+        Args:
+            look: also whether it has its name. Else it had it `LOOK_S` ago or later.
 
         Raises OSError, then that is its `attempt`; or AuditBroken, with nothing written, if the file is not as it was
         left: somebody deleted it, moved it, cut it or wrote to it, and what is added now would be lost, never be found
         or never verify.
         """
         size, _ = self.end
-        if self._size_in_place() != size:
+        if not self._is_as_left(look=look):
             raise AuditBroken("The audit log was changed, moved or deleted by something else, so the call was refused.")
         self.attempt = line
         if os.write(self._fd, line) != len(line):

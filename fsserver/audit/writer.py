@@ -19,6 +19,8 @@ from fsserver.audit.chain import START, Position, seal
 from fsserver.audit.entry import Entry, UnfitRecordError
 from fsserver.audit.heal import find_end, heal_others, next_name
 from fsserver.audit.record import (
+    CALL_OUTCOME,
+    CALL_REFUSED,
     LOG_CHECKPOINT,
     LOG_CONTINUED,
     LOG_HEALED,
@@ -44,6 +46,9 @@ _LOG = logging.getLogger(__name__)
 _ROTATED_BYTES: Final = (
     1024  # room kept for the record that ends a file: its longest file name, escaped, and its numbers
 )
+
+# What a record of these tells has happened already. All others are written to a file that has its name.
+_AFTERWARDS: Final = (CALL_OUTCOME, CALL_REFUSED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +248,7 @@ class ChainLog:
                 self._rotate()
                 segment = self._current
                 lines, after = self._lines(entry, segment.position)
-            segment.write(lines, after)
+            segment.write(lines, after, look=entry.event not in _AFTERWARDS)
         except (OSError, AuditError) as error:
             self._note_failure(error)
             raise self._refusal(error) from error

@@ -60,10 +60,10 @@ class Trail:
         self._names_left -= len(target.name)
         name = quoted(target.name) if self._names_left >= 0 else canonical(content(os.fsencode(target.name)))
         file = None if status is None else f"{status.st_dev}:{status.st_ino}"
-        named = f'"name":{name},"parameter":{_text(parameter)},"root":{quoted(target.root.rules.name)}'
-        rest = f'"rule":{_text(None if rule is None else str(rule))}'
-        self._paths.append(f'{{"action":{quoted(target.action)},"file":{_text(file)},{named},{rest}}}')
-        self._named.append(named)
+        opened = f'"action":{quoted(target.action)},"file":{_text(file)},"name":{name},"parameter":{_text(parameter)}'
+        decided = f'"root":{quoted(target.root.rules.name)},"rule":{_text(None if rule is None else str(rule))}'
+        self._paths.append(f"{{{opened},{decided}}}")
+        self._named.append(name)
 
     @property
     def paths(self) -> list[dict[str, Any]]:

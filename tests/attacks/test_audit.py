@@ -7,6 +7,7 @@ import os
 import resource
 import shutil
 import signal
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -18,9 +19,10 @@ import pytest
 from fsserver.audit.chain import Position
 from fsserver.audit.log import AuditLog
 from fsserver.audit.record import Json
+from fsserver.audit.segment import LOOK_S
 from fsserver.audit.verify import Status, verify
 from fsserver.errors import AuditBroken, AuditError, AuditLocked
-from tests.audit_logs import CALL, open_directory, open_file, private, sealed, written
+from tests.audit_logs import CALL, open_directory, open_file, private, records, sealed, written
 from tests.mounts import mount_small_tmpfs
 from tests.support import in_child, wait_until
 
@@ -248,6 +250,36 @@ def test_call_is_refused_when_the_open_log_was(tmp_path: Path, name: str) -> Non
             log.append("call.intent", CALL)
     with pytest.raises(AuditBroken):
         log.close()
+
+
+def outcomes_until_refused(log: AuditLog) -> list[int]:
+    """The numbers of those that were taken before one was not."""
+    taken: list[int] = []
+    begun_s = time.monotonic()
+    with suppress(AuditBroken):
+        while time.monotonic() < begun_s + 10 * LOOK_S:
+            taken.append(log.append("call.outcome", CALL))
+        pytest.fail("nobody noticed")
+    return taken
+
+
+@pytest.mark.claim("C6")
+@pytest.mark.parametrize("name", MEDDLING)
+def test_results_are_withheld_a_moment_after_the_open_log_was(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "audit/log.jsonl"
+    log = open_file(path)
+    MEDDLING[name](path)  # type: ignore[no-untyped-call]
+    outcomes_until_refused(log)
+    with pytest.raises(AuditBroken):
+        log.append("call.outcome", CALL)
+
+
+def test_what_is_recorded_in_the_moment_after_the_log_was_moved_is_where_it_is_now(tmp_path: Path) -> None:
+    path, elsewhere = tmp_path / "audit/log.jsonl", tmp_path / "audit/elsewhere.jsonl"
+    log = open_file(path)
+    path.rename(elsewhere)
+    taken = outcomes_until_refused(log)
+    assert [record["seq"] for record in records(elsewhere)] == [1, *taken]
 
 
 def test_other_bytes_are_never_cut_as_if_they_were_ours(tmp_path: Path) -> None:
