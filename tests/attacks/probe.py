@@ -38,6 +38,13 @@ AT_FDCWD = -100
 SIGCHLD = 17
 PTRACE_SEIZE = 0x4206  # attaches without stopping anybody
 TIOCSTI = 0x5412
+# What shows what is in a root beside what covers it, or closes the root for all: on file systems with subvolumes.
+OF_SUBVOLUMES = {
+    "copy_by_a_snapshot": 0x50009417,
+    "copy_by_an_old_snapshot": 0x50009401,
+    "copy_by_a_snapshot_of_bcachefs": 0x4020BC10,
+    "make_a_root_read_only": 0x4008941A,
+}
 IOPRIO_WHO_PROCESS = 1
 IOPRIO_WHO_USER = 3
 IOPRIO_BEST_EFFORT = 2 << 13 | 7
@@ -586,6 +593,14 @@ def _unshare(kind: str) -> Callable[[], object]:
 
 for _kind in CLONE_NEW:
     ATTEMPTS[f"unshare_{_kind}"] = _unshare(_kind)
+
+
+def _of_a_subvolume(request: int) -> Callable[[], object]:
+    return lambda: fcntl.ioctl(os.open(FACTS["root"], os.O_RDONLY), request, bytes(8))
+
+
+for _name, _request in OF_SUBVOLUMES.items():
+    ATTEMPTS[_name] = _of_a_subvolume(_request)
 
 
 @attempt

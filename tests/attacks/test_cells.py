@@ -139,6 +139,7 @@ KERNEL = (
     Row("handle_page_faults", "EPERM", "EPERM", None),
     Row("unshare_user", "EPERM", "EPERM"),
     *(Row(f"unshare_{kind}", "EPERM", "EPERM", None) for kind in probe.CLONE_NEW if kind != "user"),
+    *(Row(name, "EPERM", "EPERM", None) for name in probe.OF_SUBVOLUMES),
     Row("clone_into_a_user_namespace", "EPERM", "EPERM"),
     Row("clone3_into_a_user_namespace", "ENOSYS", "ENOSYS"),
     Row("join_a_namespace", "EPERM", "EPERM", None),
