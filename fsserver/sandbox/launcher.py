@@ -29,6 +29,7 @@ from fsserver.policy.arguments import judge_call
 from fsserver.policy.compiled import BuiltinProgram, Command, Effect, Layer
 from fsserver.sandbox import bootstrap, messages
 from fsserver.sandbox.aftermath import MOST_BYTES, Aftermath, killed, masked, measured
+from fsserver.sandbox.cell_profile import CellProfile
 from fsserver.sandbox.factory import Factory
 from fsserver.sandbox.messages import NoRoomError, PeerGoneError
 from fsserver.sandbox.pool import AFTER_S, Cell, Job, Pool
@@ -108,14 +109,22 @@ class Launcher:
             self._stop_the_starved()
 
     def end(self) -> None:
-        """Kill every cell, wait until they are gone, and take their groups and directories away."""
+        """Kill every cell, wait until they are gone, and take away their groups and directories.
+
+        What their commands made under protected names goes too; nobody is told of that any more.
+        """
         deadline = time.monotonic() + _END_S
+        interrupted: list[tuple[CellProfile, Job]] = []
         while self._cells and time.monotonic() < deadline:
             for cell in set(self._cells.values()):
                 cell.kill()
             for cell in set(self._cells.values()):
                 if messages.wait(cell.pidfd, max(0.0, deadline - time.monotonic())):
+                    if cell.job is not None and not cell.answered:
+                        interrupted.append((cell.pool.profile, cell.job))
                     self._bury(cell)
+        for profile, job in interrupted:  # when all are gone: none makes a name again
+            self._aftermath.put_away(profile.roots, job.before, job.generation, job.command)
         self._factory.close()
 
     # --- Before the first request

@@ -20,6 +20,7 @@ from fsserver.policy.compiled import AnyArguments, Command, Layer, Mode, PinnedP
 from fsserver.sandbox import launching
 from fsserver.sandbox.launching import LauncherRunner
 from fsserver.sandbox.listing import RACY_NS
+from fsserver.sandbox.runner import Request
 from tests.attacks.surroundings import open_directory
 from tests.cells import (
     RULE,
@@ -286,6 +287,23 @@ def base() -> Iterator[Path]:
         build(directory, ["file work/a.txt harmless", "dir programs"])
         shutil.copy(CAT, directory / "programs/tool")
         yield directory
+
+
+@pytest.mark.claim("C2")
+@pytest.mark.parametrize("setting", every_setting())
+def test_protected_name_that_a_command_made_is_in_quarantine_when_the_server_ended_first(
+    base: Path, setting: Setting
+) -> None:
+    names = rules(base / "work", deny=["**/.env"], read_only=["**/.git/hooks"])
+    with launched(base, setting, commands(), [names]) as cells:
+        script = "trap '' TERM; mkdir -p .git/hooks; echo x > .git/hooks/pre-commit; echo x > .env; echo up; sleep 60"
+        running = cells.runner.start(Request("sh", (script,), "work", "", 20.0))
+        assert running.stdout is not None
+        assert os.read(running.stdout, 3) == b"up\n"
+        running.over()
+    assert sorted(os.listdir(base / "work")) == [".git", "a.txt"]
+    assert os.listdir(base / "work/.git") == []
+    assert len([*(base / "state/quarantine").glob("*/*.json")]) == 2
 
 
 @pytest.mark.claim("C3")
