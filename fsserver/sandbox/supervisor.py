@@ -79,22 +79,26 @@ def ignore_signals() -> None:
 def bound_self(limits: CommandLimits, *, count_processes: bool) -> None:
     """Set the limits of this process, which the program inherits and cannot raise. Raises ``OSError``.
 
+    Not that of processor time: this process looks at the program as long as that runs, and would reach it by that.
+
     Args:
         count_processes: the kernel counts this cell's processes apart from others of its user.
     """
     bounds = {resource.RLIMIT_CORE: 0, resource.RLIMIT_NOFILE: limits.open_files}
     if limits.file_bytes is not None:
         bounds[resource.RLIMIT_FSIZE] = limits.file_bytes
-    if limits.cpu_s is not None:
-        bounds[resource.RLIMIT_CPU] = math.ceil(limits.cpu_s)
     if count_processes:
         bounds[resource.RLIMIT_NPROC] = limits.processes + 2  # one more than allowed, which is noticed, and this one
     for kind, bound in bounds.items():
-        _, most = resource.getrlimit(kind)
-        if most != resource.RLIM_INFINITY:
-            bound = min(bound, most)  # noqa: PLW2901
-        slack = 2 if kind == resource.RLIMIT_CPU else 0  # SIGXCPU at the first, SIGKILL at the second
-        resource.setrlimit(kind, (bound, bound + slack if most == resource.RLIM_INFINITY else bound))
+        _bound(kind, bound)
+
+
+def _bound(kind: int, bound: int, slack: int = 0) -> None:
+    """``slack``: from the soft limit to the hard one."""
+    _, most = resource.getrlimit(kind)
+    if most != resource.RLIM_INFINITY:
+        bound, slack = min(bound, most), 0
+    resource.setrlimit(kind, (bound, bound + slack))
 
 
 class Supervisor:
@@ -110,7 +114,7 @@ class Supervisor:
         Raises ``OSError``: it could not be started.
         """
         began = time.monotonic()
-        main = _spawn(start) if start.inside is None else _fork(start, start.inside)
+        main = _begin(start)
         messages.close(start.pipes)
         watch = _Watch(main, start, began, self._processes)
         try:
@@ -150,6 +154,14 @@ class Supervisor:
         return EndedBy(fields[1]) if fields[0] == "stop" else EndedBy.CANCELLED
 
 
+def _begin(start: Start) -> int:
+    """The program's process id. Raises ``OSError``: it cannot be executed."""
+    inside = start.inside
+    if inside is not None:
+        return _fork(start, lambda: _run_inside(inside, start.arguments[1:]))
+    return _spawn(start) if start.limits.cpu_s is None else _spawn_bounded(start)
+
+
 def _spawn(start: Start) -> int:
     actions = [(os.POSIX_SPAWN_DUP2, pipe, number) for number, pipe in enumerate(start.pipes)]
     return os.posix_spawn(
@@ -163,8 +175,39 @@ def _spawn(start: Start) -> int:
     )
 
 
-def _fork(start: Start, inside: Inside) -> int:
-    """As `_spawn`, with a function for the program."""
+def _spawn_bounded(start: Start) -> int:
+    """As `_spawn`, with a limit that only the program is to have."""
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    try:
+        pid = _fork(start, lambda: _execute(start, writer))
+    except BaseException:
+        os.close(reader)
+        raise
+    finally:
+        os.close(writer)
+    with open(reader, "rb") as why_not:
+        number = why_not.read()
+    if not number:
+        return pid
+    os.waitpid(pid, 0)
+    raise OSError(int(number), "it cannot be executed")
+
+
+def _execute(start: Start, trouble: int) -> int:
+    try:
+        os.execve(start.path, list(start.arguments), start.environment)  # noqa: S606 - a shell is what it must not be
+    except OSError as error:
+        os.write(trouble, str(error.errno).encode())
+    return 1
+
+
+def _run_inside(inside: Inside, arguments: Sequence[str]) -> int:
+    process.close_all_but((0, 1, 2))
+    return inside(arguments)
+
+
+def _fork(start: Start, child: Callable[[], int]) -> int:
+    """As `_spawn`, with what ``child`` does for the program."""
     pid = os.fork()
     if pid:
         return pid
@@ -176,8 +219,9 @@ def _fork(start: Start, inside: Inside) -> int:
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         for number, pipe in enumerate(start.pipes):
             os.dup2(pipe, number)
-        process.close_all_but((0, 1, 2))
-        status = inside(start.arguments[1:])
+        if start.limits.cpu_s is not None:
+            _bound(resource.RLIMIT_CPU, math.ceil(start.limits.cpu_s), slack=2)  # SIGXCPU first, SIGKILL then
+        status = child()
     finally:
         os._exit(status)
 

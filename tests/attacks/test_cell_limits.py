@@ -150,6 +150,13 @@ for number in range(1500):
 os.chmod(os.environ['HOME'], 0)
 """
 
+TELL = """
+import os
+for process in (os.getpid(), os.getppid()):
+    lines = open(f"/proc/{process}/limits").read().splitlines()
+    print(next(line for line in lines if line.startswith("Max cpu time")).split()[3])
+"""
+
 SMALL = CommandLimits(memory_bytes=64 * MIB, processes=40, cpu_s=1.0, file_bytes=MIB)
 FEW = CommandLimits(processes=20)
 LIMITS = {"forks": FEW, "bomb": FEW, "threads": FEW, "deep": FEW, "many": FEW}
@@ -196,6 +203,13 @@ def test_command_over_its_limit_is_ended_and_the_limit_is_named(
     run = cells.run(command, marker)
     assert run.ending.ended_by == ended_by, run
     assert run.ending.exit_code is None or command == "hog"
+
+
+@pytest.mark.claim("C5")
+def test_limit_of_processor_time_is_not_reached_by_who_looks_after_the_command(cells: Launched) -> None:
+    """Who looks at 100 idle processes has used a minute in a quarter of an hour."""
+    own, other = cells.run("tell").stdout.split()
+    assert (own, other == own) == (b"1", False)
 
 
 @pytest.mark.claim("C5")
