@@ -107,7 +107,7 @@ def _left_checks(policy: Policy) -> Iterator[Check]:
     """What earlier runs have left."""
     for command in policy.commands.values():
         if command.home is Home.KEPT:
-            place = f"{policy.state}/homes/{policy.name}/{command.name}"
+            place = policy.kept_home(command.name)
             yield Check(GROUP, f"home of {command.name}", "note", f"{place}: {_amount(place)}")
     place = f"{policy.state}/quarantine"
     yield Check(GROUP, "quarantine", "note", f"{place}: {_amount(place)}")

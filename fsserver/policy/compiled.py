@@ -495,6 +495,7 @@ class Policy:
         source: absolute path of the YAML file, None for a policy from the command line.
         files: absolute paths of that file and of all that it extends.
         digest: SHA-256, hex, of the resolved policy; the audit header carries it.
+        profile: the name of that which narrowed it, if one did.
         commands: what may be run, by the name that clients use.
         state: fsserver's directory for what it keeps between runs, absolute.
         redact_output: whether secrets are hidden in results, as they are in records.
@@ -522,3 +523,11 @@ class Policy:
     shared: SharedRules = field(default_factory=SharedRules)
     telemetry: TelemetryRules = field(default_factory=TelemetryRules)
     files: tuple[str, ...] = ()
+    profile: str | None = None
+
+    def kept_home(self, command: str) -> str:
+        """The directory of a command with ``home: kept``, absolute. Each profile has one of its own: what somebody who
+        may do less has left in it is obeyed by the command of somebody who may do more.
+        """
+        owner = command if self.profile is None else f"{command}@{self.profile}"  # no name has an "@"
+        return f"{self.state}/homes/{self.name}/{owner}"

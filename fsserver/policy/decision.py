@@ -165,7 +165,7 @@ def narrow(policy: Policy, profile_name: str) -> Policy:
         for name, command in narrowed.items()
         if command is not None and (profile.commands is None or name in profile.commands)
     }
-    return replace(policy, roots=roots, tools=tools, commands=MappingProxyType(commands))
+    return replace(policy, roots=roots, tools=tools, commands=MappingProxyType(commands), profile=profile_name)
 
 
 def _narrow_command(command: Command, granted: Mapping[str, Mode]) -> Command | None:

@@ -116,7 +116,7 @@ class Factory:
         roots = [self._roots[name] for name in command.roots]
         home: tuple[str, Ids] | None = None
         if command.home is Home.KEPT:
-            home = (self._keep(f"{self.policy.state}/homes/{self.policy.name}/{command.name}"), self._ids)
+            home = (self._keep(self.policy.kept_home(command.name)), self._ids)
         shown = [(each.path, each.owner) for each in roots] + ([home] if home is not None else [])
         mapped = self._ids[0] == 0 and layer is Layer.FULL and all(self._maps.can_map(*each) for each in shown)
         user = choose(

@@ -96,7 +96,7 @@ class Desk:
         return done.stdout
 
     @contextmanager
-    def serve(self, policy: str, *, layer: str = "full") -> Iterator[Work]:
+    def serve(self, policy: str, *, layer: str = "full", profile: str = "") -> Iterator[Work]:
         """A server of the policy, to which ``version`` and the root are added, and a client of it.
 
         Args:
@@ -107,6 +107,8 @@ class Desk:
         path.chmod(0o600)
         env = {"XDG_STATE_HOME": str(self.base / "state"), "HOME": str(self.home)}
         argv = ["-m", "fsserver", "serve", "--policy", str(path)]
+        if profile:
+            argv += ["--profile", profile]
         with Client(argv if layer == "full" else ["-c", _WITHOUT_NAMESPACES, *argv], env=env) as client:
             client.open()
             if "run_command" not in {tool["name"] for tool in client.request("tools/list")["tools"]}:

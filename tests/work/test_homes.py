@@ -63,6 +63,16 @@ def test_a_kept_home_is_the_commands_own_and_outlives_the_server(desk: Desk) -> 
     assert (desk.state / "homes/shop/one/cache").read_text() == "from before"
 
 
+def test_a_profile_leaves_nothing_in_the_home_of_who_may_do_more(desk: Desk) -> None:
+    desk.program("tool", CACHE)
+    policy = "commands: {tool: {exec: {in: workspace, find: tool}, args: any, home: kept}}\n"
+    policy += "profiles: {reader: {roots: {workspace: ro}}}\n"
+    with desk.serve(policy, profile="reader") as work:
+        assert twice(work, "tool", "HOME") == ["empty", "from before"]
+    with desk.serve(policy) as work:
+        assert work.works("tool", "HOME") == "empty\n"
+
+
 def test_a_kept_home_without_place_for_a_git_configuration_ends_no_later_run(desk: Desk) -> None:
     lines = (
         "home = os.environ['HOME']",
