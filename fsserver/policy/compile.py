@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import Final
 
 from fsserver.policy.auditing import certificates, compile_audit, file_sink
 from fsserver.policy.commands import compile_commands
@@ -37,6 +39,8 @@ from fsserver.policy.service import Transport
 from fsserver.policy.serving import ONLY_HTTP, compile_service, says_transport
 from fsserver.policy.surroundings import Surroundings
 from fsserver.policy.tree import Entry, Node
+
+_MARK: Final = 12  # hexadecimal digits
 
 
 def compile_policy(
@@ -94,6 +98,7 @@ def compile_policy(
         shared=service.shared,
         telemetry=service.telemetry,
         files=tuple(dict.fromkeys(files)),
+        mark=hashlib.sha256(os.fsencode(source or "")).hexdigest()[:_MARK],
     )
 
 

@@ -496,6 +496,7 @@ class Policy:
         files: absolute paths of that file and of all that it extends.
         digest: SHA-256, hex, of the resolved policy; the audit header carries it.
         profile: the name of that which narrowed it, if one did.
+        mark: stands for ``source`` in names of files; letters and digits.
         commands: what may be run, by the name that clients use.
         state: fsserver's directory for what it keeps between runs, absolute.
         redact_output: whether secrets are hidden in results, as they are in records.
@@ -524,10 +525,11 @@ class Policy:
     telemetry: TelemetryRules = field(default_factory=TelemetryRules)
     files: tuple[str, ...] = ()
     profile: str | None = None
+    mark: str = ""
 
     def kept_home(self, command: str) -> str:
-        """The directory of a command with ``home: kept``, absolute. Each profile has one of its own: what somebody who
-        may do less has left in it is obeyed by the command of somebody who may do more.
+        """The directory of a command with ``home: kept``, absolute. What one run leaves there the next one obeys, so
+        each profile has one of its own, and so has each policy file: many have the same name.
         """
         owner = command if self.profile is None else f"{command}@{self.profile}"  # no name has an "@"
-        return f"{self.state}/homes/{self.name}/{owner}"
+        return f"{self.state}/homes/{self.name}@{self.mark}/{owner}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import subprocess
@@ -204,7 +205,8 @@ def test_commands_of_a_policy_are_told_with_what_they_are_and_leave(tmp_path: Pa
     for name, interpreter in (("shown", "/bin/sh"), ("blind", f"{tmp_path}/else/bin/python"), ("apart", str(python))):
         (tmp_path / "root" / name).write_text(f"#!{interpreter}\n")
         (tmp_path / "root" / name).chmod(0o755)
-    kept = tmp_path / "state/fsserver/homes/shop/cached"
+    mark = hashlib.sha256(os.fsencode(policy)).hexdigest()[:12]
+    kept = tmp_path / f"state/fsserver/homes/shop@{mark}/cached"
     kept.mkdir(parents=True)
     (kept / "cache").write_bytes(bytes(1000))
     found = doctor("--policy", policy)

@@ -96,13 +96,15 @@ class Desk:
         return done.stdout
 
     @contextmanager
-    def serve(self, policy: str, *, layer: str = "full", profile: str = "") -> Iterator[Work]:
+    def serve(
+        self, policy: str, *, layer: str = "full", profile: str = "", file: str = "policy.yaml"
+    ) -> Iterator[Work]:
         """A server of the policy, to which ``version`` and the root are added, and a client of it.
 
         Args:
             layer: ``landlock`` starts the server as on a machine where nobody may make a user namespace.
         """
-        path = self.base / "policy.yaml"
+        path = self.base / file
         path.write_text(f"version: 1\nroots: {{workspace: {{path: {self.root}, mode: rw}}}}\n{policy}")
         path.chmod(0o600)
         env = {"XDG_STATE_HOME": str(self.base / "state"), "HOME": str(self.home)}

@@ -60,7 +60,16 @@ def test_a_kept_home_is_the_commands_own_and_outlives_the_server(desk: Desk) -> 
         assert twice(work, "other", "HOME") == ["empty", "from before"]
     with desk.serve(policy) as work:
         assert work.works("one", "HOME") == "from before\n"
-    assert (desk.state / "homes/shop/one/cache").read_text() == "from before"
+    assert [each.read_text() for each in desk.state.glob("homes/shop@*/one/cache")] == ["from before"]
+
+
+def test_two_policies_of_one_name_share_no_home(desk: Desk) -> None:
+    desk.program("tool", CACHE)
+    policy = "commands: {tool: {exec: {in: workspace, find: tool}, args: any, home: kept}}\n"
+    for directory in ("one", "other"):
+        (desk.base / directory).mkdir()
+        with desk.serve(policy, file=f"{directory}/policy.yaml") as work:
+            assert twice(work, "tool", "HOME") == ["empty", "from before"]
 
 
 def test_a_profile_leaves_nothing_in_the_home_of_who_may_do_more(desk: Desk) -> None:
