@@ -110,21 +110,26 @@ def plan_cell(
         git_config=git_config(host.git_identity),
         own_network=own_network,
         ruleset=_ruleset(command, granted, binds, features, full=full),
-        filter=_filter(command, features, full=full),
+        filter=_filter(command, features, layer),
         memory_bytes=command.limits.memory_bytes,
         processes=command.limits.processes,
         judged=command.own,
     )
 
 
-def _filter(command: Command, features: Features, *, full: bool) -> bytes:
+def _filter(command: Command, features: Features, layer: Layer) -> bytes:
     if not features.seccomp:
         return b""
+    full = layer is Layer.FULL
+    # Without a file system of its own a command would reach every socket of the host: the user's session, docker's.
+    everywhere = (
+        layer is Layer.LANDLOCK and AccessFs.RESOLVE_UNIX not in downgrade(features.landlock_abi, seccomp=True).fs
+    )
     program = command_filter(
         features.machine,
         # In a network namespace of its own a command may serve and ask itself.
         internet=full or command.network is Network.FULL,
-        unix_sockets=command.unix_sockets,
+        unix_sockets=command.unix_sockets and not everywhere,
         own_namespaces=full,
         makes_files=not command.own,
     )

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import tempfile
+
 import pytest
 
+from tests.cells import PYTHON
 from tests.support import wait_until
 from tests.work.desk import Desk, Work
 
@@ -11,6 +16,7 @@ POLICY = """sandbox: {require: landlock, accept_uid0: true}
 commands:
   sh: {exec: {in: workspace, find: attempt}, args: any}
   kept: {exec: {in: workspace, find: attempt}, args: any, home: kept}
+  sockets: {exec: {in: workspace, find: attempt}, args: any, unix_sockets: true}
 """
 
 
@@ -44,3 +50,17 @@ def test_a_command_whose_root_has_protected_names_is_refused_there_with_what_all
         refused = work.error("run_command", command="sh", args=["true"])
         assert refused["code"] == "denied.unconfined"
         assert "accept_unprotected: true" in refused["allowedInstead"]
+
+
+def test_a_command_that_may_have_sockets_reaches_none_outside_its_roots(project: Desk) -> None:
+    with tempfile.TemporaryDirectory() as outside, socket.socket(socket.AF_UNIX) as listener:
+        os.chmod(outside, 0o755)
+        listener.bind(f"{outside}/socket")
+        os.chmod(f"{outside}/socket", 0o777)
+        listener.listen()
+        text = f"import socket; socket.socket(socket.AF_UNIX).connect('{outside}/socket')"
+        with project.serve(POLICY, layer="landlock") as work:
+            assert "PermissionError" in work.run("sockets", f'{PYTHON} -c "{text}"')["stderr"]
+        listener.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
