@@ -22,6 +22,7 @@ from fsserver.sandbox.cell import Blueprint
 from fsserver.sandbox.cell_plan import USER_NAME, RootFacts, plan_cell
 from fsserver.sandbox.cell_profile import Bind, CellProfile, Ids
 from fsserver.sandbox.cgroup import Groups, Leaf
+from fsserver.sandbox.command_gaps import gaps_of
 from fsserver.sandbox.host import look_around
 from fsserver.sandbox.pool import Cell, Generation, Pool
 from fsserver.sandbox.profile import available_layer
@@ -346,7 +347,7 @@ class Factory:
 
     def gaps(self, layer: Layer) -> list[str]:
         """What the layer does not stop here, each completing "not enforced: …"."""
-        texts = list(_GAPS[layer])
+        texts = gaps_of(layer, self._features)
         if "proc" in self._missing:
             texts.append(
                 "limits of memory and processes that need /proc: this machine does not let a cell mount its own"
@@ -373,16 +374,3 @@ def _allow_many_descriptors() -> None:
     """As many as this process may have: a command that waits for its cell holds four, one that runs three."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
-_GAPS: Final[Mapping[Layer, tuple[str, ...]]] = {
-    Layer.FULL: (),
-    Layer.LANDLOCK: (
-        "protected names inside a root: what may be read or written in a root, may be whatever its name",
-        "names, sizes, times and attributes of files outside the roots can be seen",
-        "mode, owner, times and attributes of files outside the roots that belong to the same user can be changed",
-        "names and command lines of other processes can be seen",
-        "the number of processes, where there is no control group: it is sampled",
-    ),
-    Layer.NONE: ("anything: a command can do what this user can do",),
-}

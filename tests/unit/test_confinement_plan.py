@@ -18,6 +18,7 @@ from fsserver.kernel.seccomp import Instruction
 from fsserver.kernel.syscall_numbers import MACHINES, NEWEST, names, numbers
 from fsserver.policy.compiled import Layer, Mode
 from fsserver.sandbox.command_filter import CHANGES_OF_MODE, MAKES_FILES, UNSEEN_MODE
+from fsserver.sandbox.command_gaps import gaps_of
 from fsserver.sandbox.downgrade import downgrade
 from fsserver.sandbox.plan import READ, STATE, WRITE, plan_server
 from fsserver.sandbox.profile import (
@@ -513,3 +514,17 @@ def test_every_name_that_is_decided_has_a_number_and_only_those_do() -> None:
 def test_no_number_is_used_twice(machine: str) -> None:
     table = numbers(machine)
     assert len(set(table.values())) == len(table)
+
+
+@pytest.mark.claim("C8")
+@pytest.mark.parametrize(
+    ("layer", "abi", "told"),
+    [
+        pytest.param(Layer.LANDLOCK, 5, True, id="before Linux 6.12"),
+        pytest.param(Layer.LANDLOCK, 6, False, id="since"),
+        pytest.param(Layer.FULL, 5, False, id="in a namespace of processes"),
+    ],
+)
+def test_commands_that_can_signal_other_processes_are_told_to_be_able_to(layer: Layer, abi: int, told: bool) -> None:
+    features = dataclasses.replace(MODERN, landlock_abi=abi)
+    assert any("signals" in text for text in gaps_of(layer, features)) == told
