@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,6 +12,7 @@ from fsserver.kernel.landlock import AccessFs, AccessNet
 from fsserver.policy.compiled import BuiltinProgram, Command, Layer, Mode, Network, PinnedProgram, Program
 from fsserver.sandbox.cell_profile import (
     HOME,
+    OWN,
     SHARED_MEMORY,
     TEMPORARY,
     TERMINALS,
@@ -62,6 +63,7 @@ class RootFacts:
         identity: device and inode.
         owner: whose directory it is.
         protected: the policy has rules for names in it.
+        spellings: absolute paths by which it is known, ``path`` among them.
     """
 
     name: str
@@ -69,6 +71,7 @@ class RootFacts:
     identity: tuple[int, int]
     owner: Ids
     protected: bool
+    spellings: Sequence[str] = ()
 
 
 def plan_cell(
@@ -104,7 +107,7 @@ def plan_cell(
         roots=tuple(CellRoot(root.name, root.path, writable) for root, writable in granted),
         binds=binds if full else (),
         hidden=hidden,
-        links=(*host.links, *_etc_links(host)) if full else (),
+        links=(*host.links, *_etc_links(host), *_spelt(granted, binds, host)) if full else (),
         files=(*_files(inside), *_etc_files(host)) if full else (),
         home=kept_home[0] if kept_home is not None else None,
         git_config=git_config(host.git_identity),
@@ -176,6 +179,19 @@ def _is_bound(host: Host, target: str, source: str) -> bool:
 def _etc_links(host: Host) -> tuple[tuple[str, str], ...]:
     """What lies in a directory that the command has anyway."""
     return tuple((target, source) for target, source in host.etc if _in_system(host, source))
+
+
+def _spelt(roots: Sequence[tuple[RootFacts, bool]], binds: Sequence[Bind], host: Host) -> Iterator[tuple[str, str]]:
+    """Roots by the paths that the policy has for them: clients write those, and so do scripts in their first lines.
+
+    None within a place that is mounted, which the cell's root directory does not show, nor around one.
+    """
+    taken = ["/etc", "/dev", "/run", *OWN, *(bind.target for bind in binds), *(link for link, _ in host.links)]
+    for root, _ in sorted(roots, key=lambda each: len(each[0].path)):  # an outer root's link leads to the inner one
+        for path in root.spellings:
+            if not any(f"{path}/".startswith(f"{each}/") or each.startswith(f"{path}/") for each in taken):
+                taken.append(path)
+                yield path, root.path
 
 
 def _etc_files(host: Host) -> tuple[tuple[str, str], ...]:

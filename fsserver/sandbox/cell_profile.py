@@ -12,6 +12,9 @@ HOME: Final = "/run/home"
 TEMPORARY: Final = "/tmp"  # noqa: S108 - the command's own, not the host's
 SHARED_MEMORY: Final = "/dev/shm"  # noqa: S108 - the same
 TERMINALS: Final = "/dev/pts"
+PROC: Final = "/proc"
+OWN: Final = (PROC, TEMPORARY, SHARED_MEMORY, HOME, TERMINALS)
+"""Where a cell mounts file systems of its own."""
 
 Ids = tuple[int, int]
 """A user id and a group id."""

@@ -83,7 +83,7 @@ class Factory:
                 raise SandboxSetupError(f'The root "{root.name}" was replaced while the server started.')
             owner = (status.st_uid, status.st_gid)
             protected = may_contain_protected(rules[root.name])
-            self._roots[root.name] = RootFacts(root.name, root.path, root.identity, owner, protected)
+            self._roots[root.name] = RootFacts(root.name, root.path, root.identity, owner, protected, root.spellings)
             self.indexes[root.name] = ProtectedIndex(
                 rules[root.name],
                 descriptor,

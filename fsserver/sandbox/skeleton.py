@@ -9,14 +9,11 @@ import os
 from dataclasses import dataclass
 from typing import Final
 
-from fsserver.sandbox.cell_profile import HOME, SHARED_MEMORY, TEMPORARY, TERMINALS, Bind, CellProfile
+from fsserver.sandbox.cell_profile import OWN, Bind, CellProfile
 from fsserver.sandbox.host import DEVICE_LINKS
 
-PROC: Final = "/proc"
 MASKED_FILE: Final = "/run/masks/file"
 MASKED_DIRECTORY: Final = "/run/masks/directory"
-
-_OWN: Final = (PROC, TEMPORARY, SHARED_MEMORY, HOME, TERMINALS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +42,7 @@ def make(profile: CellProfile, directory: str) -> Skeleton:
 def _make(profile: CellProfile, directory: str) -> Skeleton:
     os.chmod(directory, 0o755)  # noqa: S103 - it lies in one that is closed
     files = {bind.target for bind in profile.binds if not os.path.isdir(bind.source) and os.path.lexists(bind.source)}
-    targets = {*_OWN, *(bind.target for bind in profile.binds)}
+    targets = {*OWN, *(bind.target for bind in profile.binds)}
     inner = {target for target in targets if any(target.startswith(f"{other}/") for other in targets)}
     for target in sorted(targets - inner):
         _point(directory + target, directory=target not in files)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -223,3 +224,16 @@ def test_what_a_command_makes_belongs_to_the_owner_of_the_root(work: Work, desk:
     made = [desk.root / "made", *Path(desk.root / "made").rglob("*")]
     assert {path.stat().st_uid for path in made} == {owner}
     assert len(made) == 3
+
+
+def test_a_root_is_there_by_the_path_that_the_policy_has_for_it() -> None:
+    """As where /home is a link: what a client writes, and the first lines of scripts, begin with that."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as place:  # a command has a /tmp of its own
+        os.chmod(place, 0o755)
+        os.mkdir(f"{place}/real")
+        os.symlink(f"{place}/real", f"{place}/home")
+        desk = desk_in(Path(place, "home"))
+        (desk.root / "shell").symlink_to("/bin/sh")
+        desk.write("attempt", f'#!{desk.root}/shell\ncat "$1"\n', mode=0o755)
+        with desk.serve("commands: {attempt: {exec: {in: workspace, find: attempt}, args: any}}\n") as work:
+            assert work.works("attempt", f"{desk.root}/attempt").startswith(f"#!{place}/home/")
