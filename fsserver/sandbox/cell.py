@@ -13,6 +13,7 @@ import errno
 import os
 import signal
 import socket
+import stat
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -43,6 +44,8 @@ _DIRECTORY: Final = c.O_PATH | c.O_DIRECTORY | c.O_NOFOLLOW | c.O_CLOEXEC
 _OWN: Final = Namespace.MOUNT | Namespace.IPC | Namespace.UTS | Namespace.CGROUP
 _OWN_AND_NETWORK: Final = _OWN | Namespace.NET
 
+
+_GIT_CONFIG: Final = ".gitconfig"
 
 _BUILTIN: Final[Mapping[str, Inside]] = {WALK: names.main}
 
@@ -240,8 +243,6 @@ class _Cell:
         Args:
             rehearse: nobody waits for this cell.
         """
-        if self._blueprint.profile.home is not None:
-            self._clear_kept_home()
         self._write_git_config()
         for root in self._blueprint.profile.roots:
             with suppress(OSError):  # what is gone, or lies in what is covered, can only not be run in
@@ -347,32 +348,60 @@ class _Cell:
             environment.setdefault("GIT_CONFIG_NOSYSTEM", "1")  # git dies of an /etc/gitconfig that it may not read
         return environment
 
-    def _clear_kept_home(self) -> None:
-        """So that no run can keep a later one from its home. This process is confined as a command is."""
-        with suppress(PermissionError):
+    def _write_git_config(self) -> None:
+        """Anew, where the home is kept; in its place there, since a command in another cell may be reading it."""
+        content = self._blueprint.profile.git_config.encode("utf-8", "surrogateescape")
+        if self._blueprint.profile.home is None:
+            _write_new(f"{self._home}/{_GIT_CONFIG}", content)
+            return
+        with suppress(PermissionError):  # so that no run can keep a later one from its home
             os.chmod(self._home, 0o700)
         home = os.open(self._home, c.O_PATH | c.O_DIRECTORY | c.O_CLOEXEC)
         try:
-            remove(home, ".gitconfig", most=REMOVED_AT_ONCE)  # it may be a directory by now
+            if not _holds(home, _GIT_CONFIG, content):
+                _replace(home, _GIT_CONFIG, content)
         finally:
             os.close(home)
-
-    def _write_git_config(self) -> None:
-        """Anew, where the home is kept."""
-        path = f"{self._home}/.gitconfig"
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-        except FileExistsError:
-            return  # another cell with the same home is just writing it, or what is there does not go
-        try:
-            os.write(descriptor, self._blueprint.profile.git_config.encode("utf-8", "surrogateescape"))
-        finally:
-            os.close(descriptor)
 
 
 def _ended(outcome: Outcome) -> list[str]:
     cpu, duration = f"{outcome.cpu_s:.6f}", f"{outcome.duration_s:.6f}"
     return ["ended", str(outcome.status), outcome.ended_by or "", duration, cpu, str(outcome.peak_bytes)]
+
+
+def _holds(directory: int, name: str, content: bytes) -> bool:
+    """Whether it is a file that holds just that. It may be anything: a run before was here."""
+    try:
+        file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+    except OSError:
+        return False
+    try:
+        return stat.S_ISREG(os.fstat(file).st_mode) and os.read(file, len(content) + 1) == content
+    finally:
+        os.close(file)
+
+
+def _replace(directory: int, name: str, content: bytes) -> None:
+    """Put a file in the place of whatever is there, in one step. If that cannot be done, what is there stays."""
+    new = f"{name}-{os.urandom(8).hex()}"
+    try:
+        _write_new(new, content, directory)
+        try:
+            os.rename(new, name, src_dir_fd=directory, dst_dir_fd=directory)
+        except IsADirectoryError:
+            remove(directory, name, most=REMOVED_AT_ONCE)
+            os.rename(new, name, src_dir_fd=directory, dst_dir_fd=directory)
+    except OSError:
+        with suppress(OSError):
+            os.unlink(new, dir_fd=directory)
+
+
+def _write_new(path: str, content: bytes, directory: int | None = None) -> None:
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644, dir_fd=directory)
+    try:
+        os.write(file, content)
+    finally:
+        os.close(file)
 
 
 def _search(root: str, directory: str, name: str) -> str:

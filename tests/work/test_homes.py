@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support import wait_until
 from tests.work.desk import Desk, Work, desk_in
 
 CACHE = """
@@ -87,14 +88,34 @@ def test_a_kept_home_without_place_for_a_git_configuration_ends_no_later_run(des
         "home = os.environ['HOME']",
         "place = home + '/.gitconfig'",
         "os.chmod(home, 0o700)",  # a cell that was ready already has it as the run before left it
-        "os.path.isfile(place) and os.unlink(place)",
-        "os.makedirs(place + '/x', exist_ok=True)",
+        "while not os.path.isdir(place + '/x'):",  # the cell of the next run is made meanwhile, and puts it right
+        "    os.path.isfile(place) and os.unlink(place)",
+        "    try: os.makedirs(place + '/x', exist_ok=True)",
+        "    except OSError: pass",
         "os.chmod(home, 0)",
     )
     desk.program("tool", "import os\n" + "\n".join(lines) + "\n")
     with desk.serve("commands: {tool: {exec: {in: workspace, find: tool}, home: kept}}\n") as work:
         for _ in range(4):
             work.works("tool")
+
+
+def test_a_git_configuration_is_whole_while_cells_of_later_runs_are_made(desk: Desk) -> None:
+    lines = (
+        "end, looks = time.monotonic() + float(sys.argv[1]), []",
+        "while time.monotonic() < end:",
+        "    looks.append(os.path.getsize(os.environ['HOME'] + '/.gitconfig'))",
+        "print(set(looks) - {looks[0]})",
+    )
+    desk.program("tool", "import os, sys, time\n" + "\n".join(lines) + "\n")
+    policy = "commands: {tool: {exec: {in: workspace, find: tool}, args: any, home: kept, background: true}}\n"
+    with desk.serve(policy) as work:
+        work.works("tool", "0.001")
+        handle = work.structured("start_process", command="tool", args=["0.7"])["handle"]
+        for _ in range(20):
+            work.works("tool", "0.001")
+        wait_until(lambda: work.structured("read_process", handle=handle)["state"] == "exited", "it has looked")
+        assert work.structured("read_process", handle=handle)["output"] == "set()\n"
 
 
 def test_the_environment_is_what_the_manual_lists(desk: Desk) -> None:
