@@ -44,10 +44,12 @@ _SHARED: Final = "shared memory and queues"
 _NEEDED: Final = frozenset({"process_madvise"})
 
 # ioctl(2): TIOCSTI and TIOCLINUX put characters into a terminal's input, TIOCSETD loads drivers of lines;
-# FS_IOC_SETFLAGS and FS_IOC_FSSETXATTR change how a directory of a root compares names, and make files immutable;
-# BTRFS_IOC_SUBVOL_SETFLAGS makes a root that is a subvolume read-only for everybody. BTRFS_IOC_SNAP_CREATE, the same
-# with _V2, and BCH_IOCTL_SUBVOLUME_CREATE copy a subvolume of the user's without what is mounted over names in it.
-_IOCTLS: Final = (0x5412, 0x541C, 0x5423, 0x40086602, 0x401C5820, 0x4008941A, 0x50009401, 0x50009417, 0x4020BC10)
+# FS_IOC_SETFLAGS and FS_IOC_FSSETXATTR change how a directory of a root compares names, and make files immutable.
+_IOCTLS: Final = (0x5412, 0x541C, 0x5423, 0x40086602, 0x401C5820)
+# Of subvolumes: BTRFS_IOC_SNAP_CREATE, its _V2 and BCH_IOCTL_SUBVOLUME_CREATE copy one without what is mounted over
+# names in it; BTRFS_IOC_SNAP_DESTROY, its _V2 and BCH_IOCTL_SUBVOLUME_DESTROY remove one with them;
+# BTRFS_IOC_SUBVOL_SETFLAGS makes a root read-only for everybody.
+_OF_SUBVOLUMES: Final = (0x50009401, 0x50009417, 0x4020BC10, 0x5000940F, 0x5000943F, 0x4020BC11, 0x4008941A)
 # chmod(2), open(2): a mode with S_ISUID or S_ISGID.
 _SET_ID: Final = 0o6000
 # open(2): O_CREAT and the bit of its own of O_TMPFILE. Without them it does not look at the mode.
@@ -95,7 +97,7 @@ def command_filter(
     by_argument: dict[str, Sequence[Instruction]] = {
         "clone3": CLONE3,
         "clone": [low(0), (seccomp.JUMP_ANY_BIT, 0, 1, CLONE_NAMESPACES), EPERM, ALLOW],
-        "ioctl": [low(1), *unless_in(_IOCTLS)],
+        "ioctl": [low(1), *unless_in((*_IOCTLS, *_OF_SUBVOLUMES))],
         "socket": _sockets(internet=internet, unix_sockets=unix_sockets),
     }
     by_argument |= {name: _no_set_id(mode) for name, mode in CHANGES_OF_MODE.items() if name in numbers(machine)}

@@ -38,12 +38,16 @@ AT_FDCWD = -100
 SIGCHLD = 17
 PTRACE_SEIZE = 0x4206  # attaches without stopping anybody
 TIOCSTI = 0x5412
-# What shows what is in a root beside what covers it, or closes the root for all: on file systems with subvolumes.
+# What shows what is in a root beside what covers it, closes the root for all, or removes what may not be removed: on
+# file systems with subvolumes.
 OF_SUBVOLUMES = {
     "copy_by_a_snapshot": 0x50009417,
     "copy_by_an_old_snapshot": 0x50009401,
     "copy_by_a_snapshot_of_bcachefs": 0x4020BC10,
     "make_a_root_read_only": 0x4008941A,
+    "remove_a_subvolume": 0x5000940F,
+    "remove_a_subvolume_by_its_number": 0x5000943F,
+    "remove_a_subvolume_of_bcachefs": 0x4020BC11,
 }
 IOPRIO_WHO_PROCESS = 1
 IOPRIO_WHO_USER = 3
