@@ -30,7 +30,8 @@ Trees = Sequence[tuple[Bind, int]]
 
 # An instance of its own: no terminal of the host is in it. The kernel has some thousands for all instances together.
 _TERMINAL_OPTIONS: Final = "newinstance,ptmxmode=0666,mode=0620,max=64"
-_OF_A_DEVICE: Final = Attribute.NOSUID | Attribute.NOEXEC
+# Read-only is the node, of which the host's user 0 could change the mode for all; what it stands for is written to.
+_OF_A_DEVICE: Final = Attribute.NOSUID | Attribute.NOEXEC | Attribute.RDONLY
 _WRITABLE: Final = Attribute.NOSUID | Attribute.NODEV
 _READ_ONLY: Final = _WRITABLE | Attribute.RDONLY
 # Errors that say nothing of the object: what this process may do, or what the kernel has no room for.

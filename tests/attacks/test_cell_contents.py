@@ -36,6 +36,7 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
         commands = [
             python("probe", PROBE, environment={"SET": "x"}, passed=("PASSED",)),
             python("sleep", SLEEP),
+            python("mounts", "print(open('/proc/self/mountinfo').read()); open('/dev/null', 'w').write('x')"),
         ]
         os.environ["FSSERVER_ATTACK"] = "of the server"
         inherited = os.open("/", os.O_RDONLY)
@@ -98,6 +99,17 @@ def test_command_sees_no_process_but_its_own(world: World) -> None:
         assert str(os.getpid()) in world.told["processes"], "the gap is there, as the layer says"
         return
     assert sorted(map(int, world.told["processes"])) == [1, world.told["pid"]]
+
+
+@pytest.mark.claim("C1")
+def test_only_the_root_of_a_command_is_mounted_so_that_files_of_the_host_can_be_changed(world: World) -> None:
+    """A device's node too: where the policy accepts user 0, its mode could be changed for everybody."""
+    if world.cells.setting.layer is not Layer.FULL:
+        return
+    mounts = [line.split() for line in world.cells.run("mounts").stdout.decode().splitlines() if line]
+    own = {"proc", "tmpfs", "devpts"}  # file systems that are the cell's
+    ours = {line[4] for line in mounts if "rw" in line[5].split(",") and line[line.index("-") + 1] not in own}
+    assert ours == {str(world.root)}
 
 
 @pytest.mark.claim("C4")
