@@ -161,7 +161,7 @@ class Gathering:
             if at < _EPOCH:  # when nobody wrote a record; and what is drawn begins a while before the first one
                 return
             self._second_text = value[:19]
-            self._second = int(at.timestamp())
+            self._second = int(at.replace(microsecond=0).timestamp())
             if self._least is None or self._second < self._least:
                 self._least = self._second
             self._most = max(self._most, self._second)
