@@ -39,10 +39,15 @@ def told() -> Iterator[Ending]:
     except BrokenPipeError:
         _leave(ending.code)
     except OSError as error:  # of a log it is an AuditError
-        click.echo(f"Error: standard output cannot be written: {error.strerror}.", err=True)
-        _leave(2)
+        leave_unwritten(error)
     except KeyboardInterrupt:
         _leave(130)
+
+
+def leave_unwritten(error: OSError) -> NoReturn:
+    """End with 2 and a sentence."""
+    click.echo(f"Error: standard output cannot be written: {error.strerror}.", err=True)
+    _leave(2)
 
 
 def _leave(code: int) -> NoReturn:

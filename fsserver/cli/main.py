@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
-from typing import ClassVar, cast
+import sys
+from io import TextIOWrapper
+from typing import Any, ClassVar, Final, cast
 
 import click
 
 from fsserver import __version__
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+_UNWRITABLE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 class LazyGroup(click.Group):
@@ -48,6 +53,23 @@ class LazyGroup(click.Group):
             if args[0].startswith("-") or not near:
                 raise
             raise click.UsageError(f"{error.message} Did you mean {near[0]!r}?", ctx) from None
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """As click has it, but never with a trace and code 1 for what cannot be said: some verbs have an answer of 1.
+
+        What a stream's encoding cannot write is escaped, and an output that has no room is told, with code 2.
+        """
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
+                stream.reconfigure(errors="backslashreplace")
+        try:
+            return super().invoke(ctx)
+        except OSError as error:  # a verb tells of its files itself
+            if error.errno not in _UNWRITABLE or ctx.invoked_subcommand == "serve":
+                raise
+            from fsserver.cli.audit_ends import leave_unwritten  # noqa: PLC0415 - only where that happens
+
+            leave_unwritten(error)
 
 
 @click.command(cls=LazyGroup, context_settings=CONTEXT)

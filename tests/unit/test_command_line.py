@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -81,3 +84,37 @@ def test_a_policy_below_home_is_found_where_no_shell_reads_the_tilde(
     (tmp_path / "p.yaml").write_text("version: 1\nroots: {notes: {path: ~/notes}}\n")
     (tmp_path / "p.yaml").chmod(0o600)
     assert Selection(Path("~/p.yaml"), (), write=False, profile=None).load().source == f"{tmp_path}/p.yaml"
+
+
+def typed(*arguments: str, encoding: str = "utf-8", stdout: str = os.devnull) -> subprocess.CompletedProcess[bytes]:
+    """As a person types it, on a terminal of that encoding; with ``stdout`` into that file."""
+    with open(stdout, "wb") as stream:
+        return subprocess.run(
+            [sys.executable, "-m", "fsserver", *arguments],
+            env={**os.environ, "PYTHONIOENCODING": encoding},
+            stdout=subprocess.PIPE if stdout == os.devnull else stream,
+            stderr=subprocess.PIPE,
+            timeout=30,
+            check=False,
+        )
+
+
+def test_output_without_room_is_told_and_is_no_answer() -> None:
+    full = typed("policy", "preset", "git", stdout="/dev/full")
+    assert full.returncode == 2
+    assert full.stderr == b"Error: standard output cannot be written: No space left on device.\n"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "name", "shown"),
+    [("utf-8:strict", b"\xff", b"\\udcff"), ("latin-1:strict", "\u2192".encode(), b"\\u2192")],
+    ids=["a name that is no text", "a character that the terminal does not have"],
+)
+def test_what_the_output_cannot_spell_is_escaped(tmp_path: Path, encoding: str, name: bytes, shown: bytes) -> None:
+    file = tmp_path / f"p{os.fsdecode(name)}.yaml"
+    file.write_text(f"version: 1\nroots: {{docs: {{path: {tmp_path}/docs}}}}\n")
+    file.chmod(0o600)
+    (tmp_path / "docs").mkdir()
+    checked = typed("policy", "check", str(file), encoding=encoding)
+    assert checked.returncode == 0, checked.stderr
+    assert b"/p%b.yaml: ok" % shown in checked.stdout
