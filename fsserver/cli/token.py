@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import click
 
@@ -50,10 +50,17 @@ def new(name: str, path: str, expires: str | None, as_json: bool) -> None:
         check_name(name)
         make_directory(os.path.dirname(os.path.abspath(path)))
         token, stored = add_token(os.path.abspath(path), name, lifetime_s)
+    shown = (
+        json.dumps({**_plain(stored), "token": token, "file": os.path.abspath(path)}, indent=2) if as_json else token
+    )
+    try:
+        click.echo(shown)
+    except OSError:  # nobody has it, and its name would be taken
+        with suppress(ConfigError):
+            remove_token(os.path.abspath(path), name)
+        raise
     if as_json:
-        click.echo(json.dumps({**_plain(stored), "token": token, "file": os.path.abspath(path)}, indent=2))
         return
-    click.echo(token)
     until = "never expires" if stored.expires is None else f"expires {written_time(stored.expires)}"
     click.echo(f"Token {name} {until}. It is shown this once. {_APPLY}", err=True)
 

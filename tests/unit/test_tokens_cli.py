@@ -50,6 +50,15 @@ def test_token_alone_is_on_standard_output(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["tokens"]
 
 
+def test_token_that_nobody_was_shown_does_not_hold(tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    with open("/dev/full", "wb") as full:
+        command = [sys.executable, "-m", "fsserver", "token", "new", "ci", "--file", str(file)]
+        unseen = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, timeout=30, check=False)
+    assert (unseen.returncode, names(file)) == (2, [])
+    assert unseen.stderr == b"Error: standard output cannot be written: No space left on device.\n"
+
+
 @pytest.mark.parametrize("verb", [("token", "new", "ci", "--file"), ("state", "keygen", "--out")], ids=["token", "key"])
 def test_a_missing_directory_is_made_for_this_user_alone(tmp_path: Path, verb: tuple[str, ...]) -> None:
     file = tmp_path / "config/fsserver/file"
