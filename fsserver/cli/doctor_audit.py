@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from typing import Final
 
 from fsserver.audit.network import fault, place
 from fsserver.audit.segment import ANOTHER_PLACE, Segment, directory_fault
@@ -12,6 +13,8 @@ from fsserver.cli.checks import EXIT_CONFIG, Check
 from fsserver.errors import ConfigError, FsserverError
 from fsserver.policy.compiled import AuditRules, AuditSink
 from fsserver.policy.service import NetworkSink
+
+_LEFT_OUT: Final = "It is optional: the server starts, and writes nothing there."
 
 
 def log_checks(rules: AuditRules) -> Iterator[Check]:
@@ -27,9 +30,7 @@ def log_checks(rules: AuditRules) -> Iterator[Check]:
         elif sink.required:
             yield Check("policy", name, "error", fault, EXIT_CONFIG)
         else:
-            yield Check(
-                "policy", name, "warning", f"{fault}\nIt is optional: the server starts, and writes nothing there."
-            )
+            yield Check("policy", name, "warning", f"{fault}\n{_LEFT_OUT}")
     for network in rules.network:
         yield _network_check(network)
     if rules.key is not None:
@@ -42,7 +43,9 @@ def _network_check(sink: NetworkSink) -> Check:
     try:
         reached = fault(sink)
     except ConfigError as error:
-        return Check("policy", "audit log", "error" if sink.required else "warning", error.message, EXIT_CONFIG)
+        if sink.required:
+            return Check("policy", "audit log", "error", error.message, EXIT_CONFIG)
+        return Check("policy", "audit log", "warning", f"{error.message}\n{_LEFT_OUT}")
     if reached is None:
         return Check("policy", "audit log", "ok", name)
     if sink.required:

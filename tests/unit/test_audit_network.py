@@ -774,9 +774,11 @@ def test_doctor_tells_whether_each_place_can_be_reached(
             tcp(away),
             tcp(away, required=False),
             replace(tls(server, authority), ca=str(tmp_path / "none")),
+            replace(tls(server, authority), ca=str(tmp_path / "none"), required=False),
         )
         checks = list(log_checks(rules(tmp_path, *sinks)))[1:]
-    assert [check.verdict for check in checks] == ["ok", "ok", "error", "warning", "error"]
+    assert [check.verdict for check in checks] == ["ok", "ok", "error", "warning", "error", "warning"]
+    assert [check.exit_code for check in checks] == [0, 0, 2, 0, 2, 0]
     assert "connection refused" in checks[2].text
     assert server.messages == []
     assert collecting.records == []
