@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 
 import click
@@ -61,5 +60,5 @@ def verify(path: str, expect_head: str | None, key_files: tuple[str, ...], as_js
         if as_json:
             click.echo(json.dumps(plain(verdict), indent=2))
         else:
-            click.echo(text(verdict), color=False if os.environ.get("NO_COLOR") else None)
+            click.echo(text(verdict))
     sys.exit(ending.code)

@@ -154,7 +154,7 @@ def explain(path: str, seq: int) -> None:
     with told():
         for title, lines in sections_of(find(path, seq)):
             if title:
-                click.echo(click.style(f"\n{title}", bold=True), color=_colour())
+                click.echo(click.style(f"\n{title}", bold=True))
             for line in lines:
                 click.echo(f"  {line}" if title else line)
 
@@ -175,7 +175,7 @@ class Table:
 
         entry = found.entry
         if self._several and entry.chain != self._chain:
-            click.echo(click.style(fitted(shown(entry.chain), self._columns), dim=True), color=_colour())
+            click.echo(click.style(fitted(shown(entry.chain), self._columns), dim=True))
             self._chain = entry.chain
         record = entry.record
         row = line(record, None if found.intent is None else found.intent.record)
@@ -184,9 +184,4 @@ class Table:
         result = f"{row.result:<8} "
         left = max(_LEAST, self._columns - len(start) - len(result))
         styled = click.style(result, fg=_COLOURS.get(row.result))
-        click.echo(f"{start}{styled}{fitted(row.details, left)}".rstrip(), color=_colour())
-
-
-def _colour() -> bool | None:
-    """What click is told: never where NO_COLOR is set, else where there is a terminal."""
-    return False if os.environ.get("NO_COLOR") else None
+        click.echo(f"{start}{styled}{fitted(row.details, left)}".rstrip())

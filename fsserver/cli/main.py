@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import os
 import sys
 from io import TextIOWrapper
 from typing import Any, ClassVar, Final, cast
@@ -57,11 +58,14 @@ class LazyGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """As click has it, but never with a trace and code 1 for what cannot be said: some verbs have an answer of 1.
 
-        What a stream's encoding cannot write is escaped, and an output that has no room is told, with code 2.
+        What a stream's encoding cannot write is escaped, and an output that has no room is told, with code 2. Where
+        NO_COLOR is set, no verb colours anything.
         """
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
                 stream.reconfigure(errors="backslashreplace")
+        if os.environ.get("NO_COLOR"):
+            ctx.color = False
         try:
             return super().invoke(ctx)
         except OSError as error:  # a verb tells of its files itself

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -118,3 +119,13 @@ def test_what_the_output_cannot_spell_is_escaped(tmp_path: Path, encoding: str, 
     checked = typed("policy", "check", str(file), encoding=encoding)
     assert checked.returncode == 0, checked.stderr
     assert b"/p%b.yaml: ok" % shown in checked.stdout
+
+
+@pytest.mark.parametrize(("no_color", "coloured"), [("", True), ("1", False)], ids=["no word of it", "NO_COLOR"])
+def test_a_terminal_is_shown_colours_unless_it_wants_none(tmp_path: Path, no_color: str, coloured: bool) -> None:
+    ours, theirs = pty.openpty()
+    with open(ours, "rb", buffering=0) as screen:
+        command = [sys.executable, "-m", "fsserver", "doctor", "--policy", str(tmp_path / "none")]
+        subprocess.run(command, stdout=theirs, env={**os.environ, "NO_COLOR": no_color}, timeout=30, check=False)
+        os.close(theirs)
+        assert (b"\x1b[" in screen.read(65536)) is coloured
