@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
-from fsserver.audit.reading import Entry, Reader, chains_of, lines, next_file, opened, parsed
+from fsserver.audit.reading import Entry, Reader, chains_of, lines, logs_in, next_file, opened, parsed
 from fsserver.audit.record import MAX_RECORD_BYTES, RUN_END
 from fsserver.errors import AuditError
 
@@ -24,6 +24,7 @@ class Follower:
         self._directory = reader.directory
         self._looks_for_more = reader.is_directory
         self._known = set(reader.chains)
+        self._listed: list[str] = []
         self._cursors = [_Cursor(reader.directory, reader.chains[-1])]
 
     @property
@@ -38,14 +39,26 @@ class Follower:
     def more(self) -> Iterator[Entry]:
         """What was written since, then what new runs wrote. Raises AuditError."""
         if self._looks_for_more:
-            for name in chains_of(self._directory):
-                if name not in self._known:
-                    self._known.add(name)
-                    self._cursors.append(_Cursor(self._directory, name))
+            self._look_for_more()
         for cursor in self._cursors:
             yield from cursor.read()
         if len(self._cursors) > 1:  # a chain that was ended grows no more; the newest may be continued
             self._cursors = [each for each in self._cursors[:-1] if not each.ended] + self._cursors[-1:]
+
+    def _look_for_more(self) -> None:
+        """Runs that began since. Where no file is new, none is opened: there can be thousands of ended runs.
+
+        Raises AuditError.
+        """
+        try:
+            before, self._listed = self._listed, logs_in(self._directory)
+            chains = [] if self._listed == before else chains_of(self._directory)
+        except OSError as error:
+            raise AuditError(f"{self._directory!a} cannot be read: {error.strerror}.") from error
+        for name in chains:
+            if name not in self._known:
+                self._known.add(name)
+                self._cursors.append(_Cursor(self._directory, name))
 
     def close(self) -> None:
         for cursor in self._cursors:

@@ -137,7 +137,7 @@ def chains_of(directory: str) -> list[str]:
 
     A file that continues another is read with that one; if that one is not there, it begins a chain here.
     """
-    names = sorted(name for name in os.listdir(directory) if name.endswith(".jsonl") and not name.startswith("."))
+    names = logs_in(directory)
     found = []
     for name in names:
         record = _first(os.path.join(directory, name))
@@ -145,6 +145,11 @@ def chains_of(directory: str) -> list[str]:
         if not continues:
             found.append((str(record.get("time", "")), name))
     return [name for _, name in sorted(found)]
+
+
+def logs_in(directory: str) -> list[str]:
+    """The names of a directory's log files, sorted. Raises OSError."""
+    return sorted(name for name in os.listdir(directory) if name.endswith(".jsonl") and not name.startswith("."))
 
 
 def _first(path: str) -> Record:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from fsserver.audit.query import MOST_OPEN, Query, search
 from fsserver.audit.reading import Reader
 from fsserver.audit.record import Json
 from fsserver.cli.audit import audit_group
+from fsserver.errors import AuditError
 from tests.audit_logs import open_directory, open_file, sealed
 from tests.audit_sample import write_sample
 from tests.support import wait_until
@@ -288,6 +290,24 @@ def test_following_goes_on_through_rotation_and_into_the_next_run(tmp_path: Path
     second.close()
     assert [entry.record["event"] for entry in follower.more()] == ["run.end"]
     follower.close()
+
+
+def test_following_opens_no_ended_run_while_none_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(3):
+        open_directory(tmp_path / "audit").close()
+    follower = Follower(str(tmp_path / "audit"))
+    assert [*follower.newest(0), *follower.more()] == []
+    monkeypatch.setattr("fsserver.audit.reading.opened", pytest.fail)
+    assert list(follower.more()) == []
+    follower.close()
+
+
+def test_following_ends_where_the_directory_is_gone(tmp_path: Path) -> None:
+    open_directory(tmp_path / "audit").close()
+    follower = Follower(str(tmp_path / "audit"))
+    shutil.rmtree(tmp_path / "audit")
+    with pytest.raises(AuditError, match=r"audit' cannot be read: No such file or directory\."):
+        list(follower.more())
 
 
 def test_a_line_is_followed_when_it_has_its_end(log: Path) -> None:
