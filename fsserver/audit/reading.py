@@ -43,11 +43,13 @@ class Reader:
         chains: the first file of each chain, in order.
         is_directory: a whole directory was asked for.
         strange: how many lines so far were no records.
+        unread: of a directory, what so far was in the way of reading a file.
     """
 
     def __init__(self, path: str) -> None:
         """Raises AuditError: there is nothing that can be read."""
         self.strange = 0
+        self.unread: list[str] = []
         try:
             self.is_directory = stat.S_ISDIR(os.stat(path).st_mode)
             if self.is_directory:
@@ -62,9 +64,14 @@ class Reader:
             raise AuditError(f"There is no audit log in {path!a}: no .jsonl file.")
 
     def entries(self) -> Iterator[Entry]:
-        """Every record of every chain. Raises AuditError: a file cannot be read."""
+        """Every record of every chain. Raises AuditError: the file that was asked for cannot be read."""
         for chain in self.chains:
-            yield from self.chain(chain)
+            try:
+                yield from self.chain(chain)
+            except AuditError as error:
+                if not self.is_directory:
+                    raise
+                self.unread.append(error.message)
 
     def chain(self, first: str) -> Iterator[Entry]:
         """The records of one chain. Raises AuditError."""

@@ -76,7 +76,7 @@ def query(
     Options narrow each other; one that is given several times means any of its values. In the table an intent and its
     outcome are one line. With --format json the records are printed as they are in the log, one a line, each intent
     before its outcome. Nothing is verified here: `fsserver audit verify` does that. Exit code: 0, also if nothing is
-    found; 2 if the log cannot be read.
+    found; 2 if the log cannot be read, or a file of the directory: the others are looked through all the same.
     """
     from fsserver.audit.query import Query, path_pattern, search  # noqa: PLC0415  (loaded when used)
     from fsserver.audit.reading import Reader  # noqa: PLC0415
@@ -98,6 +98,10 @@ def query(
             else:
                 table.show(found)
     _tell_strange(reader.strange)
+    for message in reader.unread:
+        click.echo(f"Error: {message}", err=True)
+    if reader.unread:
+        sys.exit(2)
 
 
 def _tell_strange(lines: int) -> None:

@@ -292,6 +292,14 @@ def test_following_goes_on_through_rotation_and_into_the_next_run(tmp_path: Path
     follower.close()
 
 
+def test_query_looks_through_the_other_files_where_one_cannot_be_read(tmp_path: Path) -> None:
+    open_directory(tmp_path / "audit").close()
+    (tmp_path / "audit/strange.jsonl").mkdir()
+    found = run("query", tmp_path / "audit", "--event", "run.end")
+    assert (found.exit_code, found.stderr) == (2, "Error: 'strange.jsonl' cannot be read: not a regular file.\n")
+    assert "run.end" in found.stdout
+
+
 def test_following_opens_no_ended_run_while_none_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(3):
         open_directory(tmp_path / "audit").close()
