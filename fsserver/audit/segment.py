@@ -179,6 +179,7 @@ class Segment:
             return False
         now_s = time.monotonic()
         if look or now_s - self._looked_s >= LOOK_S:
+            self._looked_s = -LOOK_S  # a file that was seen to be gone is not taken to be there
             if not self._has_its_name():
                 return False
             self._looked_s = now_s

@@ -274,6 +274,18 @@ def test_results_are_withheld_a_moment_after_the_open_log_was(tmp_path: Path, na
         log.append("call.outcome", CALL)
 
 
+@pytest.mark.claim("C6")
+@pytest.mark.parametrize("name", MEDDLING)
+def test_nothing_is_taken_after_a_change_was_refused_because_the_open_log_was(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "audit/log.jsonl"
+    log = open_file(path)
+    log.append("call.intent", CALL)
+    MEDDLING[name](path)  # type: ignore[no-untyped-call]
+    for event in ("call.intent", "call.outcome"):
+        with pytest.raises(AuditBroken):
+            log.append(event, CALL)
+
+
 def test_what_is_recorded_in_the_moment_after_the_log_was_moved_is_where_it_is_now(tmp_path: Path) -> None:
     path, elsewhere = tmp_path / "audit/log.jsonl", tmp_path / "audit/elsewhere.jsonl"
     log = open_file(path)
