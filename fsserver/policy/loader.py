@@ -32,6 +32,7 @@ from fsserver.policy.text import MAX_BYTES, shortened
 from fsserver.policy.tree import Entry, Node
 
 MAX_CHAIN = 16
+_BESIDE = "a policy is extended by a path relative to the file that extends it"
 
 
 def load_policy(path: Path, here: Surroundings | None = None) -> Policy:
@@ -98,7 +99,8 @@ class _Reading:
             data, identity = _read(shown, self._here.uid)
         except LanguageError as error:
             place = extended_at or Place(Source(shown, os.path.basename(shown), ("",)), 1, 1, 0)
-            self._problems.append(Problem(error.code, place, error.message, error.help))
+            help_text = error.help if extended_at is None or error.code is not Code.UNREADABLE else _BESIDE
+            self._problems.append(Problem(error.code, place, error.message, help_text))
             return None
         self._files.append(os.path.abspath(shown))
         return self._tree(identity, data, shown, os.path.basename(shown), extended_at)
@@ -148,8 +150,7 @@ class _Reading:
         name = item.text
         if not name.startswith(PREFIX):
             if os.path.isabs(name) or name.startswith("~"):
-                message = "a policy is extended by a path relative to the file that extends it"
-                self._problems.append(Problem(Code.EXTENDS, item.place, message))
+                self._problems.append(Problem(Code.EXTENDS, item.place, _BESIDE))
                 return None
             return self.file(os.path.join(directory, name), item.place)
         preset = name.removeprefix(PREFIX)

@@ -70,6 +70,16 @@ def test_check_of_a_missing_file_with_a_relative_path_says_where_that_begins() -
     assert "= help: a path that is not absolute begins where fsserver was started" in result.stderr
 
 
+def test_check_of_a_missing_file_that_is_extended_says_where_its_path_begins(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = desk.write("version: 1\nextends: [gone.yaml]\nroots: {}\n")
+    monkeypatch.chdir(desk.base)
+    result = run("check", str(file.relative_to(desk.base)))
+    assert "= help: a policy is extended by a path relative to the file that extends it" in result.stderr
+    assert "was started" not in result.stderr
+
+
 def test_check_without_a_current_directory_exits_2_and_says_so(desk: Desk) -> None:
     def check() -> tuple[int, dict[str, object]]:
         gone = desk.directory("gone")
