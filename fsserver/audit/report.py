@@ -5,7 +5,7 @@ Only sound records are counted: what comes after the first bad one of a chain ne
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -62,7 +62,7 @@ def make_report(
     path: str,
     *,
     expect_head: str | None = None,
-    public_key: PublicKey | None = None,
+    keys: Sequence[PublicKey] = (),
     on_bytes: Callable[[int], object] | None = None,
 ) -> Report:
     """Verify the log at `path` and gather, in one pass.
@@ -71,7 +71,7 @@ def make_report(
         on_bytes: told how many bytes were read since it was last told, about once a MiB.
     """
     gathering = Gathering(on_bytes)
-    verdict = verify(path, expect_head, () if public_key is None else (public_key,), gathering.see)
+    verdict = verify(path, expect_head, keys, gathering.see)
     return gathering.report(verdict)
 
 
@@ -383,7 +383,9 @@ def _signatures(verdict: Verdict) -> str | None:
     left = sum(chain.last.seq - chain.signed for chain in signed)
     rest = f" {left} {'record comes' if left == 1 else 'records come'} after the last signature."
     if verdict.keys:
-        return f"Signed by the given key {', '.join(verdict.keys)}: nobody without it wrote what is signed.{rest}"
+        by = list(dict.fromkeys(key for chain in verdict.chains for key in chain.signed_by))
+        given, them = ("key", "it") if len(by) == 1 else ("keys", "them")
+        return f"Signed by the given {given} {', '.join(by)}: nobody without {them} wrote what is signed.{rest}"
     return (
         f"The signatures fit the key that the log itself names. Only a public key that was kept elsewhere shows whose "
         f"that is.{rest}"

@@ -25,10 +25,23 @@ _FORMS = {".html": "html", ".htm": "html", ".md": "markdown", ".markdown": "mark
 @click.option("-o", "--output", type=click.Path(dir_okay=False), metavar="FILE", help="Where to; HTML needs it.")
 @click.option("--format", "form", type=Known("format", ("html", "markdown", "json")), metavar="html|markdown|json")
 @click.option("--title", default="What was done, and what was refused", show_default=True, help="The heading.")
-@click.option("--public-key", "key", type=click.Path(), metavar="FILE", help="Check the log's signatures with it.")
+@click.option(
+    "--public-key",
+    "key_files",
+    metavar="FILE",
+    multiple=True,
+    type=click.Path(),
+    help="The log must be signed by this key. Repeatable, for a key that was changed.",
+)
 @click.option("--expect-head", callback=head, metavar="HASH", help="A head noted earlier; it must be in the log.")
 def report(
-    *, path: str, output: str | None, form: str | None, title: str, key: str | None, expect_head: str | None
+    *,
+    path: str,
+    output: str | None,
+    form: str | None,
+    title: str,
+    key_files: tuple[str, ...],
+    expect_head: str | None,
 ) -> None:
     """Verify a log and say what is in it: who did what, what was refused by which rule, which files changed.
 
@@ -46,12 +59,12 @@ def report(
     if output is not None and _is_of_the_log(output, path):
         raise click.UsageError(f"{output!a} is a file of the log; a report would take its place.")
     try:
-        public_key = None if key is None else PublicKey.load(key)
+        keys = [PublicKey.load(file) for file in key_files]
     except ConfigError as error:
         raise click.BadParameter(error.message, param_hint="--public-key") from None
     with told() as ending:
         with ExitStack() as stack:
-            made = make_report(path, expect_head=expect_head, public_key=public_key, on_bytes=_progress(path, stack))
+            made = make_report(path, expect_head=expect_head, keys=keys, on_bytes=_progress(path, stack))
         ending.code = int(made.verdict.status)
         if made.verdict.status.name == "UNREADABLE" and not made.records:
             problem = made.verdict.message or "no audit log"

@@ -21,7 +21,7 @@ from fsserver.audit.record import Json
 from fsserver.audit.report import make_report
 from fsserver.audit.report_changes import MOST_FILES
 from fsserver.audit.report_markdown import escaped
-from fsserver.audit.signing import generate
+from fsserver.audit.signing import PublicKey, generate
 from fsserver.audit.tally import MOST_BUCKETS, Distinct, Histogram, Timeline, Top
 from fsserver.cli.audit import audit_group
 from tests.audit_logs import open_directory, open_file, sealed
@@ -391,6 +391,14 @@ def test_signatures_are_checked_with_the_key_that_is_given(tmp_path: Path) -> No
     assert "Signed by the given key" in made["signatures"]
     assert "2 records come after" in made["signatures"]
     assert "that the log itself names" in as_json(file)["signatures"]
+
+
+def test_either_key_of_a_log_whose_key_was_changed_may_have_signed(tmp_path: Path) -> None:
+    file, key = signed(tmp_path)
+    result = run(file, "--format", "json", "--public-key", key, "--public-key", tmp_path / "b.pub")
+    made = json.loads(result.stdout)
+    assert (result.exit_code, made["verdict"]["tone"]) == (0, "good")
+    assert f"Signed by the given key {PublicKey.load(key).id}: nobody" in made["signatures"]
 
 
 @pytest.mark.parametrize(("case", "code"), [("another key", 1), ("no signature", 3)])
