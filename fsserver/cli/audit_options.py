@@ -31,7 +31,7 @@ class Moment(click.ParamType[datetime]):
         if at is None:
             self.fail(f"{text!a} is neither a time as 2026-11-23T16:42:00Z nor an age as 10m, 2h or 3d.", param, ctx)
         if at.tzinfo is None:
-            self.fail(f"{text!a} has no zone: write {ascii(text + 'Z')[1:-1]} for UTC, as the log has it.", param, ctx)
+            self.fail(f"{text!a} has no zone: write {at.isoformat()}Z for UTC, as the log has it.", param, ctx)
         return at
 
 

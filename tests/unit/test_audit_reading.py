@@ -156,6 +156,7 @@ def test_ages_are_counted_back_from_now(tmp_path: Path) -> None:
         (["--format", "csv"], "There are: table, json."),
         (["--since", "yesterday"], "neither a time as 2026-11-23T16:42:00Z nor an age"),
         (["--since", "2026-01-01T11:00:00"], "has no zone: write 2026-01-01T11:00:00Z"),
+        (["--since", "2026-01-01"], "has no zone: write 2026-01-01T00:00:00Z for UTC"),
         (["--until", "999999999w"], "neither a time"),
         (["--path", "a//b"], "a glob holds no empty"),
         (["--path", "{a,b}"], "braces do not list alternatives"),
