@@ -176,6 +176,9 @@ def _confinement_checks(features: Features, policy: Policy | None) -> Iterator[C
     except (SandboxSetupError, KernelUnsupported) as error:
         yield Check("confinement", "self-test", "error", error.message, EXIT_KERNEL)
         return
+    except OSError as error:  # no room for what it tries itself on
+        yield Check("confinement", "self-test", "error", f"it cannot be made: {error.strerror}", EXIT_CONFIG)
+        return
     for finding in findings:
         outcome = ("stopped" if finding.stopped else "open") if finding.stopped_wanted else "works"
         if not finding.stopped_wanted and not finding.as_wanted:

@@ -68,6 +68,18 @@ def test_a_root_that_is_missing_exits_2_and_the_rest_is_reported_all_the_same(tm
     assert "\x1b" not in found.stdout, "colour is for terminals"
 
 
+def test_a_machine_without_room_for_a_temporary_directory_is_told_so() -> None:
+    found = subprocess.run(
+        ["sh", "-c", 'ulimit -f 0 && exec "$@"', "sh", sys.executable, "-m", "fsserver", "doctor"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert found.returncode == 2, found.stderr
+    assert "it cannot be made: No usable temporary directory found" in found.stdout
+
+
 def test_a_policy_that_does_not_load_exits_2(tmp_path: Path) -> None:
     policy = tmp_path / "policy.yaml"
     policy.write_text("version: 1\nroots: {}\nunknown: 1\n")
