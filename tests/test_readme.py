@@ -122,7 +122,7 @@ def test_the_policy_in_the_readme_is_valid_alone_and_as_a_service(tmp_path: Path
     policy = load_policy(policy_file)
     assert {root.name for root in policy.roots} == {"project", "notes"}
     assert set(policy.commands) == {"pytest", "list", "publish"}
-    policy_file.write_text(text + served + "profiles: {reviewer: {roots: {project: ro}}}\n")
+    policy_file.write_text(text + served)
     policy = load_policy(policy_file)
     assert policy.server.transport is Transport.HTTP
     assert [(rule.token, rule.profile) for rule in policy.principals] == [("ci", None), ("dashboard", "reviewer")]
