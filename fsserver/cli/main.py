@@ -48,12 +48,19 @@ class LazyGroup(click.Group):
         except click.UsageError as error:
             import difflib  # noqa: PLC0415 - only after a mistake
 
-            near = difflib.get_close_matches(args[0].lower(), self.verbs, n=1)
+            near = self._groups_of(ctx, args[0]) or difflib.get_close_matches(args[0].lower(), self.verbs, n=1)
             if "/" in args[0] and "serve" in self.verbs:  # as the reference server takes its directories
                 near = [f"serve --root {args[0]}"]
             if args[0].startswith("-") or not near:
                 raise
-            raise click.UsageError(f"{error.message} Did you mean {near[0]!r}?", ctx) from None
+            raise click.UsageError(f"{error.message} Did you mean {' or '.join(map(repr, near))}?", ctx) from None
+
+    def _groups_of(self, ctx: click.Context, verb: str) -> list[str]:
+        """Where a verb is that was typed without its group."""
+        groups = {name: self.get_command(ctx, name) for name in self.verbs}
+        return [
+            f"{name} {verb}" for name, each in groups.items() if isinstance(each, click.Group) and verb in each.commands
+        ]
 
     def invoke(self, ctx: click.Context) -> Any:
         """As click has it, but never with a trace and code 1 for what cannot be said: some verbs have an answer of 1.

@@ -29,6 +29,12 @@ def run(*arguments: str) -> Result:
             ["/docs"], "No such command '/docs'. Did you mean 'serve --root /docs'?", id="as the reference server"
         ),
         pytest.param(["Doctor"], "No such command 'Doctor'. Did you mean 'doctor'?", id="capital"),
+        pytest.param(["check", "p.yaml"], "No such command 'check'. Did you mean 'policy check'?", id="of a group"),
+        pytest.param(
+            ["explain"],
+            "No such command 'explain'. Did you mean 'policy explain' or 'audit explain'?",
+            id="of two groups",
+        ),
         pytest.param(["xyzzy"], "No such command 'xyzzy'.", id="like no verb"),
         pytest.param(["serve"], "Say what to serve: --policy FILE, or --root DIR (repeatable).", id="nothing"),
         pytest.param(["serve", "--policy", "p.yaml", "--root", "."], ONE_WAY, id="both"),
