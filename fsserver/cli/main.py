@@ -76,11 +76,25 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except OSError as error:  # a verb tells of its files itself
-            if error.errno not in _UNWRITABLE or ctx.invoked_subcommand == "serve":
+            if ctx.invoked_subcommand == "serve":
+                raise
+            if isinstance(error, FileNotFoundError) and _is_nowhere():
+                message = "The current directory was removed; give an absolute path, or go to another."
+                raise click.UsageError(message, ctx) from None
+            if error.errno not in _UNWRITABLE:
                 raise
             from fsserver.cli.audit_ends import leave_unwritten  # noqa: PLC0415 - only where that happens
 
             leave_unwritten(error)
+
+
+def _is_nowhere() -> bool:
+    """Whether the current directory was removed."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 @click.command(cls=LazyGroup, context_settings=CONTEXT)

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from fsserver.cli.main import main
 from fsserver.cli.selection import Selection
+from tests.support import in_child
 
 ONE_WAY = "--policy and --root exclude each other: a policy file names its own roots."
 
@@ -110,6 +111,27 @@ def test_output_without_room_is_told_and_is_no_answer() -> None:
     full = typed("policy", "preset", "git", stdout="/dev/full")
     assert full.returncode == 2
     assert full.stderr == b"Error: standard output cannot be written: No space left on device.\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("audit", "keygen", "--out", "key"),
+        ("token", "list", "--file", "tokens"),
+        ("audit", "report", ".", "-o", "r.md"),
+    ],
+    ids=["key", "tokens", "report"],
+)
+def test_without_a_current_directory_an_absolute_path_is_asked_for(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    def act() -> tuple[int, str]:
+        (tmp_path / "gone").mkdir()
+        os.chdir(tmp_path / "gone")
+        (tmp_path / "gone").rmdir()
+        result = run(*arguments)
+        return result.exit_code, result.stderr.splitlines()[-1]
+
+    said = "Error: The current directory was removed; give an absolute path, or go to another."
+    assert in_child(act) == (2, said)
 
 
 @pytest.mark.parametrize(
