@@ -88,8 +88,20 @@ def _sink_fault(sink: AuditSink) -> str | None:
         fault = "is not writable for this user"
     if fault is not None:
         return f"{place} {fault}\n{ANOTHER_PLACE}"
+    if _is_full(place):
+        return f"{place} has no room: its disk is full"
     fault = _file_fault(place, os.path.basename(sink.file)) if sink.file is not None else None
     return None if fault is None else f"{place}: {fault}"
+
+
+def _is_full(directory: str) -> bool:
+    """Whether the file system says that it has no room, for this user, for a byte or for a name."""
+    try:
+        found = os.statvfs(directory)
+    except OSError:
+        return False
+    blocks, names = (found.f_bfree, found.f_ffree) if os.geteuid() == 0 else (found.f_bavail, found.f_favail)
+    return (found.f_blocks > 0 and blocks == 0) or (found.f_files > 0 and names == 0)  # 0 of 0: it does not count
 
 
 def _file_fault(directory: str, name: str) -> str | None:
@@ -114,4 +126,6 @@ def _fault_above(place: str) -> str | None:
     above = os.path.dirname(place)
     while not os.path.exists(above):
         above = os.path.dirname(above)
-    return None if os.access(above, os.W_OK | os.X_OK) else f"{place} cannot be made in {above}\n{ANOTHER_PLACE}"
+    if not os.access(above, os.W_OK | os.X_OK):
+        return f"{place} cannot be made in {above}\n{ANOTHER_PLACE}"
+    return f"{place} cannot be made: the disk of {above} is full" if _is_full(above) else None

@@ -14,12 +14,14 @@ import pytest
 from click.testing import CliRunner
 
 from fsserver.cli.doctor import doctor as doctor_command
+from fsserver.cli.doctor_audit import log_checks
 from fsserver.kernel.features import probe, user_namespaces
-from fsserver.policy.compiled import Layer
+from fsserver.policy.compiled import AuditRules, Layer
 from fsserver.sandbox.profile import available_layer
 from fsserver.sandbox.runtime import find_runtime
 from fsserver.sandbox.selftest import run_selftest
-from tests.audit_logs import open_file
+from tests.audit_logs import open_file, private
+from tests.mounts import mount_small_tmpfs
 from tests.support import in_child, require_kernel
 
 FEATURES = probe()
@@ -110,6 +112,21 @@ def test_a_state_directory_that_is_a_link_exits_2_as_serving_would(tmp_path: Pat
     (tmp_path / "state/fsserver/audit").symlink_to(tmp_path / "real")
     found = doctor("--root", str(tmp_path / "root"))
     assert (found.returncode, "fsserver/audit is a link" in found.stdout) == (2, True), found.stdout
+
+
+@pytest.mark.parametrize("there", ["", "fsserver/audit"], ids=["to be made", "there"])
+def test_a_full_disk_for_the_log_is_an_error_as_serving_would_fail(tmp_path: Path, there: str) -> None:
+    place = private(tmp_path / "full")
+
+    def checked() -> list[tuple[str, bool]]:
+        mount_small_tmpfs(place)
+        audit = place / "fsserver/audit"
+        (place / there).mkdir(mode=0o700, parents=True, exist_ok=True)
+        (place / "ballast").write_bytes(b"\0" * 128 * 1024)
+        checks = log_checks(AuditRules(directory=str(audit)))
+        return [(check.verdict, "full" in check.text) for check in checks]
+
+    assert in_child(checked) == [("error", True)]
 
 
 def policy_file(directory: Path, more: str = "") -> str:
