@@ -26,7 +26,7 @@ _TRIALS: Final = ((Own.NAMES, ("--match=(?!)", "--max-depth=1")), (Own.FILES, ("
 
 
 def search_checks(policy: Policy | None) -> Iterator[Check]:
-    """What can be searched with here; with a policy, tried in its first root. Starts threads."""
+    """What can be searched with here; with a policy, tried in the first root that cells see. Starts threads."""
     ripgrep = find_ripgrep(() if policy is None else policy.roots)
     if ripgrep.program is None:
         yield Check(GROUP, "ripgrep", "warning", f"search_content is not offered: {ripgrep.why_not}")
@@ -36,10 +36,14 @@ def search_checks(policy: Policy | None) -> Iterator[Check]:
         yield Check(GROUP, "ripgrep", "warning" if version is None else "ok", f"{said} ({ripgrep.program.path})")
     if policy is None or not policy.roots:
         return
+    shared = tuple(rules for rules in policy.roots if rules.each is None)
+    if not shared:
+        yield Check(GROUP, "searches", "note", "each root has a directory for each principal: the server walks them")
+        return
     with ExitStack() as held, launchers_words():
         try:
-            roots = [held.enter_context(closing(Root.open(rules))) for rules in policy.roots]
-            alone = replace(policy, commands=MappingProxyType({}))
+            roots = [held.enter_context(closing(Root.open(rules))) for rules in shared]
+            alone = replace(policy, commands=MappingProxyType({}), roots=shared)
             own = search_commands(policy, ripgrep)
             runner = start_launcher(alone, roots, f"doctor-{secrets.token_hex(4)}", own)
             if runner is None:
@@ -49,7 +53,7 @@ def search_checks(policy: Policy | None) -> Iterator[Check]:
             runner.listen()
             for what, arguments in _TRIALS:
                 if what in own:
-                    _try(runner, Request(what, arguments, policy.roots[0].name, "", TRIAL_S))
+                    _try(runner, Request(what, arguments, shared[0].name, "", TRIAL_S))
         except FsserverError as error:
             yield Check(GROUP, "searches", "warning", f"no search can be run in a cell: {error.message}")
             return

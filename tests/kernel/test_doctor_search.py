@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from click.testing import CliRunner
 
 from fsserver.cli import doctor_search
@@ -35,3 +36,29 @@ def test_without_ripgrep_it_says_what_is_not_offered(tmp_path: Path, monkeypatch
     found, tried = checks("--root", str(tmp_path / "root"))
     assert found["text"] == "search_content is not offered: it is not installed"
     assert tried["verdict"] == "ok"  # names are found by a walk
+
+
+@pytest.mark.parametrize(
+    ("shared", "verdict", "said"),
+    [
+        (True, "ok", "run in cells of layer ful"),
+        (False, "note", "each root has a directory for each principal: the server walks them"),
+    ],
+    ids=["and one for all", "alone"],
+)
+def test_roots_with_a_directory_for_each_principal_are_not_tried(
+    tmp_path: Path, shared: bool, verdict: str, said: str
+) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "all").mkdir()
+    roots = f'own: {{path: "{tmp_path}/own/${{principal.name}}"}}' + (
+        f", all: {{path: {tmp_path}/all}}" if shared else ""
+    )
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(
+        f"version: 1\nroots: {{{roots}}}\nserver: {{transport: http, auth: {{tokens: {tmp_path}/tokens/tokens}}}}\n"
+        "principals: [{when: {token: ci}}]\n"
+    )
+    policy.chmod(0o600)
+    _, tried = checks("--policy", str(policy))
+    assert (tried["verdict"], tried["text"][: len(said)]) == (verdict, said)
