@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,6 +22,7 @@ from fsserver.policy.compiled import (
     SoughtProgram,
 )
 from fsserver.policy.decision import decide
+from fsserver.policy.variables import VALUE, VARIABLE
 
 # What every command has: the sandbox's own, and who and where it is.
 ENVIRONMENT = ("PATH", "HOME", "TMPDIR", "USER", "LOGNAME", "LANG")
@@ -171,13 +173,23 @@ def _decided(rules: RootRules, name: str, action: Action) -> dict[str, Any]:
 
 
 def _place(policy: Policy, text: str) -> tuple[RootRules, str]:
-    """The root that a path begins in, and the name beneath it; a relative path is in the first root."""
+    """The root that a path begins in, and the name beneath it; a relative path is in the first root.
+
+    Of a root with a directory for each principal, any directory that can be one's.
+    """
     path = os.path.normpath(os.path.join(policy.roots[0].written, os.path.expanduser(text)))
-    inside = [rules for rules in policy.roots if f"{path}/".startswith(f"{rules.written}/")]
+    begins = [(rules, _beginning(rules).match(f"{path}/")) for rules in policy.roots]
+    inside = [(found.end(), rules) for rules, found in begins if found is not None]
     if not inside:
         raise click.UsageError(f"{text} begins in no root, so every tool refuses it.")
-    rules = max(inside, key=lambda each: len(each.written))
-    return rules, path[len(rules.written) :].strip("/")
+    end, rules = max(inside, key=lambda each: each[0])
+    return rules, path[end:].strip("/")
+
+
+def _beginning(rules: RootRules) -> re.Pattern[str]:
+    """How a path in the root begins, with its variables or with what may stand for them."""
+    written = re.escape(VARIABLE.sub("\0", rules.written))
+    return re.compile(written.replace(re.escape("\0"), f"(?:{VARIABLE.pattern}|{VALUE.pattern})") + "/")
 
 
 def _spellings(roots: Sequence[RootRules]) -> dict[str, tuple[str, ...]]:

@@ -148,6 +148,35 @@ def test_a_call_of_a_file_tool_is_explained(
     assert (result.exit_code, answer["decision"], answer["rule"]) == (code, decision, rule)
 
 
+SERVICE = """\
+version: 1
+server: {{transport: http, auth: {{tokens: {home}/tokens/tokens}}}}
+principals: [{{when: {{token: ci}}}}]
+roots:
+  own: {{path: "{home}/app/${{principal.name}}", mode: rw, deny: [private]}}
+  notes: {{path: ~/notes}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "code", "name"),
+    [
+        ("{home}/app/ci/a", 0, "a"),
+        ("{home}/app/ci/private", 1, "private"),
+        ("{home}/app/${{principal.name}}/a", 0, "a"),
+        ("a", 0, "a"),
+        ("{home}/app/c.i/a", 2, None),
+        ("{home}/app", 2, None),
+    ],
+    ids=["in it", "denied name", "as it is written", "relative", "of nobody", "what is above"],
+)
+def test_a_directory_of_one_principal_is_explained(desk: Desk, path: str, code: int, name: str | None) -> None:
+    policy = str(desk.write(SERVICE.format(home=desk.home)))
+    result = run("explain", policy, "--json", "--tool", "write_file", f"path={path.format(home=desk.home)}")
+    assert result.exit_code == code, result.output
+    assert name is None or {each["name"] for each in json.loads(result.stdout)["paths"]} == {name}
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
