@@ -20,6 +20,9 @@ from fsserver.errors import AuditBroken, AuditLocked, ConfigError
 
 RECENT_FILES = 64  # of a directory, by name, so by start: an older torn file was healed by a start before this one
 
+_LOOKING = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+_FIRST_BYTES = 4096  # of a file that goes on: its first record has two names, escaped, and numbers
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -106,21 +109,26 @@ def _named_by(record: Record, segment: Segment, torn: bytes) -> str:
 
 
 def heal_others(directory: int, healed: Callable[[Mapping[str, Json], Position], tuple[bytes, Position]]) -> None:
-    """Heal the torn ends that killed servers left in this directory, each with a record made by `healed`.
+    """Heal what killed servers left in this directory, each with a record made by `healed`: torn ends, and files that
+    the one before names and that have no name yet.
 
     Best effort: a file that is being written, is not ours, or does not verify is left as it is; `verify` tells.
     """
-    names = sorted(name for name in os.listdir(directory) if name.endswith(".jsonl") and not name.startswith("."))
+    there = sorted(os.listdir(directory))
+    names = [name for name in there if name.endswith(".jsonl") and not name.startswith(".")]
     for name in names[-RECENT_FILES:]:
         with suppress(OSError, AuditLocked, AuditBroken, ConfigError):
             if _is_torn(directory, name):
                 _heal(directory, name, healed)
+    prepared = [name for name in there if name == hidden_name(name[1:].removesuffix(".new"))]
+    for hidden in prepared[-RECENT_FILES:]:
+        with suppress(OSError, AuditLocked, AuditBroken, ConfigError, ChainError):
+            _finish_rotation(directory, hidden[1:].removesuffix(".new"), healed)
 
 
 def _is_torn(directory: int, name: str) -> bool:
     """Whether the file's last byte is no newline. Locks nothing."""
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
-    descriptor = os.open(name, flags, dir_fd=directory)
+    descriptor = os.open(name, _LOOKING, dir_fd=directory)
     try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode) or not found.st_size:
@@ -141,6 +149,41 @@ def _heal(directory: int, name: str, healed: Callable[[Mapping[str, Json], Posit
         raise
     finally:
         segment.close()
+
+
+def _finish_rotation(
+    directory: int, name: str, healed: Callable[[Mapping[str, Json], Position], tuple[bytes, Position]]
+) -> None:
+    """Give the file its name, if the one that its first record goes on from was ended by naming it."""
+    ended = Segment(directory, _goes_on_from(directory, hidden_name(name)))
+    try:
+        record, torn = _look(ended, None, None)
+        if record is None or record.get("event") != LOG_ROTATED or _named_by(record, ended, torn) != name:
+            return
+        following = _name_prepared(directory, name, ended)
+    finally:
+        ended.close()
+    try:
+        _, torn = _look(following, ended.position, ended.name)
+        following.write(*healed({**_cut(following, torn), "named": name}, following.position))
+    except BaseException:
+        following.leave_as_found()
+        raise
+    finally:
+        following.close()
+
+
+def _goes_on_from(directory: int, name: str) -> str:
+    """The file that the first record of this one names as the one before. Raises OSError, ChainError."""
+    descriptor = os.open(name, _LOOKING, dir_fd=directory)
+    try:
+        begins = os.pread(descriptor, _FIRST_BYTES, 0)
+    finally:
+        os.close(descriptor)
+    previous = unseal(begins[: begins.find(b"\n") + 1]).get("previous")
+    if not isinstance(previous, str) or leads_out(previous):
+        raise ChainError("does not go on from a file")
+    return previous
 
 
 def _look(segment: Segment, after: Position | None, previous: str | None) -> tuple[Record | None, bytes]:

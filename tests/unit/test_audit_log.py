@@ -253,6 +253,39 @@ def test_rotation_interrupted_before_the_next_file_had_its_name_is_finished_and_
     assert (chain.status, chain.healed) == (Status.WHOLE, 1)
 
 
+def left_in_a_directory(directory: Path, *, ended: bool = True) -> str:
+    """A run killed while it changed files: before the next one had its name, or before it was ended; that name."""
+    log = open_directory(directory, max_size=3000)
+    while len(os.listdir(directory)) < 2:
+        log.append("call.outcome", CALL)
+    log.close()
+    first, following = Path(log.path), Path(log.path).with_suffix(".0002.jsonl")
+    (directory / f".{following.name}.new").write_bytes(following.read_bytes().splitlines(keepends=True)[0])
+    following.unlink()
+    if not ended:
+        first.write_bytes(b"".join(first.read_bytes().splitlines(keepends=True)[:-1]))
+    return following.name
+
+
+def test_rotation_that_was_interrupted_in_a_directory_is_finished_by_the_next_run(tmp_path: Path) -> None:
+    name = left_in_a_directory(tmp_path / "audit")
+    assert verify(str(tmp_path / "audit")).status is Status.TORN
+    next_run = open_directory(tmp_path / "audit", run_id="healer")
+    assert [record["event"] for record in records(tmp_path / "audit" / name)] == ["log.continued", "log.healed"]
+    healed = records(tmp_path / "audit" / name)[1]
+    assert healed.items() >= {"at": "start", "run": "healer", "named": name}.items()
+    assert records(next_run.path)[0]["previous"]["head"] == healed["hash"]
+    next_run.close()
+    assert verify(str(tmp_path / "audit")).status is Status.WHOLE
+
+
+def test_file_that_was_ready_for_a_rotation_that_never_was_gets_no_name(tmp_path: Path) -> None:
+    name = left_in_a_directory(tmp_path / "audit", ended=False)
+    open_directory(tmp_path / "audit").close()
+    assert name not in os.listdir(tmp_path / "audit")
+    assert verify(str(tmp_path / "audit")).status is Status.WHOLE
+
+
 @pytest.mark.parametrize(
     ("prepared", "says"),
     [
