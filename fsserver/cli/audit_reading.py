@@ -169,7 +169,7 @@ class Table:
     def __init__(self, *, several: bool) -> None:
         self._several = several
         self._chain: str | None = None
-        bounded = sys.stdout.isatty() or "COLUMNS" in os.environ
+        bounded = "COLUMNS" in os.environ or (sys.stdout is not None and sys.stdout.isatty())  # None: it is closed
         self._columns = shutil.get_terminal_size().columns if bounded else _UNBOUNDED
 
     def show(self, found: Found) -> None:

@@ -100,7 +100,7 @@ def _form_of(output: str | None) -> str:
 
 def _progress(path: str, stack: ExitStack) -> Callable[[int], object] | None:
     """A bar over the bytes of the log, on standard error, if that is a terminal."""
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():  # None: it is closed
         return None
     bar = click.progressbar(length=max(1, _size(path)), label="Reading", file=sys.stderr)
     return stack.enter_context(bar).update

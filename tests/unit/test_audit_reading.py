@@ -382,6 +382,15 @@ def test_output_that_cannot_be_written_is_no_verdict(tmp_path: Path, verb: str) 
     )
 
 
+@pytest.mark.parametrize(("verb", "closed"), [("tail", 1), ("query", 1), ("report", 2)])
+def test_closed_standard_stream_is_no_verdict(tmp_path: Path, verb: str, closed: int) -> None:
+    open_directory(tmp_path / "audit").close()
+    command = [sys.executable, "-m", "fsserver", "audit", verb, str(tmp_path / "audit")]
+    closing = ["sh", "-c", f'exec "$@" {closed}>&-', "sh", *command]
+    ended = subprocess.run(closing, capture_output=True, timeout=30, check=False)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+
+
 def test_refused_command_is_shown_as_it_was_asked_for(tmp_path: Path) -> None:
     refused: dict[str, Json] = {"call": 1, "tool": "run_command", "ok": False, "error": "denied.command", "rule": "p:1"}
     where: Json = [{"parameter": "cwd", "root": "app", "name": "", "action": "list", "file": None, "rule": None}]
