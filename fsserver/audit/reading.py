@@ -59,7 +59,7 @@ class Reader:
                 self.directory, self.chains = directory or ".", [name]
                 opened(path).close()
         except OSError as error:
-            raise AuditError(f"{path!a} cannot be read: {os.strerror(error.errno or errno.EIO)}.") from error
+            raise AuditError(f"{path!a} cannot be read: {error.strerror}.") from error
         if not self.chains:
             raise AuditError(f"There is no audit log in {path!a}: no .jsonl file.")
 

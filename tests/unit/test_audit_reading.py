@@ -301,6 +301,10 @@ def test_query_looks_through_the_other_files_where_one_cannot_be_read(tmp_path: 
     assert "run.end" in found.stdout
 
 
+def test_what_is_no_regular_file_is_told_as_that() -> None:
+    assert run("query", "/dev/null").stderr == "Error: '/dev/null' cannot be read: not a regular file.\n"
+
+
 def test_following_opens_no_ended_run_while_none_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(3):
         open_directory(tmp_path / "audit").close()
