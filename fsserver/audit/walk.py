@@ -361,10 +361,15 @@ def _data(descriptor: int, offset: int) -> int | None:
 
 
 def is_live(descriptor: int) -> bool:
-    """Whether a server holds the file's lock. Takes a shared lock for an instant, which a starting server waits out."""
+    """Whether a server holds the file's lock. Takes a shared lock for an instant, which a starting server waits out.
+
+    Where a file system has no locks, as a network mount without its daemon, no server writes a log either.
+    """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
+    except OSError:
+        return False
     fcntl.flock(descriptor, fcntl.LOCK_UN)
     return False

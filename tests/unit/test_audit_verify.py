@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from fsserver.audit.chain import Position, unseal
+from fsserver.audit.head import find_head
 from fsserver.audit.signing import Signer, generate
 from fsserver.audit.verify import Status, verify
 from fsserver.cli.audit import audit_group
@@ -489,3 +491,20 @@ def test_verifying_loads_nothing_that_a_server_needs(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["verdict"] == "whole"
     assert not {"pydantic", "mcp", "yaml", "anyio", "asyncio", "cryptography"} & set(done.stderr.split())
+
+
+@pytest.mark.parametrize("end", [b"", b'{"half'], ids=["whole", "torn"])
+def test_copy_is_verified_on_a_file_system_without_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: bytes
+) -> None:
+    path = private(tmp_path / "audit") / "log.jsonl"
+    written(path)
+    with open(path, "ab") as stream:
+        stream.write(end)
+    before = verify(str(path)), find_head(str(path))
+
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    assert (verify(str(path)), find_head(str(path))) == before
