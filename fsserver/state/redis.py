@@ -121,9 +121,9 @@ class RedisState:
             self._counted(lambda: self._redis.delete(*names), lambda: None)
 
     def status(self) -> Health:
-        """Asks it, as a call would."""
+        """Writes, as a call does: one that is read-only or full answers a ping."""
         try:
-            self._ask(self._redis.ping)
+            self._ask(lambda: self._redis.set(f"{PREFIX}:check", b"", px=1000))
         except SharedStateError:
             with self._mutex:
                 why = self._down
@@ -153,6 +153,8 @@ class RedisState:
         try:
             answer = ask()
         except self._failures as error:
+            # After a failover they may lead to the server that was, which goes on answering that it takes nothing.
+            self._redis.connection_pool.disconnect(inuse_connections=False)
             self._failed(error)
             raise _unreachable() from None
         if self._down is not None:

@@ -281,6 +281,25 @@ def test_while_one_call_finds_out_the_others_do_not_wait(server: RedisServer) ->
     assert waits[-2] < TIMEOUT_S / 2 < waits[-1]
 
 
+def test_server_that_takes_no_writes_is_not_well_and_is_let_go_of(
+    server: RedisServer, replicas: tuple[SharedState, SharedState]
+) -> None:
+    """As after a failover: the old one is read-only, answers a ping, and the address leads to another."""
+    state = replicas[0]
+    assert state.take("k", Rate(5, 60)) == 0
+    with redis.Redis(port=server.port) as client:
+        client.replicaof("127.0.0.1", "1")
+        for _ in range(2):
+            with pytest.raises(SharedStateError):
+                state.take("k", Rate(5, 60))
+            assert isinstance(state, RedisState)
+            state._next_try = 0.0  # as if the pause were over
+            assert not state.status().ok
+        assert len(client.client_list(_type="normal")) == 1, "nothing but this client is connected"
+        client.replicaof("NO", "ONE")
+    wait_until(lambda: state.status().ok, "it is used again")
+
+
 def test_password_is_read_from_its_file_and_once(tmp_path: Path) -> None:
     file = tmp_path / "password"
     file.write_text("s3cret words\n")
