@@ -33,7 +33,10 @@ TIMEOUT_S: Final = 0.5  # of a connection, and of an answer
 PAUSE_S: Final = 1.0
 """After a failure nobody tries for so long, and then one call does."""
 
-MAX_CONNECTIONS: Final = 64
+MAX_CONNECTIONS: Final = 288
+"""More than there can be who ask at once: ``limits.calls.concurrency`` is 256 at most, and a readiness check and what
+announces processes ask besides. One that the pool refuses would pass for a server that is gone.
+"""
 _ANY_AMOUNT: Final = 2**53
 """What was used is counted, however much it is: the script counts nothing beyond the amount that it is given. Lua's
 numbers are exact up to here."""

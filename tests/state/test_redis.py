@@ -300,6 +300,17 @@ def test_server_that_takes_no_writes_is_not_well_and_is_let_go_of(
     wait_until(lambda: state.status().ok, "it is used again")
 
 
+def test_as_many_as_there_can_be_ask_at_once(replicas: tuple[SharedState, SharedState]) -> None:
+    asking, together = 256, threading.Barrier(256)  # limits.calls.concurrency
+
+    def take(_: int) -> float:
+        together.wait(10)
+        return replicas[0].take("k", Rate(1000, 60))
+
+    with ThreadPoolExecutor(asking) as pool:
+        assert sum(pool.map(take, range(asking))) == 0
+
+
 def test_password_is_read_from_its_file_and_once(tmp_path: Path) -> None:
     file = tmp_path / "password"
     file.write_text("s3cret words\n")
