@@ -195,7 +195,9 @@ def _serve(opened: _Opened, held: ExitStack) -> None:
     grants = Grants(principals_of(policy), _grants(opened, watch, workers, held))
     application = Application(
         rules,
-        run=workers.run,
+        look=Workers(
+            1
+        ).run,  # not the calls': what cancels one of them, or answers its question, would wait for it to end
         authenticator=opened.authenticator,
         grants=grants,
         handshakes=Handshakes(opened.key or secrets.token_bytes(32), rules.limits.session_s),

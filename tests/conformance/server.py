@@ -131,7 +131,7 @@ def main() -> None:
         authenticator=Authenticator(rules.auth),
         grants=Grants([anybody], {None: Grant(exchanges, ())}),
         handshakes=Handshakes(bytes(32), rules.limits.session_s),
-        run=Workers(4).run,
+        look=Workers(4).run,
         observe=lambda status: None,
     )
     hooks = Hooks(reload=lambda: None)

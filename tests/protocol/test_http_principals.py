@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.protocol.http_server import Server, served_http
+from tests.support import wait_until
 
 POLICY = """
 version: 1
@@ -23,6 +25,8 @@ roots:
   mine: {{path: "{base}/homes/${{principal.name}}", mode: rw}}
 commands:
   touch: {{exec: /usr/bin/touch, args: any, roots: {{work: rw}}}}
+  sleep: {{exec: /usr/bin/sleep, args: any, roots: {{work: ro}}}}
+limits: {{calls: {{concurrency: 2}}}}
 profiles:
   reader: {{roots: {{work: ro, mine: rw}}, commands: [touch]}}
 principals:
@@ -103,6 +107,10 @@ def text(result: dict[str, Any]) -> str:
     return "\n".join(block["text"] for block in result["content"])
 
 
+def intents(team: Team) -> int:
+    return sum(record["event"] == "call.intent" for record in team.records())
+
+
 def test_each_principal_gets_the_tools_of_its_profile(team: Team) -> None:
     # What changes files is there for the reader too: its own directory may be written to.
     assert "run_command" in team.tools("writer") & team.tools("reader")
@@ -170,6 +178,21 @@ def test_a_directory_that_was_made_anew_is_the_one_that_is_served(team: Team) ->
     team.call("writer", "write_file", path=f"{team.base}/homes/writer/after", content="x")
     assert [path.name for path in (team.base / "homes/writer").iterdir()] == ["after"]
     assert not (team.base / "homes/gone/after").exists()
+
+
+def test_a_call_is_cancelled_while_as_many_are_at_work_as_may_be(team: Team) -> None:
+    session = team.session("writer")
+    sleep = {"name": "run_command", "arguments": {"command": "sleep", "args": ["5"]}}
+    before = intents(team)
+    with ThreadPoolExecutor(2) as pool:
+        calls = [{"jsonrpc": "2.0", "id": each, "method": "tools/call", "params": sleep} for each in (1, 2)]
+        sleeping = [pool.submit(team.post, "writer", call, session) for call in calls]
+        wait_until(lambda: intents(team) == before + 2, "both have begun")
+        for each in (1, 2):
+            cancel = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": each}}
+            assert team.post("writer", cancel, session)[0] == 202
+        ended = [call.result(20)[1]["result"]["structuredContent"]["endedBy"] for call in sleeping]
+    assert ended == ["cancelled"] * 2
 
 
 PING = {"jsonrpc": "2.0", "id": 7, "method": "ping"}

@@ -50,7 +50,7 @@ class Application:
     """The ASGI application.
 
     Args:
-        run: runs what may block.
+        look: runs in a thread what looks at the directories of principals.
         observe: told the status of each request that was answered.
     """
 
@@ -61,7 +61,7 @@ class Application:
         authenticator: Authenticator,
         grants: Grants,
         handshakes: Handshakes,
-        run: RunBlocking,
+        look: RunBlocking,
         observe: Callable[[int], None],
     ) -> None:
         self._rules = rules
@@ -69,7 +69,7 @@ class Application:
         self._authenticator = authenticator
         self._grants = grants
         self._handshakes = handshakes
-        self._run = run
+        self._look = look
         self._observe = observe
         self._names = random.Random()  # noqa: S311 - a request's name is no secret, and the system's bits take a call
         self.sessions = Sessions()
@@ -143,8 +143,8 @@ class Application:
 
     async def _sender(self, identity: Identity, headers: Fields) -> _Sender:
         """Whom the request is from, with what the handshake agreed on, if it belongs to one."""
-        look = partial(self._grants.of, identity)
-        grant, workspace = await self._run(look) if self._grants.looks else look()
+        granted = partial(self._grants.of, identity)
+        grant, workspace = await self._look(granted) if self._grants.looks else granted()
         identifiers = [value.decode("latin-1") for name, value in headers if name == SESSION_ID]
         if not identifiers:
             return _Sender(identity, grant, workspace, None)
