@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from fsserver.transport.auth.authenticator import Authenticator
     from fsserver.transport.http.application import Application
     from fsserver.transport.http.grants import Grant
+    from fsserver.transport.http.listening import Listening
     from fsserver.transport.http.service import Front, Listener
     from fsserver.transport.workers import Workers
 
@@ -90,7 +91,7 @@ class _Opened:
     profiles: Mapping[str | None, _Profile]
     roots: tuple[Root, ...]
     front: Front
-    operations: socket.socket | None
+    operations: Listening | None
     authenticator: Authenticator
     state: SharedState
     key: bytes | None

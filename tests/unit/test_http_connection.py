@@ -1,19 +1,26 @@
-"""One connection of HTTP, over a real socket: who does not read is not waited for."""
+"""Connections of HTTP, over real sockets: who does not read is not waited for, and there are no more than may be."""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import resource
 import socket
+import ssl
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fsserver.policy.service import Address
+from fsserver.policy.service import Address, TlsFiles
 from fsserver.transport.http import answer as answers
 from fsserver.transport.http import protocol
-from fsserver.transport.http.listening import bind
+from fsserver.transport.http.listening import bind, server_context
 from fsserver.transport.http.protocol import Bounds
 from fsserver.transport.http.service import Listener
+from tests.receivers import Authority
 
 SIZE = 64 * 1024 * 1024
 WAIT_S = 20.0
@@ -69,3 +76,60 @@ def test_a_large_answer_is_under_way_until_it_is_read(monkeypatch: pytest.Monkey
         writer.transport.abort()
 
     asyncio.run(run())
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(WAIT_S):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+def _listener(connections: int) -> Listener:
+    bounds = Bounds(header_bytes=16 * 1024, header_s=10, connections=connections)
+    return Listener(bind(Address("127.0.0.1", 0)), application, bounds)
+
+
+def test_connections_that_begin_no_tls_are_bounded_too(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    issued = authority.issue("127.0.0.1")
+
+    async def run() -> None:
+        listener = _listener(2)
+        await listener.open(server_context(TlsFiles(issued.certificate, issued.key)))
+        at, accepted = listener.socket.getsockname(), listener.socket.accepted
+        with ExitStack() as held:
+            for _ in range(12):
+                held.enter_context(closing(socket.create_connection(at))).setblocking(False)
+            ours = held.enter_context(closing(socket.create_connection(at)))
+            ours.setblocking(False)
+            assert await asyncio.wait_for(asyncio.get_running_loop().sock_recv(ours, 1), WAIT_S) == b""
+            assert len(accepted) == 4
+        await _until(lambda: all(each.fileno() < 0 for each in accepted))
+        _, writer = await asyncio.open_connection(*at, ssl=ssl.create_default_context(cafile=authority.file))
+        writer.transport.abort()
+        listener.close()
+
+    asyncio.run(run())
+
+
+def test_without_descriptors_an_accept_is_told_of_once_and_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    async def run() -> None:
+        listener = _listener(8)
+        await listener.open(None)
+        with ExitStack() as held:
+            for _ in range(3):
+                held.enter_context(closing(socket.create_connection(listener.socket.getsockname())))
+            lowest = os.dup(0)
+            os.close(lowest)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+            try:
+                await _until(lambda: bool(caplog.records))
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            await _until(lambda: len(listener.state.connections) == 3)
+        listener.close()
+
+    asyncio.run(run())
+    assert ["out of system resource" in each.message for each in caplog.records] == [True]

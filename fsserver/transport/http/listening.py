@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import ssl
-from typing import Final
+import time
+from typing import Any, Final
+from weakref import WeakSet
 
 from fsserver.errors import ConfigError
 from fsserver.policy.service import Address, TlsFiles
@@ -16,14 +19,57 @@ STALLED_S: Final = 60
 """How long a client may take nothing of what it is sent, until the connection is given up and what it holds with it."""
 
 
-class _Listening(socket.socket):
-    """Listens already. That asyncio says so again is no system call: a confined server may not make it."""
+PAUSE_S: Final = 0.5
+"""Where an accept finds no descriptor free, asyncio tries as many times more as the backlog has places, with a message
+each time, and then again after a second."""
+
+_SHORT: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+
+class Listening(socket.socket):
+    """Listens already. That asyncio says so again is no system call: a confined server may not make it.
+
+    Attributes:
+        most: connections that may be open, those too that have no TLS yet; further ones are closed at once. None: any
+            number.
+        accepted: what was accepted and may be open.
+    """
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self.most: int | None = None
+        self.accepted: WeakSet[socket.socket] = WeakSet()
+        self._not_before = 0.0
 
     def listen(self, backlog: int = BACKLOG, /) -> None:
         """Nothing is left to do."""
 
+    def accept(self) -> tuple[socket.socket, Any]:
+        """Raises OSError, as what asyncio goes on after."""
+        if time.monotonic() < self._not_before:
+            raise BlockingIOError
+        try:
+            connection, address = super().accept()
+        except OSError as error:
+            if error.errno in _SHORT:
+                self._not_before = time.monotonic() + PAUSE_S
+            raise
+        if self._full():
+            connection.close()
+            raise ConnectionAbortedError
+        self.accepted.add(connection)
+        return connection, address
 
-def bind(address: Address) -> socket.socket:
+    def _full(self) -> bool:
+        if self.most is None or len(self.accepted) < self.most:
+            return False
+        for each in list(self.accepted):
+            if each.fileno() < 0:
+                self.accepted.discard(each)
+        return len(self.accepted) >= self.most
+
+
+def bind(address: Address) -> Listening:
     """A socket that listens there; with port 0 on any free port.
 
     Raises:
@@ -43,7 +89,7 @@ def bind(address: Address) -> socket.socket:
     except OSError as error:
         listener.close()
         raise ConfigError(f"Cannot listen on {address}: {os.strerror(error.errno or 0)}.") from None
-    return _Listening(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, fileno=listener.detach())
+    return Listening(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, fileno=listener.detach())
 
 
 def bound(listener: socket.socket) -> Address:

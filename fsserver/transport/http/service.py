@@ -13,7 +13,6 @@ import asyncio
 import gc
 import logging
 import signal
-import socket
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -29,7 +28,7 @@ from fsserver.kernel.listeners import begin_no_more
 from fsserver.policy.service import ServerRules
 from fsserver.transport.ending import first_of, ignore_signals
 from fsserver.transport.http.application import Application
-from fsserver.transport.http.listening import bind, bound, server_context
+from fsserver.transport.http.listening import Listening, bind, bound, server_context
 from fsserver.transport.http.notify import Notifier
 from fsserver.transport.http.protocol import Bounds, connection
 
@@ -56,7 +55,7 @@ class Front:
         context: TLS; None for none.
     """
 
-    socket: socket.socket
+    socket: Listening
     context: ssl.SSLContext | None
     notifier: Notifier
     bounds: Bounds
@@ -85,7 +84,7 @@ class Front:
 class Listener:
     """A socket with what is served on it."""
 
-    socket: socket.socket
+    socket: Listening
     application: Any
     bounds: Bounds
     state: ServerState = field(default_factory=ServerState)
@@ -110,10 +109,12 @@ class Listener:
         factory = connection(config, self.state, self.bounds)
         if self.server is not None:
             self.server.close()
-        # Connections count once they have TLS, so that takes no longer than headers may.
+        # `BoundedProtocol` counts connections once they have TLS, so that takes no longer than headers may.
         handshake_s = None if context is None else self.bounds.header_s
+        listening = self.socket.dup()
+        listening.most, listening.accepted = 2 * self.bounds.connections, self.socket.accepted
         self.server = await loop.create_server(
-            factory, sock=self.socket.dup(), ssl=context, ssl_handshake_timeout=handshake_s, backlog=1024
+            factory, sock=listening, ssl=context, ssl_handshake_timeout=handshake_s, backlog=1024
         )
 
     async def refuse(self) -> None:
