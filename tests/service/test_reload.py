@@ -119,6 +119,23 @@ def test_a_new_certificate_is_for_new_connections_and_a_broken_one_for_none(runn
         kept.close()
 
 
+def test_a_reload_at_the_very_end_is_passed_over(running: Reloading) -> None:
+    with running.connect() as idle:
+        running.server.signal(signal.SIGTERM)
+        assert idle.recv(4096).startswith(b"HTTP/1.1 503"), "it accepts no more"
+        for _ in range(5):
+            running.server.signal(signal.SIGHUP)
+            wait_until(lambda: not _pending(running, signal.SIGHUP), "it has the signal")
+    assert running.server.wait() == 0
+    assert "failed" not in running.server.stderr
+
+
+def _pending(running: Reloading, number: signal.Signals) -> bool:
+    status = Path(f"/proc/{running.server.process.pid}/status").read_text()
+    (mask,) = (line.split()[1] for line in status.splitlines() if line.startswith("ShdPnd:"))
+    return bool(int(mask, 16) >> (number - 1) & 1)
+
+
 def asked(connection: http.client.HTTPSConnection) -> None:
     connection.request("GET", "/mcp")
     response = connection.getresponse()

@@ -250,6 +250,7 @@ class Service:
             _LOG.warning("%d requests are cancelled", pending.open)
             pending.cancel_all()
             await first_of(pending.idle(), timeout_s=STOP_S)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _nothing)  # nobody comes who would need it
         await listener.refuse()
         listener.hang_up()
         await first_of(_none_left(listener.state), timeout_s=LEAVE_S)
@@ -266,3 +267,7 @@ async def _watched(work: Awaitable[object]) -> None:
         await work
     except Exception:  # noqa: BLE001 - whatever it is, the service goes on
         _LOG.exception("a task in the background failed")
+
+
+def _nothing() -> None:
+    pass
