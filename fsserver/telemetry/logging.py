@@ -28,19 +28,23 @@ CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u2
 
 class StderrHandler(logging.Handler):
     """Writes to descriptor 2 and never waits: what a client that does not read its server's messages leaves no room
-    for is dropped. Keeps no buffer whose lock a thread could hold when the process ends.
+    for is dropped. After one that was dropped in part the next begins a line of its own. Keeps no buffer whose lock a
+    thread could hold when the process ends.
     """
 
     def __init__(self) -> None:
         super().__init__()
+        self._torn = False
         self._poll = select.poll()
         self._poll.register(STDERR, select.POLLOUT)
 
     def emit(self, record: logging.LogRecord) -> None:
         line = self.format(record).encode("utf-8", "backslashreplace")[:MAX_LINE_BYTES] + b"\n"
+        line = b"\n" + line if self._torn else line
         with contextlib.suppress(OSError):  # there is no standard error: nobody can be told
             while line and any(event & select.POLLOUT for _, event in self._poll.poll(0)):
                 line = line[os.write(STDERR, line[:PIPE_BUF]) :]
+                self._torn = bool(line)
 
 
 def configure(level: int = logging.WARNING, *, own: int | None = None) -> None:

@@ -123,6 +123,22 @@ def test_standard_error_that_nobody_reads_keeps_no_call_waiting() -> None:
     assert {json.loads(line)["event"] for line in lines} == {"call"}, "each that was written is whole"
 
 
+def test_a_line_begins_anew_after_one_that_was_cut_off() -> None:
+    done = run("""
+        import os
+        reader, writer = os.pipe()
+        os.dup2(writer, 2)
+        for _ in range(3):
+            logging.getLogger("x").error("x" * 50_000)
+        torn = os.read(reader, 1 << 20)
+        lines.over(SEEN)
+        sys.stdout.buffer.write(torn + os.read(reader, 1 << 20))
+    """)
+    whole, cut, last = done.stdout.splitlines()
+    assert [json.loads(line)["level"] for line in (whole, last)] == ["error", "info"]
+    assert 0 < len(cut) < len(whole)
+
+
 def test_standard_error_that_is_closed_harms_no_call(tmp_path: Path) -> None:
     done = run("import os; os.close(2)\nlines.over(SEEN)\nprint('through')")
     assert done.stdout == b"through\n"
