@@ -210,7 +210,7 @@ def _serve(opened: _Opened, held: ExitStack) -> None:
     launchers = [profile.runner for profile in opened.profiles.values() if profile.runner is not None]
     sources.commands_running = lambda: sum(runner.running for runner in launchers)
     operations = [] if opened.operations is None else [_operations(opened, application, watch)]
-    hooks = Hooks(reload=opened.authenticator.reload, background=(opened.authenticator.keep_fresh,))
+    hooks = Hooks(opened.authenticator.reload, opened.metrics.request, background=(opened.authenticator.keep_fresh,))
     service = Service(rules, application, opened.front, others=operations, hooks=hooks)
     sources.connections = service.connections
     service.run()

@@ -134,7 +134,7 @@ def main() -> None:
         look=Workers(4).run,
         observe=lambda status: None,
     )
-    hooks = Hooks(reload=lambda: None)
+    hooks = Hooks(reload=lambda: None, observe=lambda status: None)
     Service(rules, application, front, others=(), hooks=hooks).run()
 
 

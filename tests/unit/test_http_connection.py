@@ -133,3 +133,28 @@ def test_without_descriptors_an_accept_is_told_of_once_and_tried_again(caplog: p
 
     asyncio.run(run())
     assert ["out of system resource" in each.message for each in caplog.records] == [True]
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        pytest.param(b"NONSENSE\r\n\r\n", 400, id="no HTTP"),
+        pytest.param(b"GET / HTTP/1.1\r\nX: " + b"x" * 20_000, 431, id="headers that are too long"),
+        pytest.param(b"", 503, id="a connection too many"),
+    ],
+)
+def test_what_is_refused_before_it_is_a_request_is_counted(sent: bytes, status: int) -> None:
+    async def run() -> None:
+        counted: list[int] = []
+        listener = _listener(1)
+        listener.observe = counted.append
+        await listener.open(None)
+        with ExitStack() as held:
+            for _ in range(1 if sent else 2):
+                ours = held.enter_context(closing(socket.create_connection(listener.socket.getsockname())))
+                ours.sendall(sent)
+            await _until(lambda: bool(counted))
+            assert counted == [status]
+        listener.close()
+
+    asyncio.run(run())

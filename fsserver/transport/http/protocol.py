@@ -100,7 +100,7 @@ class _Joined:
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """One connection. Refusals of what is no request are told in ``log``.
+    """One connection. Refusals of what is no request are told in ``log``, and their statuses to ``observe``.
 
     Attributes:
         deaf: nothing that comes is looked at any more, and nothing more is said.
@@ -111,10 +111,13 @@ class BoundedProtocol(HttpToolsProtocol):
     cycle: Any
     """The last request whose headers were taken; None before the first."""
 
-    def __init__(self, config: Config, state: ServerState, bounds: Bounds, log: RefusalLog) -> None:
+    def __init__(
+        self, config: Config, state: ServerState, bounds: Bounds, log: RefusalLog, observe: Callable[[int], None]
+    ) -> None:
         super().__init__(config, state, {})
         self._bounds = bounds
         self._log = log
+        self._observe = observe
         self.leaving: set[Callable[[], None]] = set()
         self._in_head = True  # of the request that is being parsed
         self._between_bytes = 0
@@ -297,6 +300,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self.cycle.message_event.set()
         if reason != LEAVING:
             self._log.tell(Refusal(status, reason, ""), "unknown" if self.client is None else self.client[0], "none")
+            self._observe(status)
         again = "retry-after: 1\r\n" if status in (429, 503) else ""
         head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nconnection: close\r\n{again}content-length: 0\r\n\r\n"
         self.transport.write(head.encode("ascii"))
@@ -306,7 +310,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self.loop.call_later(LINGER_S, self.transport.close)
 
 
-def connection(config: Config, state: ServerState, bounds: Bounds) -> Any:
+def connection(config: Config, state: ServerState, bounds: Bounds, observe: Callable[[int], None]) -> Any:
     """A factory of protocols for `asyncio.loop.create_server`."""
     log = RefusalLog()
-    return lambda: BoundedProtocol(config, state, bounds, log)
+    return lambda: BoundedProtocol(config, state, bounds, log, observe)

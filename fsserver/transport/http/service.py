@@ -82,11 +82,16 @@ class Front:
 
 @dataclass
 class Listener:
-    """A socket with what is served on it."""
+    """A socket with what is served on it.
+
+    Attributes:
+        observe: told the status of what was refused before it was a request.
+    """
 
     socket: Listening
     application: Any
     bounds: Bounds
+    observe: Callable[[int], None] = lambda _: None
     state: ServerState = field(default_factory=ServerState)
     server: asyncio.Server | None = None
 
@@ -106,7 +111,7 @@ class Listener:
         )
         config.load()
         loop = asyncio.get_running_loop()
-        factory = connection(config, self.state, self.bounds)
+        factory = connection(config, self.state, self.bounds, self.observe)
         if self.server is not None:
             self.server.close()
         # `BoundedProtocol` counts connections once they have TLS, so that takes no longer than headers may.
@@ -144,10 +149,12 @@ class Hooks:
 
     Attributes:
         reload: on SIGHUP.
+        observe: see `Listener`.
         background: run until the end, beside the service.
     """
 
     reload: Callable[[], object]
+    observe: Callable[[int], None]
     background: Sequence[Callable[[], Awaitable[object]]] = ()
 
 
@@ -167,7 +174,7 @@ class Service:
     ) -> None:
         self._rules = rules
         self._application = application
-        self._listener = Listener(front.socket, application, front.bounds)
+        self._listener = Listener(front.socket, application, front.bounds, hooks.observe)
         self._others = others
         self._hooks = hooks
         self._context = front.context
