@@ -14,6 +14,7 @@ import pytest
 
 from fsserver.policy.compiled import CommandLimits, Effect, Limits, Network, PinnedProgram
 from fsserver.tools.approval import Answer, Consent
+from fsserver.tools.commands import processes
 from fsserver.tools.control import Control
 from tests.commands import Commanded, command, commanded, script
 from tests.gates import texts
@@ -257,6 +258,20 @@ def test_those_that_ended_are_forgotten_the_oldest_first(gate: Commanded) -> Non
         assert gate.error("read_process", handle=handle)["code"] == "request.process"
     for handle in handles[2:]:
         assert read(gate, handle)["output"] == "x"
+
+
+def test_what_ended_long_ago_is_forgotten_when_another_starts_something(
+    gate: Commanded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended, running = start(gate, "printf", "x"), start(gate, "cat")
+    until_exited(gate, ended)
+    stranger = replace(gate, session=replace(gate.session, principal="somebody"))
+    start(stranger, "cat")
+    assert read(gate, ended)["output"] == "x"
+    monkeypatch.setattr(processes, "KEPT_S", 0.0)
+    start(stranger, "cat")
+    assert gate.error("read_process", handle=ended)["code"] == "request.process"
+    assert read(gate, running)["state"] == "running"
 
 
 def test_command_that_is_not_for_the_background_is_refused_with_those_that_are(gate: Commanded) -> None:

@@ -28,6 +28,9 @@ WAIT_S: Final = 0.05  # how often one that waits looks whether it was cancelled
 CLOSE_S: Final = 0.5
 """How long the end of everything waits for processes to go. What is left then goes with whoever runs it."""
 
+KEPT_S: Final = 3600.0
+"""How long what has ended is remembered when another owner starts something: there may be thousands of them."""
+
 Owner = tuple[str, str]
 """See `fsserver.tools.session.Session.owner`."""
 
@@ -38,7 +41,7 @@ class Process:
     Attributes:
         handle: the word that stands for it; whoever has not been told it cannot guess it.
         owner: whose it is.
-        started: the second of `time.monotonic`.
+        started, over: the second of `time.monotonic`; ``over`` is when it had ended, None until then.
         ended: set when all that follows from its end is known.
         ending: how it ended; None while it runs, and where it could not be run.
         error: why it could not be run, or could not be followed to its end.
@@ -49,6 +52,7 @@ class Process:
         self.owner = owner
         self.chosen = chosen
         self.started = time.monotonic()
+        self.over: float | None = None
         self.ended = threading.Event()
         self.ending: Ending | None = None
         self.error: FsserverError | None = None
@@ -152,6 +156,7 @@ class Process:
         except Exception as bug:  # noqa: BLE001 - the thread's boundary: whoever reads the process is told
             self.error = internal = InternalError(secrets.token_hex(6))
             _LOG.error("following a process failed, %s", internal.correlation_id, exc_info=bug)
+        self.over = time.monotonic()
         with self._life:
             self.ended.set()  # a writer stops at this, and lets the input go
         with self._changed:
@@ -271,9 +276,12 @@ class Processes:
             return [process.held for process in self._by_handle.values()]
 
     def _forget(self, owner: Owner) -> list[Held]:
-        """The oldest of those that have ended and are more than are remembered."""
-        over = [each for each in self._by_handle.values() if each.owner == owner and each.ended.is_set()]
-        forgotten = over[: max(0, len(over) - self._limit)]
+        """Of those that have ended the owner's oldest that are more than are remembered, and others' of long ago."""
+        over = [each for each in self._by_handle.values() if each.ended.is_set()]
+        own = [each for each in over if each.owner == owner]
+        before = time.monotonic() - KEPT_S
+        forgotten = own[: max(0, len(own) - self._limit)]
+        forgotten += [each for each in over if each.owner != owner and each.over is not None and each.over < before]
         for process in forgotten:
             del self._by_handle[process.handle]
         return [process.held for process in forgotten]
