@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import array
 import contextlib
+import errno
 import fcntl
 import os
 from dataclasses import replace
 
-from fsserver.errors import ConfigError, KernelUnsupported, NotFound
+from fsserver.errors import ConfigError, InputOutputError, KernelUnsupported, NotFound
 from fsserver.kernel import constants as c
 from fsserver.kernel.syscalls import descriptor_path, file_system
 from fsserver.paths.aliases import Aliases
@@ -16,6 +17,9 @@ from fsserver.paths.names import components, display
 from fsserver.paths.turns import Turns
 from fsserver.paths.usage import Usage
 from fsserver.policy.compiled import RootRules
+
+_NONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG})
+"""Of opening a directory: it is not there, or not ours to open. All else may be another time another way."""
 
 _DIRECTORY = c.O_PATH | c.O_DIRECTORY | c.O_CLOEXEC
 
@@ -80,13 +84,16 @@ class Root:
 
         Raises:
             NotFound: there is no such directory.
+            InputOutputError: nobody knows, since it cannot be looked at now.
         """
         assert "/" not in name
         assert name not in ("", ".", "..")
         rules = replace(self.rules, path=f"{self.rules.path.rstrip('/')}/{name}", each=None)
         try:
             fd = os.open(name, _DIRECTORY | c.O_NOFOLLOW, dir_fd=self.fd)
-        except OSError:
+        except OSError as error:
+            if error.errno not in _NONE:
+                raise InputOutputError(f"This principal's directory of {rules.name} cannot be opened now") from None
             raise NotFound(f"The root {rules.name} has no directory for this principal.") from None
         try:
             return Root(rules, fd, _spellings(rules, fd))
@@ -161,13 +168,19 @@ def _spellings(rules: RootRules, fd: int) -> tuple[str, ...]:
 
 
 def _folds(fd: int) -> bool:
-    """Whether the volume, or this directory of it, compares names without their case."""
+    """Whether the volume, or this directory of it, compares names without their case.
+
+    Raises:
+        InputOutputError: nobody knows, since it cannot be looked at now. It is not taken for one that does not.
+    """
     if file_system(fd).magic in c.FOLDING_FILE_SYSTEMS:
         return True
     flags = array.array("L", [0])
     try:
         readable = os.open(".", os.O_RDONLY | c.O_DIRECTORY | c.O_CLOEXEC, dir_fd=fd)
-    except OSError:
+    except OSError as error:
+        if error.errno not in _NONE:
+            raise InputOutputError("A root cannot be looked at now") from None
         return False  # a directory that cannot be listed; names in it are compared exactly
     try:
         fcntl.ioctl(readable, c.FS_IOC_GETFLAGS, flags)

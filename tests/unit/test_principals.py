@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
+import resource
 from collections.abc import Mapping
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -12,9 +17,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fsserver.errors import PrincipalDenied
+from fsserver.paths.root import Root
 from fsserver.policy.principals import ANONYMOUS, Identity, choose, fill
 from fsserver.policy.rules import Origin
 from fsserver.policy.service import PrincipalRule
+from fsserver.server.exchanges import Exchanges
+from fsserver.transport.http.grants import Grant, Grants
+from fsserver.transport.http.refusal import Refusal
+from tests import trees
 
 ISSUER = "https://id.example.org"
 OTHER = "https://other.example.org"
@@ -232,3 +242,32 @@ def test_two_callers_never_share_a_directory(parts: tuple[str, str, str], betwee
                 fill(template, caller)
     else:
         assert len({fill(template, caller) for caller in callers}) == 2
+
+
+# --- The directory as it is.
+
+
+@pytest.mark.parametrize("descriptors", [0, 1])
+def test_a_directory_that_cannot_be_looked_at_now_may_be_asked_for_again(tmp_path: Path, descriptors: int) -> None:
+    """With one descriptor it is opened, and nobody can tell whether it compares names without their case."""
+    (tmp_path / "ci").mkdir()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with ExitStack() as held:
+        root = held.enter_context(closing(Root.open(replace(trees.rules(tmp_path), each="${principal.name}"))))
+        grants = Grants([rule(token="ci")], {"profile1": Grant(Exchanges.__new__(Exchanges), (root,))})
+        free = [os.dup(0) for _ in range(descriptors + 1)]
+        for each in free:
+            os.close(each)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free[-1], hard))
+        try:
+            with pytest.raises(Refusal) as caught:
+                grants.of(token())
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert (caught.value.status, caught.value.retry_after_s) == (503, 1)
+        (opened,) = grants.of(token())[1].roots
+        held.enter_context(closing(opened))
+        (tmp_path / "ci").rmdir()
+        with pytest.raises(Refusal) as absent:
+            grants.of(token())
+        assert absent.value.status == 403

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any, Final
 
-from fsserver.errors import FsserverError
+from fsserver.errors import FsserverError, InputOutputError
 from fsserver.paths.root import Root
 from fsserver.paths.workspace import Workspace
 from fsserver.policy.principals import Identity, choose, fill
@@ -66,7 +66,7 @@ class Grants:
         """The profile that is served to ``identity``, and its roots. May be called from any thread.
 
         Raises:
-            Refusal: no profile, or more than one; or it has no directory.
+            Refusal: no profile, or more than one; or it has no directory, or none that can be opened now.
         """
         try:
             profile = choose(self._rules, identity).profile
@@ -74,6 +74,8 @@ class Grants:
             with self._mutex:
                 roots = [self._root(root, profile, identity) for root in grant.roots]
                 return grant, self._workspace(profile, roots)
+        except InputOutputError as trouble:
+            raise busy(trouble.message) from None
         except FsserverError as refused:
             raise Refusal(403, "principal", refused.message) from None
 
