@@ -8,7 +8,10 @@ import datetime as dt
 import ipaddress
 import json
 import shutil
+import socket
 import ssl
+import threading
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -57,6 +60,15 @@ def served(
                 task.cancel()
 
     return asyncio.run(test())
+
+
+def test_the_end_waits_for_no_name_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    answered, began = threading.Event(), time.monotonic()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answered.wait(10) and [])
+    with pytest.raises(FetchError, match="did not answer within"):
+        asyncio.run(fetch_json("https://id.example.org/keys", client_context(), timeout_s=0.05))
+    assert time.monotonic() - began < 5
+    answered.set()
 
 
 def answering(*parts: bytes, end: bool = True) -> Write:

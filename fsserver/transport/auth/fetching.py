@@ -7,7 +7,10 @@ send where it should: no redirect is followed.
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+import os
+import socket
 import ssl
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -16,6 +19,7 @@ import httptools
 
 from fsserver import __version__
 from fsserver.policy.service import is_loopback
+from fsserver.transport.ops.aside import Aside
 
 MAX_BYTES: Final = 512 * 1024
 """Of a whole answer. Sets of keys with their certificates have some ten KiB."""
@@ -102,7 +106,7 @@ async def _get(url: str, trust: ssl.SSLContext) -> _Answer:
     """The end of the connection is the end of an answer that gives no length; one that was cut is no JSON."""
     parts = urlsplit(url)
     encrypted = trust if parts.scheme == "https" else None
-    reader, writer = await asyncio.open_connection(parts.hostname, port_of(url), ssl=encrypted)
+    reader, writer = await _connected(parts.hostname or "", port_of(url), encrypted)
     try:
         writer.write(_request(parts.netloc, (parts.path or "/") + (f"?{parts.query}" if parts.query else "")))
         answer, received = _Answer(), 0
@@ -114,6 +118,28 @@ async def _get(url: str, trust: ssl.SSLContext) -> _Answer:
         return answer
     finally:
         writer.transport.abort()
+
+
+async def _connected(
+    host: str, port: int, encrypted: ssl.SSLContext | None
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection to the first address of ``host`` that takes one. Raises OSError, UnicodeError.
+
+    The name is looked up in a daemon thread. Those of the loop are waited for when the process ends, and name servers
+    that are silent can keep one for a minute.
+    """
+    try:
+        found = await Aside("name").ask(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+    except RuntimeError:  # no thread can be started
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from None
+    failure = OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
+    for *_, address in found:
+        try:
+            named = None if encrypted is None else host
+            return await asyncio.open_connection(str(address[0]), port, ssl=encrypted, server_hostname=named)
+        except OSError as error:
+            failure = error
+    raise failure
 
 
 def _request(host: str, target: str) -> bytes:
