@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from fsserver.transport.http.service import Front, Listener
     from fsserver.transport.workers import Workers
 
+_LOG = logging.getLogger(__name__)
+
 OPS_HEADER_BYTES: Final = 8 * 1024
 OPS_HEADER_S: Final = 5.0
 OPS_CONNECTIONS: Final = 64
@@ -113,7 +115,7 @@ def serve_http(policy: Policy) -> None:
     """
     configure(own=logging.INFO)
     close_inherited()
-    _allow_many_descriptors()
+    _allow_many_descriptors(policy.server.limits.connections)
     with ExitStack() as held:
         opened = _open(policy, held)
         network = network_of(policy, serves=True, ports=opened.authenticator.ports)
@@ -318,7 +320,12 @@ def _read_again(policy: Policy) -> tuple[str, ...]:
     return tuple(dict.fromkeys(os.path.dirname(name) for name in names))
 
 
-def _allow_many_descriptors() -> None:
+def _allow_many_descriptors(connections: int) -> None:
     """As many as the system lets this process have: each connection and each principal's directory is one."""
+    from fsserver.transport.http.listening import room  # noqa: PLC0415 - only who serves over HTTP needs it
+
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    if room() < connections:
+        told = "This process may have %d files open, so it takes %d connections and not the %d of server.limits."
+        _LOG.warning(told, most, room(), connections)

@@ -112,6 +112,28 @@ def test_connections_that_begin_no_tls_are_bounded_too(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
+def test_connections_leave_half_of_the_descriptors_for_work() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    async def run() -> None:
+        listener = _listener(1000)
+        here = len(os.listdir("/proc/self/fd"))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (2 * here, hard))
+        try:
+            await listener.open(None)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        with ExitStack() as held:
+            for _ in range(here + 1):
+                ours = held.enter_context(closing(socket.create_connection(listener.socket.getsockname())))
+            ours.setblocking(False)
+            assert await asyncio.wait_for(asyncio.get_running_loop().sock_recv(ours, 1), WAIT_S) == b""
+            assert len(listener.socket.accepted) == here
+        listener.close()
+
+    asyncio.run(run())
+
+
 def test_without_descriptors_an_accept_is_told_of_once_and_tried_again(caplog: pytest.LogCaptureFixture) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 

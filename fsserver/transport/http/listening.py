@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import socket
 import ssl
+import sys
 import time
 from typing import Any, Final
 from weakref import WeakSet
@@ -90,6 +92,12 @@ def bind(address: Address) -> Listening:
         listener.close()
         raise ConfigError(f"Cannot listen on {address}: {os.strerror(error.errno or 0)}.") from None
     return Listening(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, fileno=listener.detach())
+
+
+def room() -> int:
+    """How many connections this process has descriptors for. As many are left for what it does for them."""
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if most == resource.RLIM_INFINITY else most // 2
 
 
 def bound(listener: socket.socket) -> Address:

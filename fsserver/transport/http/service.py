@@ -28,7 +28,7 @@ from fsserver.kernel.listeners import begin_no_more
 from fsserver.policy.service import ServerRules
 from fsserver.transport.ending import first_of, ignore_signals
 from fsserver.transport.http.application import Application
-from fsserver.transport.http.listening import Listening, bind, bound, server_context
+from fsserver.transport.http.listening import Listening, bind, bound, room, server_context
 from fsserver.transport.http.notify import Notifier
 from fsserver.transport.http.protocol import Bounds, connection
 
@@ -117,7 +117,7 @@ class Listener:
         # `BoundedProtocol` counts connections once they have TLS, so that takes no longer than headers may.
         handshake_s = None if context is None else self.bounds.header_s
         listening = self.socket.dup()
-        listening.most, listening.accepted = 2 * self.bounds.connections, self.socket.accepted
+        listening.most, listening.accepted = min(2 * self.bounds.connections, room()), self.socket.accepted
         self.server = await loop.create_server(
             factory, sock=listening, ssl=context, ssl_handshake_timeout=handshake_s, backlog=1024
         )
