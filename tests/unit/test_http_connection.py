@@ -134,6 +134,50 @@ def test_connections_leave_half_of_the_descriptors_for_work() -> None:
     asyncio.run(run())
 
 
+@pytest.mark.parametrize(
+    ("first", "statuses"),
+    [
+        pytest.param(b"", (503, 200), id="that never asked"),
+        pytest.param(b"GET / HTTP/1.1\r\n", (503, 200), id="that did not ask to the end"),
+        pytest.param(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", (503, 200), id="that has its answer"),
+        pytest.param(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n", (200, 503), id="but not one that is served"),
+    ],
+)
+def test_a_connection_too_many_takes_the_place_of_an_idle_one(first: bytes, statuses: tuple[int, int]) -> None:
+    async def run() -> None:
+        go_on, begun = asyncio.Event(), asyncio.Event()
+
+        async def answering(scope: Any, _receive: Any, send: Any) -> None:
+            begun.set()
+            if scope["path"] == "/slow":
+                await go_on.wait()
+            await answers._whole(send, 200, [], b"")
+
+        listener = Listener(
+            bind(Address("127.0.0.1", 0)), answering, Bounds(header_bytes=999, header_s=9, connections=1)
+        )
+        await listener.open(None)
+        clients = [await asyncio.open_connection(*listener.socket.getsockname())]
+        clients[0][1].write(first)
+        await _until(lambda: len(listener.state.connections) == 1)
+        if first.endswith(b"\r\n\r\n"):
+            await asyncio.wait_for(begun.wait(), WAIT_S)
+        if first.startswith(b"GET / HTTP/1.1\r\nHost"):
+            await asyncio.wait_for(clients[0][0].readuntil(b"\r\n\r\n"), WAIT_S)
+        clients.append(await asyncio.open_connection(*listener.socket.getsockname()))
+        clients[1][1].write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        heads = [asyncio.ensure_future(reader.readuntil(b"\r\n\r\n")) for reader, _ in clients]
+        await asyncio.wait_for(heads[statuses.index(503)], WAIT_S)
+        go_on.set()
+        said = [await asyncio.wait_for(head, WAIT_S) for head in heads]
+        assert tuple(int(head.split()[1]) for head in said) == statuses
+        for _, writer in clients:
+            writer.transport.abort()
+        listener.close()
+
+    asyncio.run(run())
+
+
 def test_without_descriptors_an_accept_is_told_of_once_and_tried_again(caplog: pytest.LogCaptureFixture) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 

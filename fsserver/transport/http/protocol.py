@@ -47,14 +47,16 @@ class Bounds:
 
     Attributes:
         peers: whoever may connect; empty for everybody.
+        idle: connections on which nothing is asked, the one first on which nothing was asked for the longest time.
     """
 
-    __slots__ = ("connections", "header_bytes", "header_s", "peers")
+    __slots__ = ("connections", "header_bytes", "header_s", "idle", "peers")
 
     def __init__(self, *, header_bytes: int, header_s: float, connections: int, peers: Sequence[str] = ()) -> None:
         self.header_bytes = header_bytes
         self.header_s = header_s
         self.connections = connections
+        self.idle: dict[BoundedProtocol, None] = {}
         self.peers = tuple(ipaddress.ip_network(peer, strict=False) for peer in peers)
 
     def admits(self, address: str) -> bool:
@@ -143,12 +145,28 @@ class BoundedProtocol(HttpToolsProtocol):
         admitted = self.client is None or self._bounds.admits(self.client[0])
         if not admitted or len(self.connections) > 2 * self._bounds.connections:  # so many are just being refused
             transport.abort()
-        elif len(self.connections) > self._bounds.connections:
+        elif len(self.connections) > self._bounds.connections and not self._displace():
             self._refuse(503, "connections")
         else:
+            self._bounds.idle[self] = None
             self._wait()
 
+    def _displace(self) -> bool:
+        """Where there are too many connections, have the one give way on which nothing was asked for the longest time.
+        Otherwise who holds them all and asks nothing keeps everybody out. Whether there is one.
+        """
+        longest = next(iter(self._bounds.idle), None)
+        if longest is not None:
+            longest.give_way()
+        return longest is not None
+
+    def give_way(self) -> None:
+        """End it, and say that nothing was done of what may be on its way."""
+        self._bounds.idle.pop(self, None)
+        self._refuse(503, "connections")
+
     def connection_lost(self, exc: Exception | None) -> None:
+        self._bounds.idle.pop(self, None)
         self._stop_waiting()
         self.resume_writing()
         super().connection_lost(exc)
@@ -213,6 +231,7 @@ class BoundedProtocol(HttpToolsProtocol):
         elif len(self.pipeline) >= MAX_AHEAD:
             self._refuse(429, "requests ahead")
         else:
+            self._bounds.idle.pop(self, None)
             super().on_headers_complete()
             self.cycle.transport = _Joined(self, begun=self.scope["method"] == "HEAD")
 
@@ -239,6 +258,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
+        if not self._serving and not self.deaf and not self.transport.is_closing():
+            self._bounds.idle[self] = None
         if self._leaving and not self._serving:
             self._refuse(503, LEAVING)
         elif self._in_head and self._late is None and not self._serving:
@@ -294,6 +315,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.deaf or self.transport.is_closing():
             return
         self.deaf = True
+        self._bounds.idle.pop(self, None)
         self.pipeline.clear()
         if self._serving:  # there is one answer on a connection that ends
             self.cycle.disconnected = True
