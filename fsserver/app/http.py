@@ -52,6 +52,11 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
+LOOKERS: Final = 4
+"""Threads of their own for directories of principals. In those of the calls, what cancels one of these, or answers its
+question, would wait for one to end.
+"""
+
 OPS_HEADER_BYTES: Final = 8 * 1024
 OPS_HEADER_S: Final = 5.0
 OPS_CONNECTIONS: Final = 64
@@ -198,9 +203,7 @@ def _serve(opened: _Opened, held: ExitStack) -> None:
     grants = Grants(principals_of(policy), _grants(opened, watch, workers, held))
     application = Application(
         rules,
-        look=Workers(
-            1
-        ).run,  # not the calls': what cancels one of them, or answers its question, would wait for it to end
+        look=Workers(LOOKERS).run,
         authenticator=opened.authenticator,
         grants=grants,
         handshakes=Handshakes(opened.key or secrets.token_bytes(32), rules.limits.session_s),
