@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import pytest
 
-from fsserver.errors import AmbiguousMatch, BadArguments, FileTooLarge, NoMatch
+from fsserver.errors import AmbiguousMatch, BadArguments, Cancelled, FileTooLarge, NoMatch
 from fsserver.tools.editing.edit import Edit, apply_edits
 
 ROOM = 10**9
@@ -124,9 +124,35 @@ def test_no_match_says_what_comes_nearest(text: str, old: str, says: str) -> Non
     assert says.replace("\\\\", "\\") in caught.value.message
 
 
-def test_result_that_would_be_too_large_is_refused_before_it_is_made() -> None:
+@pytest.mark.parametrize(
+    ("text", "old"), [("x" * 1000, "x"), ("  x\n  y\n" * 2_000, "x\ny")], ids=["exact", "indented"]
+)
+def test_result_that_would_be_too_large_is_refused_before_it_is_made(text: str, old: str) -> None:
+    started = time.thread_time()
     with pytest.raises(FileTooLarge):
-        apply_edits("x" * 1000, [Edit("x", "y" * 10**6, replace_all=True)], max_characters=10**6)
+        apply_edits(text, [Edit(old, "y\n" * 10_000, replace_all=True)], max_characters=10**6)
+    assert time.thread_time() - started < 1.5
+
+
+@pytest.mark.parametrize(
+    ("text", "edit"),
+    [
+        ("  x\n  y\n" * 3, Edit("x\ny", "z", replace_all=True)),
+        ("abab\naabb\nbbaa\n", Edit("baba", "x")),
+    ],
+    ids=["windows", "nearest"],
+)
+def test_edit_that_takes_long_is_stopped_inside(text: str, edit: Edit) -> None:
+    calls = 0
+
+    def checkpoint() -> None:
+        nonlocal calls
+        calls += 1
+        if calls > 3:
+            raise Cancelled("")
+
+    with pytest.raises(Cancelled):
+        apply_edits(text, [edit], max_characters=ROOM, checkpoint=checkpoint)
 
 
 @pytest.mark.parametrize(

@@ -43,11 +43,11 @@ class Edited:
 
 @dataclass(frozen=True, slots=True)
 class _Hit:
-    """A match in the text with LF endings, and what goes there."""
+    """A match in the text with LF endings, and the lines there if they are indented otherwise than ``oldText``."""
 
     start: int
     end: int
-    new: str
+    window: Sequence[str] | None = None
 
 
 def apply_edits(
@@ -57,7 +57,7 @@ def apply_edits(
 
     Args:
         max_characters: the largest result.
-        checkpoint: called between edits; raises to stop.
+        checkpoint: called for each edit and each match; raises to stop.
 
     Raises:
         BadArguments: an ``oldText`` is empty.
@@ -72,35 +72,55 @@ def apply_edits(
         if not edit.old:
             raise BadArguments(f"oldText is empty in edit {number + 1}: nothing says where newText belongs.")
         normal = Normal.of(text)
-        hits = _hits(normal.text, edit, _label(number, edits), changed=bool(regions))
-        size = len(text) + sum(len(hit.new) - (hit.end - hit.start) for hit in hits)
-        if size > max_characters:
-            raise FileTooLarge(f"The edited text would have {size} characters; at most {max_characters} are possible.")
-        splices = [_splice(normal, hit, edit.new) for hit in hits]
+        hits = _hits(normal.text, edit, _label(number, edits), changed=bool(regions), checkpoint=checkpoint)
+        fresh = _fresh(hits, edit, len(text), max_characters, checkpoint)
+        splices = [_splice(normal, hit, new, edit.new) for hit, new in zip(hits, fresh, strict=True)]
         regions = compose(regions, splices)
         text = apply(text, splices)
         replacements += len(hits)
     return Edited(text, tuple(regions), replacements)
 
 
-def _splice(normal: Normal, hit: _Hit, new: str) -> Splice:
+def _fresh(
+    hits: Sequence[_Hit], edit: Edit, size: int, max_characters: int, checkpoint: Callable[[], None]
+) -> list[str]:
+    """What goes to each of the matches in a text of ``size`` characters, with LF endings.
+
+    Raises:
+        FileTooLarge: also before all of it is made. No more than the text is replaced, so by then it is certain.
+    """
+    new = with_lf(edit.new)
+    fresh: list[str] = []
+    after = size
+    for hit in hits:
+        checkpoint()
+        fresh.append(new if hit.window is None else _reindented(edit, hit.window))
+        after += len(fresh[-1]) - (hit.end - hit.start)
+        if after > max_characters + size:
+            break
+    if after > max_characters:
+        raise FileTooLarge(f"The edited text would have more than the {max_characters} characters that are possible.")
+    return fresh
+
+
+def _splice(normal: Normal, hit: _Hit, fresh: str, new: str) -> Splice:
     if "\n" not in normal.text:
         # One line without an end: there is no style to follow, the new text brings its own.
-        return Splice(hit.start, hit.end, new if hit.new == with_lf(new) else hit.new)
-    return normal.splice(hit.start, hit.end, hit.new)
+        return Splice(hit.start, hit.end, new if fresh == with_lf(new) else fresh)
+    return normal.splice(hit.start, hit.end, fresh)
 
 
-def _hits(text: str, edit: Edit, label: str, *, changed: bool) -> list[_Hit]:
+def _hits(text: str, edit: Edit, label: str, *, changed: bool, checkpoint: Callable[[], None]) -> list[_Hit]:
     """Where the edit applies, in order, without overlap."""
     old, new = with_lf(edit.old), with_lf(edit.new)
     many = edit.replace_all or edit.expected is not None
-    hits: list[_Hit] = [_Hit(start, start + len(old), new) for start in _find(text, old, many)]
+    hits: list[_Hit] = [_Hit(start, start + len(old)) for start in _find(text, old, many)]
     if not hits:
         hits = _indented(text, old, new, many)
     after = " (lines as they are after the edits before it)" if changed else ""
     if not hits:
         shown = edit.old if len(edit.old) <= SHOWN_CHARACTERS else edit.old[:SHOWN_CHARACTERS] + "…"
-        near = nearest(text, old)
+        near = nearest(text, old, checkpoint)
         if len(text) > MAX_INDENTED:
             near = f"In a text of this size other indentation is not looked for. {near}"
         raise NoMatch(f"Could not find exact match for edit:\n{shown}\n\n{label} has no match{after}. {near}")
@@ -136,8 +156,7 @@ def _indented(text: str, old: str, new: str, many: bool) -> list[_Hit]:
 
     A line end that closes ``old`` is the end of its last line, not one more line.
     """
-    closed = old.endswith("\n")
-    old_lines = (old[:-1] if closed else old).split("\n")
+    old_lines = _lines_of(old, old)
     trimmed = "\n".join(line.strip(WHITESPACE) for line in old_lines)
     if not trimmed.strip("\n") or len(text) > MAX_INDENTED:
         return []  # any blank line would match; or so many lines would not fit in memory
@@ -147,18 +166,26 @@ def _indented(text: str, old: str, new: str, many: bool) -> list[_Hit]:
     needle = f"\n{trimmed}\n"
     starts = _find(haystack, needle, False) if not many else _find_fenced(haystack, needle)
     offsets = [0, *accumulate(len(line) + 1 for line in lines)]
-    keeps_end = closed and new.endswith("\n")
-    new_lines = (new[:-1] if keeps_end else new).split("\n")
+    keeps_end = old.endswith("\n") and new.endswith("\n")
     hits = []
     line = counted = 0
     for start in starts:
         line += haystack.count("\n", counted, start)
         counted = start
-        window = lines[line : line + len(old_lines)]
-        fresh = "\n".join(reindent(new_lines, old_lines, window)) if new else ""
-        end = offsets[line + len(old_lines)] - (0 if closed and not keeps_end else 1)
-        hits.append(_Hit(offsets[line], min(end, len(text)), fresh))
+        end = offsets[line + len(old_lines)] - (0 if old.endswith("\n") and not keeps_end else 1)
+        hits.append(_Hit(offsets[line], min(end, len(text)), lines[line : line + len(old_lines)]))
     return hits
+
+
+def _reindented(edit: Edit, window: Sequence[str]) -> str:
+    """The new text for a window that `_indented` found."""
+    old, new = with_lf(edit.old), with_lf(edit.new)
+    return "\n".join(reindent(_lines_of(new, old), _lines_of(old, old), window)) if new else ""
+
+
+def _lines_of(text: str, old: str) -> list[str]:
+    """Without the line end that closes it, if one closes ``old`` too."""
+    return (text[:-1] if text.endswith("\n") and old.endswith("\n") else text).split("\n")
 
 
 def _find_fenced(haystack: str, needle: str) -> list[int]:

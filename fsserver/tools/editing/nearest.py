@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from difflib import SequenceMatcher
 from typing import Final
 
@@ -18,13 +18,16 @@ SHOWN_LINES: Final = 12
 ALIKE: Final = 0.6
 
 
-def nearest(text: str, old: str) -> str:
-    """A sentence or more: the lines of ``text`` that are most like ``old``, and the first difference."""
+def nearest(text: str, old: str, checkpoint: Callable[[], None]) -> str:
+    """A sentence or more: the lines of ``text`` that are most like ``old``, and the first difference.
+
+    ``checkpoint`` is called for each line that is compared letter by letter, which takes up to some milliseconds.
+    """
     lines = text.split("\n", MAX_LINES)[:MAX_LINES]
     wanted = old.rstrip("\n").split("\n", MAX_OLD_LINES)[:MAX_OLD_LINES]
     start = _by_equal_lines(lines, wanted)
     if start is None:
-        start = _by_likeness(lines, wanted)
+        start = _by_likeness(lines, wanted, checkpoint)
     if start is None:
         return "Nothing in the file is like it."
     window = lines[start : start + len(wanted)]
@@ -51,7 +54,7 @@ def _by_equal_lines(lines: Sequence[str], wanted: Sequence[str]) -> int | None:
     return max(0, min(start for start, count in votes.items() if count == most))
 
 
-def _by_likeness(lines: Sequence[str], wanted: Sequence[str]) -> int | None:
+def _by_likeness(lines: Sequence[str], wanted: Sequence[str], checkpoint: Callable[[], None]) -> int | None:
     """The start of the window whose line is most like the longest line of ``wanted``, if one is much like it."""
     offset = max(range(len(wanted)), key=lambda index: len(wanted[index].strip(WHITESPACE)))
     matcher: SequenceMatcher[str] = SequenceMatcher(autojunk=False)
@@ -65,6 +68,7 @@ def _by_likeness(lines: Sequence[str], wanted: Sequence[str]) -> int | None:
         compared += 1
         if compared > COMPARED:
             break
+        checkpoint()
         if matcher.quick_ratio() > best_ratio:
             ratio = matcher.ratio()
             if ratio > best_ratio:
