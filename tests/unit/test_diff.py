@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fsserver.tools.editing.diff import SHORT_LINES, fenced, unified
+from fsserver.tools.editing.diff import MOST_LINES, NOT_SHOWN, SHORT_LINES, fenced, unified
 from fsserver.tools.editing.spans import Region
 
 RECORDED: dict[str, Any] = json.loads((Path(__file__).parents[1] / "data/jsdiff.json").read_text("utf-8"))
@@ -82,6 +82,12 @@ def test_hostile_texts_take_bounded_time_and_the_diff_is_true(old: str, new: str
     assert patched(old, diff) == new
 
 
+@pytest.mark.parametrize("lines", [1, SHORT_LINES + 1], ids=["short", "long"])
+def test_more_lines_than_a_call_may_hold_are_not_compared(lines: int) -> None:
+    old, new = "x\n" * lines, "\n" * (MOST_LINES + 1)
+    assert unified("/f", old, new, whole(old, new)) == HEADER + NOT_SHOWN
+
+
 @pytest.mark.parametrize(("old", "new", "diff"), RECORDED["diffs"])
 def test_diff_of_regions_is_as_true_and_counts_as_many_lines(
     old: str, new: str, diff: str, monkeypatch: pytest.MonkeyPatch
@@ -107,6 +113,8 @@ def test_a_line_ending_that_changes_shows() -> None:
     assert "-a\r\n+a\n" in unified("/f", "a\r\n", "a\n", whole("a\r\n", "a\n"))
 
 
-@pytest.mark.parametrize(("inside", "fence"), [("x", "```"), ("a ``` b", "````"), ("`" * 7, "`" * 8)])
+@pytest.mark.parametrize(
+    ("inside", "fence"), [("x", "```"), ("a ``` b", "````"), ("`" * 7, "`" * 8), ("` `` `", "```")]
+)
 def test_fence_is_longer_than_any_inside(inside: str, fence: str) -> None:
     assert fenced(f"+{inside}\n") == f"{fence}diff\n+{inside}\n{fence}\n\n"

@@ -6,7 +6,6 @@ line's end is part of it, so that a CRLF that becomes an LF shows.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
@@ -15,8 +14,10 @@ from fsserver.tools.editing.spans import Region
 
 CONTEXT: Final = 4
 SHORT_LINES: Final = 2_000
+MOST_LINES: Final = 500_000  # of both texts that are compared; each takes 150 bytes, and a text may be all line ends
 SLIDING: Final = 64  # lines that a lone change near the end of the edited stretch may move down
 NO_NEWLINE: Final = "\\ No newline at end of file"
+NOT_SHOWN: Final = f"\\ More than {MOST_LINES} lines would have to be compared, so what changed is not shown\n"
 
 
 class Change(NamedTuple):
@@ -28,14 +29,18 @@ class Change(NamedTuple):
 
 
 def unified(path: str, old: str, new: str, regions: Sequence[Region]) -> str:
-    """The diff with its header; only the header if nothing differs."""
+    """The diff with its header; only the header if nothing differs, and `NOT_SHOWN` below it if that is too long."""
     head = f"Index: {path}\n{'=' * 67}\n--- {path}\toriginal\n+++ {path}\tmodified\n"
     if not regions:
         return head
     if old.count("\n") <= SHORT_LINES:
+        if new.count("\n") > MOST_LINES:
+            return head + NOT_SHOWN
         lines, fresh = _split(old), _split(new)
         return head + "".join(_hunks(lines, list(_from_script(script(lines, fresh), 0, fresh)), 0))
     start, end = _surroundings(old, regions)
+    if old.count("\n", start, end) + new.count("\n", regions[0].c, regions[-1].d) > MOST_LINES:
+        return head + NOT_SHOWN
     lines = _split(old[start:end])
     near = [Region(a - start, b - start, c - start, d - start) for a, b, c, d in regions]
     room = len(lines) if end == len(old) else len(lines) - CONTEXT
@@ -57,9 +62,19 @@ def _surroundings(old: str, regions: Sequence[Region]) -> tuple[int, int]:
 
 def fenced(diff: str) -> str:
     """The diff in a Markdown fence that nothing in it closes."""
-    longest = max((len(run) for run in re.findall("`+", diff)), default=0)
-    fence = "`" * max(3, longest + 1)
+    fence = "`" * max(3, _longest_run(diff) + 1)
     return f"{fence}diff\n{diff}{fence}\n\n"
+
+
+def _longest_run(text: str) -> int:
+    """Of backticks. By halving, since there may be millions of runs."""
+    there, absent = 0, 1
+    while "`" * absent in text:
+        there, absent = absent, 2 * absent
+    while absent - there > 1:
+        middle = (there + absent) // 2
+        there, absent = (middle, absent) if "`" * middle in text else (there, middle)
+    return there
 
 
 def _split(text: str) -> list[str]:
