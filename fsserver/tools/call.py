@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -43,6 +44,7 @@ class Call(Generic[A]):
             failure ends the call, unless the check catches it.
         owner: whom what outlives the call belongs to: the principal and the session.
         large_turns: taken by work whose memory is large beside what a call usually needs; few have one at once.
+        hold: enters a context that lasts until the call has ended, whatever becomes of it.
         commands: what is going to be run, for the intent record: each command's name, whole argument vector and
             directory. The check adds to them.
         can_ask: a person can be asked through this client; for what tools tell.
@@ -66,6 +68,7 @@ class Call(Generic[A]):
     decide: Decide
     owner: tuple[str, str]
     large_turns: threading.BoundedSemaphore
+    hold: Callable[[AbstractContextManager[object]], object]
     commands: list[dict[str, Any]] = field(default_factory=list)
     can_ask: bool = False
     redacts: bool = False

@@ -246,8 +246,8 @@ class Gate:
             self._take_answer(wanted.consent, trail)
         each = self._each(workspace, trail)
         decide = self._decide(workspace, trail, opened)
-        owner = session.owner
-        call = Call(parsed, {}, workspace, self._policy.limits, wanted.control, each, decide, owner, self._large_turns)
+        shared = session.owner, self._large_turns, opened.enter_context
+        call = Call(parsed, {}, workspace, self._policy.limits, wanted.control, each, decide, *shared)
         call.commands = trail.commands
         call.can_ask = session.can_ask
         call.redacts = self._outputs is not None

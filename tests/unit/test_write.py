@@ -16,7 +16,7 @@ import pytest
 from fsserver.paths import metadata, writing
 from fsserver.policy.compiled import Action, Effect, Limits
 from fsserver.tools.control import Control
-from fsserver.tools.files.edit_file import LARGE_BYTES
+from fsserver.tools.files.whole import LARGE_BYTES
 from fsserver.tools.files.write import ATTEMPTS
 from fsserver.tools.gate import LARGE_AT_ONCE
 from tests.gates import Served, served, texts
@@ -364,6 +364,26 @@ def test_recursive_delete_takes_all_and_follows_nothing(gate: Served, tmp_path: 
     gate.text("delete_file", path="d", recursive=True)
     assert os.listdir(gate.top) == []
     assert (tmp_path / "outside/keep").exists()
+
+
+def test_few_large_files_are_appended_to_or_compared_at_once(gate: Served) -> None:
+    (gate.top / "large").write_text("o" * LARGE_BYTES + "x")
+    sha256 = hashlib.sha256((gate.top / "large").read_bytes()).hexdigest()
+    turns = gate.gate._large_turns
+    rows: tuple[dict[str, str], ...] = ({"mode": "append"}, {"expectedSha256": sha256})
+    with ExitStack() as taken:
+        for _ in range(LARGE_AT_ONCE):
+            taken.enter_context(turns)
+        for row in rows:
+            late = gate.call("write_file", Control(deadline=time.monotonic() + 0.1), path="large", content="y", **row)
+            assert late.structured is not None
+            assert late.structured["error"]["code"] == "limit.time"
+        gate.text("write_file", path="large", content="o" * LARGE_BYTES + "x")
+        gate.text("write_file", path="small", content="y", mode="append")
+    for row in rows[::-1]:
+        gate.text("write_file", path="large", content="y", **row)
+    gate.error("write_file", path="large", content="y", expectedSha256=sha256)
+    assert all(turns.acquire(blocking=False) for _ in range(LARGE_AT_ONCE))
 
 
 def test_few_large_edits_are_under_way_at_once(gate: Served) -> None:

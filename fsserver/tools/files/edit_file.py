@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,7 +22,7 @@ from fsserver.tools.editing.diff import fenced, unified
 from fsserver.tools.editing.edit import Edit, apply_edits
 from fsserver.tools.editing.spans import shifted
 from fsserver.tools.files.read import text_budget
-from fsserver.tools.files.whole import Sha256, read_version
+from fsserver.tools.files.whole import Sha256, large_turn, read_version
 from fsserver.tools.redacting import require_no_marker
 from fsserver.tools.registry import Annotations, Tool
 from fsserver.tools.result import ToolResult, text_result
@@ -33,10 +32,6 @@ from fsserver.tools.text.cutting import count_lines, cut_lines
 MARK: Final = "\ufeff"
 MAX_EDITS: Final = 1_000
 MAX_EDITED_BYTES: Final = 32 * 1024**2  # before and after; an edit holds a few copies of the text
-
-# One edit of 29 MiB with a character beyond the Basic Multilingual Plane takes 300 MiB, and 16 calls may run at once.
-LARGE_BYTES: Final = 4 * 1024**2
-TURN_LOOK_S: Final = 0.05  # how often one that waits for its turn looks whether it was cancelled
 
 
 class OneEdit(Arguments):
@@ -71,7 +66,7 @@ def check(call: Call[EditFile]) -> None:
     for each in wanted.edits if call.redacts else ():
         require_no_marker(each.new_text, each.old_text)
     old, version = read_version(target, wanted.expected_sha256, MAX_EDITED_BYTES)
-    with _turn(_most(len(old), wanted.edits), call):
+    with large_turn(_most(len(old), wanted.edits), call):
         call.plan = plan = _plan(call, old, version)
     if not wanted.dry_run:
         call.new_size = (target, len(old) if plan.data is None else len(plan.data))
@@ -100,20 +95,6 @@ def _most(size: float, edits: Sequence[OneEdit]) -> float:
         else:
             size += len(each.new_text)
     return size
-
-
-@contextmanager
-def _turn(size: float, call: Call[EditFile]) -> Iterator[None]:
-    """Large edits wait here until few are under way. Raises what `Control.checkpoint` raises."""
-    if size <= LARGE_BYTES:
-        yield
-        return
-    while not call.large_turns.acquire(timeout=TURN_LOOK_S):
-        call.control.checkpoint()
-    try:
-        yield
-    finally:
-        call.large_turns.release()
 
 
 def _decode(codec: Codec, data: bytes, shown: str) -> tuple[str, str]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated, Final
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any, Final
 
 from pydantic import Field
 
@@ -11,8 +13,14 @@ from fsserver.errors import StaleWrite
 from fsserver.paths.names import display
 from fsserver.paths.reading import Identity, read_all
 from fsserver.paths.target import Target
+from fsserver.tools.call import Call
 
 MAX_WHOLE_BYTES: Final = 256 * 1024**2  # held to compare or to append, where the root's max_file is not less
+
+# One edit of 29 MiB with a character beyond the Basic Multilingual Plane takes 300 MiB, to append to 256 MiB takes half
+# a gigabyte or more, and 16 calls may run at once.
+LARGE_BYTES: Final = 4 * 1024**2
+TURN_LOOK_S: Final = 0.05  # how often one that waits for its turn looks whether it was cancelled
 
 Sha256 = Annotated[
     str, Field(pattern="^[0-9a-fA-F]{64}$", description="Refuse unless the file still has this SHA-256.")
@@ -38,6 +46,22 @@ def read_version(
                 allowed_instead="read it again and repeat the change",
             )
     return data, Identity.of(status)
+
+
+@contextmanager
+def large_turn(size: float, call: Call[Any]) -> Iterator[None]:
+    """Work on so many bytes, if they are many, waits here until few such are under way. Raises what
+    `Control.checkpoint` raises.
+    """
+    if size <= LARGE_BYTES:
+        yield
+        return
+    while not call.large_turns.acquire(timeout=TURN_LOOK_S):
+        call.control.checkpoint()
+    try:
+        yield
+    finally:
+        call.large_turns.release()
 
 
 def require_existing(target: Target, expected_sha256: str | None) -> None:

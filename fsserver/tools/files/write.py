@@ -21,7 +21,7 @@ from fsserver.policy.compiled import Action
 from fsserver.policy.service import CallClass
 from fsserver.tools.arguments import Arguments
 from fsserver.tools.call import Call
-from fsserver.tools.files.whole import MAX_WHOLE_BYTES, Sha256, read_version, require_existing
+from fsserver.tools.files.whole import MAX_WHOLE_BYTES, Sha256, large_turn, read_version, require_existing
 from fsserver.tools.redacting import require_no_marker
 from fsserver.tools.registry import Annotations, Tool
 from fsserver.tools.result import ToolResult, text_result
@@ -57,6 +57,8 @@ def check(call: Call[WriteFile]) -> None:
     target = call.targets["path"]
     if call.redacts:
         require_no_marker(call.arguments.content)
+    if target.stat is not None and _reads(call.arguments, target):
+        call.hold(large_turn(target.stat.st_size, call))  # as long as what was read, or is to be written, is held
     call.plan = plan = _plan(call.arguments, target)
     call.new_size = (target, len(plan.data))
 
@@ -69,13 +71,18 @@ def _plan(wanted: WriteFile, target: Target) -> Plan:
         )
     require_existing(target, wanted.expected_sha256)
     data, version = wanted.content.encode("utf-8"), None
-    if target.exists and (wanted.mode == "append" or wanted.expected_sha256 is not None):
+    if _reads(wanted, target):
         if wanted.mode == "append":
             _require_room(target)
         old, version = read_version(target, wanted.expected_sha256)
         if wanted.mode == "append":
             data = _appended(old, wanted.content, target.shown)
     return Plan(data, version)
+
+
+def _reads(wanted: WriteFile, target: Target) -> bool:
+    """Whether all that is there is read first."""
+    return target.exists and (wanted.mode == "append" or wanted.expected_sha256 is not None)
 
 
 def _require_room(target: Target) -> None:
