@@ -77,7 +77,8 @@ class OpenFile:
         chunks: list[bytes] = []
         try:
             while count > 0:
-                asked = min(count, _CHUNK)
+                # All that is claimed at once: pieces would be held twice while they are joined, and leave holes.
+                asked = min(count, max(_CHUNK, self.stat.st_size + 1 - offset))
                 chunk = os.pread(self._descriptor, asked, offset)
                 if not chunk:
                     break

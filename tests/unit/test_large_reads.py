@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from fsserver.paths.reading import read_all
+from fsserver.paths.workspace import Access, ClientPath
 from fsserver.policy.compiled import Limits
 from fsserver.tools.files.line_index import LineIndex
 from fsserver.tools.files.media import MAX_MEDIA_BYTES
@@ -181,3 +183,12 @@ def test_file_that_claims_less_than_it_gives_is_counted_as_it_is_read(tmp_path: 
             assert gate.error(tool, **arguments)["code"] == "limit.file_size"
         assert "is larger than the 100 bytes that are allowed" in gate.text("read_multiple_files", paths=["maps"])
         assert gate.text("read_text_file", path="maps", head=1).count(" ") > 3
+
+
+def test_whole_file_is_held_once(gate: Served) -> None:
+    size = 16 * MIB
+    sparse(gate.top / "f", size, b"x")
+    with gate.session.workspace.target(ClientPath("f"), Access.READ) as target:
+        (data, _), _, held = cost(lambda: read_all(target, size))
+    assert len(data) == size
+    assert held < size + MIB
