@@ -82,6 +82,22 @@ def test_hostile_texts_take_bounded_time_and_the_diff_is_true(old: str, new: str
     assert patched(old, diff) == new
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "between"),
+    [("x\n" * 400, "y\n" * 400, "line\n" * 20), ("x", "y", "a" * 600)],
+    ids=["long", "in one line"],
+)
+def test_many_edited_places_take_bounded_time_and_the_diff_is_true(old: str, new: str, between: str) -> None:
+    before, count = "\n" * (SHORT_LINES + 1), 40_000 // len(old)
+    text = before + (old + between) * count
+    starts = [len(before) + number * len(old + between) for number in range(count)]
+    regions = [Region(start, start + len(old), start, start + len(new)) for start in starts]
+    started = time.thread_time()
+    diff = unified("/f", text, text.replace(old, new), regions)
+    assert time.thread_time() - started < 3
+    assert patched(text, diff) == text.replace(old, new)
+
+
 @pytest.mark.parametrize("lines", [1, SHORT_LINES + 1], ids=["short", "long"])
 def test_more_lines_than_a_call_may_hold_are_not_compared(lines: int) -> None:
     old, new = "x\n" * lines, "\n" * (MOST_LINES + 1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
-from fsserver.tools.editing.myers import Script, script
+from fsserver.tools.editing.myers import MAX_STEPS, Script, script
 from fsserver.tools.editing.spans import Region
 
 CONTEXT: Final = 4
@@ -91,11 +91,13 @@ def _blocks(old: str, new: str, regions: Sequence[Region]) -> Iterator[Region]:
         a, b, c, d = regions[position]
         start = a - (old.rfind("\n", 0, a) + 1)
         a, c = a - start, c - start
+        end = -1
         while True:
             position += 1
-            end = b
-            if not (_at_line_start(old, b) and _at_line_start(new, d)):
-                end = old.find("\n", b) + 1 or len(old)
+            if b >= end:  # else it lies in the line that ends there, which may be long and have many regions
+                end = b
+                if not (_at_line_start(old, b) and _at_line_start(new, d)):
+                    end = old.find("\n", b) + 1 or len(old)
             if position == len(regions) or regions[position].a > end:
                 yield Region(a, end, c, d + end - b)
                 break
@@ -108,11 +110,12 @@ def _at_line_start(text: str, position: int) -> bool:
 
 def _changes(lines: Sequence[str], old: str, new: str, regions: Sequence[Region]) -> Iterator[Change]:
     line = counted = 0
+    left = [MAX_STEPS]  # of all blocks together
     for a, b, c, d in _blocks(old, new, regions):
         line += old.count("\n", counted, a)
         counted = a
         fresh = _split(new[c:d])
-        steps = script(lines[line : line + _line_count(old, a, b)], fresh)
+        steps = script(lines[line : line + _line_count(old, a, b)], fresh, left)
         yield from _from_script(steps, line, fresh)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 MAX_DISTANCE: Final = 400  # inserted and removed lines that are looked for; the work grows with the square
-MAX_STEPS: Final = 2_000_000  # lines stepped over, for files that repeat themselves
+MAX_STEPS: Final = 2_000_000  # lines stepped over, for files that repeat themselves; about two seconds
 
 Tag: TypeAlias = Literal["=", "-", "+"]
 Script: TypeAlias = list[tuple[Tag, int]]
@@ -26,12 +26,16 @@ class _Run:
     before: _Run | None
 
 
-def script(old: Sequence[str], new: Sequence[str]) -> Script:
-    """Runs of equal, removed and added lines that lead from ``old`` to ``new``; a shortest one unless that is far."""
+def script(old: Sequence[str], new: Sequence[str], left: list[int] | None = None) -> Script:
+    """Runs of equal, removed and added lines that lead from ``old`` to ``new``; a shortest one unless that is far.
+
+    Args:
+        left: the steps that may be taken, as its only item, less those that were taken; None is `MAX_STEPS`.
+    """
     numbers: dict[str, int] = {}
     a = [numbers.setdefault(line, len(numbers)) for line in old]
     b = [numbers.setdefault(line, len(numbers)) for line in new]
-    run = _shortest(a, b)
+    run = _shortest(a, b, [MAX_STEPS] if left is None else left)
     if run is None:
         return _replaced(a, b)
     steps: Script = []
@@ -42,10 +46,9 @@ def script(old: Sequence[str], new: Sequence[str]) -> Script:
     return steps
 
 
-def _shortest(a: list[int], b: list[int]) -> _Run | None:
+def _shortest(a: list[int], b: list[int], left: list[int]) -> _Run | None:
     """None when the way is too long to look for, or when both are empty."""
     low, high = -len(b) - 1, len(a) + 1  # diagonals worth looking at
-    left = MAX_STEPS
     x, run = _slide(a, b, 0, 0, None)
     if x == len(a) == len(b):
         return run
@@ -67,12 +70,12 @@ def _shortest(a: list[int], b: list[int]) -> _Run | None:
             if x >= len(a) and x - diagonal >= len(b):
                 return run
             best[diagonal] = (x, run)
-            left -= x - start + 1
+            left[0] -= x - start + 1
             if x >= len(a):
                 high = min(high, diagonal - 1)
             if x - diagonal >= len(b):
                 low = max(low, diagonal + 1)
-        if left < 0:
+        if left[0] < 0:
             return None
     return None
 
