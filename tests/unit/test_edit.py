@@ -139,8 +139,9 @@ def test_result_that_would_be_too_large_is_refused_before_it_is_made(text: str, 
     [
         ("  x\n  y\n" * 3, Edit("x\ny", "z", replace_all=True)),
         ("abab\naabb\nbbaa\n", Edit("baba", "x")),
+        ("x x\r\n", Edit("x", "y\nz", replace_all=True)),
     ],
-    ids=["windows", "nearest"],
+    ids=["windows", "nearest", "line endings"],
 )
 def test_edit_that_takes_long_is_stopped_inside(text: str, edit: Edit) -> None:
     calls = 0

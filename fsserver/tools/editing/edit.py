@@ -5,7 +5,7 @@ The edits apply one after the other, each to the result of those before it. Eith
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Final
@@ -74,7 +74,9 @@ def apply_edits(
         normal = Normal.of(text)
         hits = _hits(normal.text, edit, _label(number, edits), changed=bool(regions), checkpoint=checkpoint)
         fresh = _fresh(hits, edit, len(text), max_characters, checkpoint)
-        splices = [_splice(normal, hit, new, edit.new) for hit, new in zip(hits, fresh, strict=True)]
+        splices = [
+            _splice(normal, hit, new, edit.new) for hit, new in zip(_paced(hits, checkpoint), fresh, strict=True)
+        ]
         regions = compose(regions, splices)
         text = apply(text, splices)
         replacements += len(hits)
@@ -92,8 +94,7 @@ def _fresh(
     new = with_lf(edit.new)
     fresh: list[str] = []
     after = size
-    for hit in hits:
-        checkpoint()
+    for hit in _paced(hits, checkpoint):
         fresh.append(new if hit.window is None else _reindented(edit, hit.window))
         after += len(fresh[-1]) - (hit.end - hit.start)
         if after > max_characters + size:
@@ -101,6 +102,12 @@ def _fresh(
     if after > max_characters:
         raise FileTooLarge(f"The edited text would have more than the {max_characters} characters that are possible.")
     return fresh
+
+
+def _paced(hits: Sequence[_Hit], checkpoint: Callable[[], None]) -> Iterator[_Hit]:
+    for hit in hits:
+        checkpoint()
+        yield hit
 
 
 def _splice(normal: Normal, hit: _Hit, fresh: str, new: str) -> Splice:
