@@ -14,7 +14,7 @@ import pytest
 
 from fsserver.policy.compiled import Limits
 from fsserver.tools.control import Control
-from fsserver.tools.search import ripgrep
+from fsserver.tools.search import jsonlines, ripgrep
 from tests.gates import Served, served, texts
 from tests.searching import searched
 from tests.trees import build, rules
@@ -250,6 +250,26 @@ def test_file_with_more_matches_than_are_held_is_gone_through_to_its_end(
     build(top, ["file a " + "x\n" * 50])
     assert found(gate, top, "x", cursor="45:a") == [f"a:{number}:1:x" for number in range(46, 51)]
     assert found(gate, top, "x", cursor="50:a") == []
+
+
+def test_matches_that_share_lines_are_told_however_many_they_are(
+    gate: Served, top: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ripgrep, "MOST_HELD", 10)
+    build(top, ["file a " + "ab\n" * 20])
+    lines = [f"a:{number}:2:ab" for number in range(1, 20)]
+    assert found(gate, top, "b\na", literal=True) == [*lines, "a:20:1:ab"]
+
+
+def test_matches_that_share_lines_and_are_too_many_to_be_told_are_not_left_out_in_silence(
+    gate: Served, top: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jsonlines, "WHOLE_BYTES", 2_000)
+    monkeypatch.setattr(jsonlines, "STRING_BYTES", 40)
+    build(top, ["file a " + "ab\n" * 100])
+    result = gate.call("search_content", path=str(top), pattern="b\na", literal=True)
+    assert len(texts(result)[0].split("\n")) < 15
+    assert "Matches that share lines are too many in one place" in texts(result)[1]
 
 
 def test_cursor_that_is_none_is_refused(gate: Served, top: Path) -> None:

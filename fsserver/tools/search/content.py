@@ -116,6 +116,11 @@ def _search_content(call: Call[SearchContent], engine: SearchEngine) -> ToolResu
     if grep.broken_off:
         what = "one file" if grep.broken_off == 1 else f"{grep.broken_off} files"
         notes.append(f"What follows a NUL byte was not searched, in {what}. With a file as path all of it is.")
+    if grep.left_out:
+        where = "in one place" if grep.left_out == 1 else f"in {grep.left_out} places"
+        notes.append(
+            f"Matches that share lines are too many {where}: what follows the line with an ellipsis is left out."
+        )
     # What was found before a search was stopped is a beginning of the whole only where it was made in order.
     goes_on = page.cut if grep.stopped is None else grep.in_order
     nothing = "" if page.long or grep.stopped else "No matches found"

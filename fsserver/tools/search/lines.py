@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -77,12 +78,22 @@ def lines_of(message: Mapping[str, Any]) -> Iterator[Line]:
     lines = raw.removesuffix(b"\n").split(b"\n")
     cut = any(each.get("end", 0) > len(raw) for each in data["submatches"])
     for count, line in enumerate(lines):
-        begin = next((start - offset for start in starts if offset <= start <= offset + len(line)), 0)
+        first = bisect_left(starts, offset)
+        begin = starts[first] - offset if first < len(starts) and starts[first] <= offset + len(line) else 0
         column = len(_text(line[:begin])) + 1
         text = _windowed(_text(line.removesuffix(b"\r")), column)
         last = count + 1 == len(lines)
         yield Line(path, number + count, f"{text.removesuffix('…')}…" if cut and last else text, column)
         offset += len(line) + 1
+
+
+def leaves_out(message: Mapping[str, Any]) -> bool:
+    """Whether matches of the message are in none of its lines, since it was cut before them: those that share lines
+    with the one before them come in one message.
+    """
+    data = message["data"]
+    submatches = data.get("submatches", [])
+    return len(submatches) > 1 and submatches[-1].get("start", 0) > len(_bytes(data["lines"])) >= submatches[0]["start"]
 
 
 def _windowed(text: str, column: int) -> str:

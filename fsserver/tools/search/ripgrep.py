@@ -25,7 +25,7 @@ from fsserver.tools.call import Call
 from fsserver.tools.files.paging import key_of
 from fsserver.tools.search.engine import SearchEngine
 from fsserver.tools.search.jsonlines import JsonLines
-from fsserver.tools.search.lines import Line, lines_of, parse, path_of
+from fsserver.tools.search.lines import Line, leaves_out, lines_of, parse, path_of
 
 MOST_HELD: Final = 4_000
 """Lines that the first run may find, in all and in one file. A page holds fewer."""
@@ -40,6 +40,8 @@ MOST_COMPLAINT: Final = 16 * 1024
 # How messages begin that hold lines.
 _MATCH: Final = b'{"type":"match"'
 _FOUND: Final = (_MATCH, b'{"type":"context"')
+
+_MULTILINE: Final = "--multiline"
 
 _BEGINNING: Final = b"rg: "
 _ABOUT_FILE: Final = b"rg: ./"
@@ -70,6 +72,7 @@ class Grep:
         in_order: everything before what was told last was searched.
         unreadable: files and directories that this user may not read.
         broken_off: files in which something was found and that ripgrep left at a NUL byte, as binary.
+        left_out: places where matches follow each other for so long that only the first of them were told.
         stopped: why it ended before its end, ending a sentence; None if it did not.
     """
 
@@ -94,6 +97,7 @@ class Grep:
         self.in_order = False
         self.unreadable = 0
         self.broken_off = 0
+        self.left_out = 0
         self.stopped: str | None = None
 
     def files(self) -> Iterator[tuple[str, Iterable[Line]]]:
@@ -117,7 +121,9 @@ class Grep:
         """Everything by file; None if that is too much to hold, here or for ripgrep, which holds what one file has."""
         held: dict[str, list[_Found]] = {}
         count = size = 0
-        with closing(self._found(f"--max-count={MOST_HELD}")) as everything:
+        # Where matches share lines ripgrep tells them at once, and ends in a panic if they are more than --max-count.
+        fastest = [] if _MULTILINE in self._arguments else [f"--max-count={MOST_HELD}"]
+        with closing(self._found(*fastest)) as everything:
             for found in everything:
                 held.setdefault(found.path, []).append(found)
                 count += 1
@@ -130,15 +136,17 @@ class Grep:
         """What was not told before."""
         key = key_of(path)
         for found in some:
-            for line in lines_of(_parsed(found.message)):
+            message = _parsed(found.message)
+            for line in lines_of(message):
                 if self._after is None or (key, line.number) > self._after:
                     yield line
+            self.left_out += leaves_out(message)
 
-    def _found(self, way: str) -> Generator[_Found, None, None]:
+    def _found(self, *way: str) -> Generator[_Found, None, None]:
         """What ripgrep finds in files that may be told of, from the one on that was told of last."""
         complaints = Complaints(self._is_denied)
         where = (self._place.target, self._place.directory)
-        arguments = [*self._arguments, way, f"./{self._place.name}"]
+        arguments = [*self._arguments, *way, f"./{self._place.name}"]
         whole = False
         path, told = "", False
         matches = 0  # in this file
