@@ -272,6 +272,16 @@ def test_matches_that_share_lines_and_are_too_many_to_be_told_are_not_left_out_i
     assert "Matches that share lines are too many in one place" in texts(result)[1]
 
 
+def test_panic_of_ripgrep_is_told_at_once(gate: Served, top: Path) -> None:
+    build(top, ["file a.txt x"])
+    (top / "a").write_bytes(b"a\xff\xffb\n\na\n\n\r\n\n\n\xc3\xa9\r\r\n b  \n\r\n\r")
+    late = Control(deadline=time.monotonic() + 5)
+    result = gate.call(
+        "search_content", late, path=str(top), pattern=r"\W(?s).", multiline=True, wholeWord=True, maxResults=1
+    )
+    assert "ripgrep ended in a failure of its own" in texts(result)[0]
+
+
 def test_cursor_that_is_none_is_refused(gate: Served, top: Path) -> None:
     error = gate.error("search_content", path=str(top), pattern="x", cursor="a/b")
     assert error["code"] == "request.arguments"

@@ -46,6 +46,7 @@ _MULTILINE: Final = "--multiline"
 _BEGINNING: Final = b"rg: "
 _ABOUT_FILE: Final = b"rg: ./"
 _OS_ERROR: Final = re.compile(rb"[^\n]* \(os error [0-9]+\)")
+_PANIC: Final = re.compile(rb"thread '[^']*' (?:\([0-9]+\) )?panicked at ")
 _TROUBLE: Final = 2  # ripgrep's exit status when anything went wrong
 
 
@@ -182,7 +183,11 @@ class Grep:
 class Complaints:
     """What ripgrep writes to standard error. A sink of a `Pump`.
 
-    A complaint begins a line, and goes on in the next one where the name in it has a line break.
+    A complaint begins a line, and goes on in the next one where the name in it has a line break. One of its threads
+    that panics is waited for by the others, for ever.
+
+    Raises:
+        BadArguments: it panicked.
 
     Attributes:
         unreadable: files and directories that it could not read, without those that are denied.
@@ -202,6 +207,11 @@ class Complaints:
             self._hear(line)
 
     def _hear(self, line: bytes) -> None:
+        if not self._complaint and _PANIC.match(line):
+            raise BadArguments(
+                "The search cannot be made: ripgrep ended in a failure of its own.",
+                allowed_instead="the search without wholeWord or multiline, or with another pattern",
+            )
         before = b"" if line.startswith(_BEGINNING) else self._complaint
         self._complaint = (before + b"\n" + line if before else line)[:MOST_COMPLAINT]
         said, _, why = self._complaint.rpartition(b": ")
