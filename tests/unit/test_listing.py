@@ -14,6 +14,7 @@ import pytest
 
 from fsserver.paths.names import display
 from fsserver.policy.compiled import Limits
+from fsserver.tools.control import Control
 from fsserver.tools.files.info import js_date
 from fsserver.tools.files.tree import TreeText
 from tests.gates import Served, served, texts
@@ -436,3 +437,17 @@ def test_allowed_directories_show_a_root_that_is_a_link_in_both_spellings(tmp_pa
     (tmp_path / "alias").symlink_to(top)
     with served(tmp_path, [rules(tmp_path / "alias")]) as gate:
         assert gate.text("list_allowed_directories") == f"Allowed directories:\n{tmp_path}/alias\n{top}"
+
+
+@pytest.mark.parametrize(
+    ("tool", "more"), [("list_directory_with_sizes", {}), ("search_files", {"pattern": "**"})], ids=["sizes", "search"]
+)
+def test_links_that_take_long_to_follow_end_with_the_calls_time(gate: Served, tool: str, more: dict[str, str]) -> None:
+    around = "a/../" * 750
+    build(gate.top, ["dir a", "dir links", "file c39 x"])
+    build(gate.top, [f"link c{number} -> {gate.top}/{around}c{number + 1}" for number in range(39)])
+    build(gate.top, [f"link links/l{number} -> {gate.top}/c0" for number in range(20)])
+    started = time.monotonic()
+    result = gate.call(tool, Control(deadline=started + 0.3), path="links", **more)
+    assert time.monotonic() - started < 2.5
+    assert "as a call may" in texts(result)[-1] or "limits.time" in texts(result)[0]

@@ -77,6 +77,8 @@ def complete_name(call: Call[NameStart]) -> ToolResult:
 def _leading_on(entries: list[Entry], call: Call[NameStart]) -> Iterator[tuple[Entry, str]]:
     """Those that can be read or listed, each with the slash that follows a directory."""
     for entry in paced(entries, call.control.checkpoint):
+        if entry.kind == "link":  # to follow one can take a third of a second
+            call.control.checkpoint()
         kind = _kind(entry, call.workspace)
         if kind in ("file", "directory"):
             yield entry, "/" if kind == "directory" else ""
