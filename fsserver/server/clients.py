@@ -1,12 +1,9 @@
-"""What clients say of themselves with each request over HTTP, remembered; and which of their calls are plain."""
+"""What clients say of themselves with each request over HTTP, remembered."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import NoneType
 from typing import Any, Final, NamedTuple
 
-import mcp_types as types
 from pydantic_core import to_json
 
 from fsserver.tools.session import Session
@@ -14,16 +11,6 @@ from fsserver.tools.session import Session
 MAX_CLIENTS: Final = 4096
 MAX_SAID: Final = 4096
 """Bytes of what one says, as JSON. A client that says more is not remembered."""
-
-_CALL: Final = frozenset({"name", "arguments", "_meta"})
-_META: Final = frozenset(
-    {
-        types.PROTOCOL_VERSION_META_KEY,
-        types.CLIENT_INFO_META_KEY,
-        types.CLIENT_CAPABILITIES_META_KEY,
-        "traceparent",
-    }
-)
 
 
 class Said(NamedTuple):
@@ -54,16 +41,3 @@ class Clients:
             if len(self._known) >= MAX_CLIENTS:
                 self._known.clear()
             self._known[granted.principal, granted.id, key] = granted, session
-
-
-def is_plain(params: Mapping[str, Any]) -> bool:
-    """Whether these are the parameters of a ``tools/call`` that asks for no progress and answers no question."""
-    meta = params.get("_meta", {})
-    return (
-        _CALL.issuperset(params)
-        and type(params.get("name")) is str
-        and type(params.get("arguments")) in (dict, NoneType)
-        and type(meta) is dict
-        and _META.issuperset(meta)
-        and type(meta.get("traceparent", "")) is str
-    )

@@ -13,8 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from types import NoneType
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import mcp_types as types
 from mcp.server.connection import Connection as SdkConnection
@@ -29,27 +28,17 @@ from fsserver.server.boundary import Call, Peer, ProtocolError, Shortcut, intern
 from fsserver.server.client_roots import RootsOfCall, RootsOfConnection
 from fsserver.server.consent import ApprovalsOfCall, ApprovalsOfConnection, offered
 from fsserver.server.context import PIPE_MODERN, Context, Outbound, Serving
+from fsserver.server.plain import Plain, plain_call
 from fsserver.server.sealing import Seal
 from fsserver.tools.session import Client, Session
-
-_PLAIN: Final = frozenset({"name", "arguments"})
 
 
 class Caller(Protocol):
     """Makes a tool call; see `fsserver.server.files.FileServer.call`."""
 
-    def call(
-        self,
-        call: Call,
-        session: Session,
-        name: str,
-        arguments: Mapping[str, Any] | None,
-        token: str | int | None,
-    ) -> dict[str, Any]: ...
+    def call(self, call: Call, session: Session, wanted: Plain) -> dict[str, Any]: ...
 
-    async def plain(
-        self, call: Call, session: Session, name: str, arguments: Mapping[str, Any] | None, trace: str | None
-    ) -> dict[str, Any] | None: ...
+    async def plain(self, call: Call, session: Session, wanted: Plain) -> dict[str, Any] | None: ...
 
     def introduce(self, session: Session) -> None: ...
 
@@ -90,8 +79,8 @@ class Connection:
         """
         try:
             plain = self._plain(params) if method == "tools/call" else None
-            if plain is not None and not self._server.expect_brief(plain[0]):
-                result = await self._server.plain(call, self._session, *plain, None)
+            if plain is not None and not self._server.expect_brief(plain.name):
+                result = await self._server.plain(call, self._session, plain)
                 if result is not None:
                     return result
             if method != "initialize" and is_modern(params):
@@ -115,26 +104,17 @@ class Connection:
         that turns out to need a person's consent: nothing is recorded or changed then. May be called from any thread.
         """
         plain = self._plain(params)
-        if plain is None or not self._server.expect_brief(plain[0]):
+        if plain is None or not self._server.expect_brief(plain.name):
             return None
         session = self._session
-        name, arguments = plain
-        return Shortcut(
-            lambda call: self._server.call(call, session, name, arguments, None), waits=self._server.waits(name)
-        )
+        return Shortcut(lambda call: self._server.call(call, session, plain), waits=self._server.waits(plain.name))
 
-    def _plain(self, params: dict[str, Any] | None) -> tuple[str, dict[str, Any] | None] | None:
-        """The tool and the arguments of a call of an initialized handshake client that needs nothing of the SDK."""
-        if (
-            self._roots is not None
-            or self._handshake.client_params is None
-            or params is None
-            or not _PLAIN.issuperset(params)
-            or type(params.get("name")) is not str
-            or type(params.get("arguments")) not in (dict, NoneType)
-        ):
+    def _plain(self, params: dict[str, Any] | None) -> Plain | None:
+        """The call, if it is one of an initialized handshake client and needs nothing of the SDK."""
+        if self._roots is not None or self._handshake.client_params is None:
             return None
-        return params["name"], params.get("arguments")
+        plain = plain_call(params)
+        return None if plain is None or plain.enveloped else plain
 
     async def _handshaken(self, call: Call, method: str, params: dict[str, Any] | None) -> dict[str, Any]:
         context = Context(self._outbound, Serving(call, self._session, self._roots, self._approvals))

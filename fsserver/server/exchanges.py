@@ -28,13 +28,13 @@ from mcp_types import HEADER_MISMATCH
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSIONS
 
 from fsserver.server.boundary import Call, Peer, ProtocolError
-from fsserver.server.clients import Clients, Said, is_plain
+from fsserver.server.clients import Clients, Said
 from fsserver.server.connection import as_protocol_error, is_modern
 from fsserver.server.consent import ApprovalsOfCall, ApprovalsOfConnection, offered
 from fsserver.server.context import Context, Outbound, Serving
 from fsserver.server.handshakes import Hello
+from fsserver.server.plain import Plain, plain_call
 from fsserver.server.sealing import Seal
-from fsserver.telemetry.trace_context import traceparent
 from fsserver.tools.session import Client, Session
 
 HTTP: Final = TransportContext(kind="streamable-http", can_send_request=True)
@@ -75,9 +75,7 @@ def speaks_modern(method: str, params: Mapping[str, Any] | None, headers: Header
 class Caller(Protocol):
     """Makes a tool call; see `fsserver.server.files.FileServer.plain`."""
 
-    async def plain(
-        self, call: Call, session: Session, name: str, arguments: Mapping[str, Any] | None, trace: str | None
-    ) -> dict[str, Any] | None: ...
+    async def plain(self, call: Call, session: Session, wanted: Plain) -> dict[str, Any] | None: ...
 
 
 class Exchanges:
@@ -159,13 +157,12 @@ class Exchanges:
         client that was not served before: it takes the long way, and gets its errors there. So does one that turns out
         to need a person's consent: nothing is recorded or changed then.
         """
-        params = asked.params
         session = self._clients.known(asked.session, said)
-        if self._caller is None or session is None or params is None or not is_plain(params):
+        plain = plain_call(asked.params)
+        if self._caller is None or session is None or plain is None:
             return None
         try:
-            trace = traceparent(params)
-            return await self._caller.plain(asked.call, session, params["name"], params.get("arguments"), trace)
+            return await self._caller.plain(asked.call, session, plain)
         except Exception as error:  # noqa: BLE001 - the boundary: no exception's own text goes past it
             raise as_protocol_error(error) from None
 

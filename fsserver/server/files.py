@@ -22,6 +22,7 @@ from fsserver.server.client_roots import roots_required
 from fsserver.server.connection import Connection
 from fsserver.server.context import Serving
 from fsserver.server.exchanges import Exchanges
+from fsserver.server.plain import Plain
 from fsserver.server.resources import CACHE, CACHED, Resources, RunBlocking
 from fsserver.server.sealing import Seal
 from fsserver.telemetry.trace_context import traceparent
@@ -122,36 +123,25 @@ class FileServer:
         assert not isinstance(outcome, ConsentNeeded), "a call is asked about once"
         return {**outcome, "resultType": "complete"}
 
-    def call(
-        self,
-        call: Call,
-        session: Session,
-        name: str,
-        arguments: Mapping[str, Any] | None,
-        token: str | int | None,
-    ) -> dict[str, Any]:
+    def call(self, call: Call, session: Session, wanted: Plain) -> dict[str, Any]:
         """Make a tool call in this thread; the result as the protocol has it.
-
-        Args:
-            token: what the client wants progress to be sent with; None sends none.
 
         Raises:
             PersonNeeded: nothing was changed or recorded, and the call has to be made where a person can be asked.
         """
-        outcome = self._attempt(call, session, name, arguments, token, asks=False)
+        outcome = self._attempt(
+            call, session, wanted.name, wanted.arguments, wanted.token, trace=wanted.trace, asks=False
+        )
         if isinstance(outcome, ConsentNeeded):
             raise PersonNeeded
         return outcome
 
-    async def plain(
-        self, call: Call, session: Session, name: str, arguments: Mapping[str, Any] | None, trace: str | None
-    ) -> dict[str, Any] | None:
-        """Make a tool call in a thread; the result as the protocol has it. None: nothing was changed or recorded, and
-        the call has to be made where a person can be asked.
-        """
-        attempt = partial(self._attempt, call, session, name, arguments, None, trace=trace, asks=False)
-        outcome = await self._run(attempt)
-        return None if isinstance(outcome, ConsentNeeded) else outcome
+    async def plain(self, call: Call, session: Session, wanted: Plain) -> dict[str, Any] | None:
+        """As `call`, in a thread. None: the call has to be made where a person can be asked."""
+        try:
+            return await self._run(partial(self.call, call, session, wanted))
+        except PersonNeeded:
+            return None
 
     def _attempt(
         self,

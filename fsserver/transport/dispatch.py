@@ -51,7 +51,6 @@ class InFlight:
         "counted",
         "id",
         "method",
-        "over",
         "params",
         "request_id",
         "size",
@@ -66,7 +65,6 @@ class InFlight:
         self.request_id: str | None = None  # what a client says over a pipe is known by its session and its number
         self.counted = False
         self.cancelled = threading.Event()
-        self.over = False
         self.unwanted = False  # the client cancelled it: whatever comes of it is not sent
         self._dispatcher = dispatcher
         self._here = here
@@ -103,7 +101,10 @@ class InFlight:
 
     def notify(self, method: str, params: Mapping[str, Any]) -> None:
         """Send a notification that belongs to this request. From any thread; dropped once the request is over."""
-        self._dispatcher.notify_from_thread(self, method, params)
+        if self._here is None:
+            self._dispatcher.notify_from_thread(self, method, params)
+        else:  # whoever makes it writes the answer too, or says so afterwards: this comes before
+            self._dispatcher.notify_at_once(self, method, params)
 
 
 def _nothing() -> None:
@@ -295,7 +296,6 @@ class Dispatcher:
         self.advance()
 
     def _finish(self, call: InFlight) -> None:
-        call.over = True
         call.params = None
         if self._open.pop(call.id, None) is not None:
             self._open_bytes -= call.size
@@ -309,8 +309,12 @@ class Dispatcher:
     def notify_from_thread(self, call: InFlight, method: str, params: Mapping[str, Any]) -> None:
         post(self._loop, self._notify_for, call, method, params)
 
+    def notify_at_once(self, call: InFlight, method: str, params: Mapping[str, Any]) -> None:
+        if not call.unwanted and self._writer.backlog <= BACKLOG_BYTES // 2:
+            self._writer.send_from_thread(jsonrpc.call(method, params))
+
     def _notify_for(self, call: InFlight, method: str, params: Mapping[str, Any]) -> None:
-        if not call.over and not call.unwanted and self._writer.backlog <= BACKLOG_BYTES // 2:
+        if self._open.get(call.id) is call and not call.unwanted and self._writer.backlog <= BACKLOG_BYTES // 2:
             self._writer.send(jsonrpc.call(method, params))
 
     # --- what the server asks of the client

@@ -101,15 +101,37 @@ def test_calls_about_as_long_as_the_watch_waits_are_answered_in_turn(client: Cli
     assert client.unexpected == []
 
 
+# What only the SDK may know what to do with.
+BY_THE_SDK = {"_meta": {"io.modelcontextprotocol/unknown": 1}}
+
+# As clients send them: VS Code and Claude Code with each call, others not at all.
+METAS = {
+    "nothing": {},
+    "a key of its own": {"claudecode/toolUseId": "toolu_01"},
+    "a progress token": {"progressToken": "a-b-c", "vscode.requestId": "x"},
+    "a trace": {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01"},
+}
+
+
+@pytest.mark.parametrize("meta", METAS)
+def test_a_call_is_answered_the_same_whatever_of_its_own_the_client_says_with_it(meta: str, one_server: Client) -> None:
+    brief = {"name": "sleep", "arguments": {"seconds": 0}}
+    answer = one_server.request("tools/call", {**brief, "_meta": METAS[meta]})
+    assert answer == one_server.request("tools/call", {**brief, **BY_THE_SDK})
+    assert one_server.unexpected == []
+
+
 def test_slow_call_is_answered_the_same_on_each_way(client: Client) -> None:
     slow = {"name": "sleep", "arguments": {"seconds": 4 * STALL_S}}
     by_the_front = client.request("tools/call", slow)
     in_a_thread = client.request("tools/call", slow)
-    by_the_sdk = client.request("tools/call", {**slow, "_meta": {"progressToken": 1}})
+    by_the_sdk = client.request("tools/call", {**slow, **BY_THE_SDK})
     assert text_of(by_the_front) == "slept"
     assert by_the_front == in_a_thread == by_the_sdk
     bug = {"name": "sleep", "arguments": {"seconds": "long"}}
-    assert client.error("tools/call", bug)["code"] == client.error("tools/call", {**bug, "_meta": {}})["code"] == -32603
+    assert (
+        client.error("tools/call", bug)["code"] == client.error("tools/call", {**bug, **BY_THE_SDK})["code"] == -32603
+    )
 
 
 @pytest.mark.parametrize("waiting", [False, True], ids=["running", "waiting"])

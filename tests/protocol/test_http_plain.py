@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,10 +14,10 @@ from mcp_types.methods import serialize_server_result
 from fsserver.paths.workspace import Workspace
 from fsserver.policy.compiled import AuditRules, Mode, Policy, RootRules
 from fsserver.policy.rules import Origin
-from fsserver.server.clients import is_plain
 from fsserver.server.exchanges import Asked, Exchanges
 from fsserver.server.files import FileServer
 from fsserver.server.handshakes import Hello
+from fsserver.server.plain import plain_call
 from fsserver.tools.session import Session
 from fsserver.transport.http.answer import Answer
 from fsserver.transport.http.pending import Pending
@@ -62,6 +63,8 @@ class Service:
 
     def __init__(self, made: Served, policy: Policy) -> None:
         self.passes = Passes()
+        self.said: list[dict[str, Any]] = []
+        """What came with the last call, before its result."""
         self._session = Session("s", "token:one", None, None, made.session.workspace, transport="http")
         server = FileServer(made.gate, self._session, policy=policy, run=Workers(2).run)
         server._sdk.middleware.append(self.passes)
@@ -71,6 +74,14 @@ class Service:
         self, revision: str, params: dict[str, Any], *, name: str = "tests", workspace: Workspace | None = None
     ) -> dict[str, Any]:
         answer = Answer(1, Pending(8, 1024), ("token:one", ""), request_id="r", leaving_cancels=False)
+        try:
+            return await self._call(answer, revision, params, name, workspace)
+        finally:
+            self.said = [json.loads(message) for message in answer._outbox]
+
+    async def _call(
+        self, answer: Answer, revision: str, params: dict[str, Any], name: str, workspace: Workspace | None
+    ) -> dict[str, Any]:
         session = self._session
         if workspace is not None:
             session = Session("s", "token:one", None, None, workspace, transport="http")
@@ -120,9 +131,8 @@ READ = {"name": "read_text_file", "arguments": {"path": "a.txt"}}
 @pytest.mark.parametrize(
     "other",
     [
-        Other("progress", {**READ, "_meta": {"progressToken": 1}}),
         Other("unknown-key", {**READ, "x": 1}),
-        Other("unknown-meta", {**READ, "_meta": {"x": 1}}),
+        Other("unknown-meta", {**READ, "_meta": {"io.modelcontextprotocol/x": 1}}),
         Other("answers", {**READ, "inputResponses": {}}),
     ],
     ids=lambda other: other.name,
@@ -135,6 +145,32 @@ def test_a_call_that_is_not_plain_takes_the_long_way(other: Other, revision: str
 
     asyncio.run(after_one())
     assert service.passes.number == 2
+
+
+@pytest.mark.parametrize("meta", [{"progressToken": 1}, {"x": 1, "vscode.requestId": "y"}, {"traceparent": 1}], ids=str)
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_a_call_with_what_only_its_client_knows_is_plain(meta: dict[str, Any], revision: str, service: Service) -> None:
+    async def after_one() -> tuple[dict[str, Any], dict[str, Any]]:
+        return await service.call(revision, READ), await service.call(revision, {**READ, "_meta": meta})
+
+    first, second = asyncio.run(after_one())
+    assert first == second
+    assert service.passes.number == 1
+
+
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_a_plain_call_tells_of_its_progress_where_it_is_asked_to(revision: str, service: Service) -> None:
+    params = {"name": "read_multiple_files", "arguments": {"paths": ["a.txt", "a.txt"]}}
+
+    async def calls() -> list[dict[str, Any]]:
+        await service.call(revision, params)
+        assert service.said == []
+        await service.call(revision, {**params, "_meta": {"progressToken": "t"}})
+        return service.said
+
+    (progress,) = asyncio.run(calls())
+    assert service.passes.number == 1
+    assert (progress["method"], progress["params"]["progressToken"]) == ("notifications/progress", "t")
 
 
 @pytest.mark.parametrize("revision", REVISIONS[:2])
@@ -168,10 +204,11 @@ def test_a_session_that_is_granted_something_else_is_looked_at_anew(service: Ser
         {"name": "a", "arguments": "x"},
         {"name": "a", "_meta": []},
         {"name": "a", "_meta": None},
-        {"name": "a", "_meta": {"traceparent": 1}},
+        {"name": "a", "_meta": {"progressToken": None}},
+        {"name": "a", "_meta": {"progressToken": True}},
         {"name": "a", "task": {}},
     ],
     ids=str,
 )
 def test_what_has_another_form_is_not_plain(params: dict[str, Any]) -> None:
-    assert not is_plain(params)
+    assert plain_call(params) is None
