@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from fsserver.cli import audit_options, audit_reading, audit_report
-from fsserver.cli.audit_ends import told
 from fsserver.cli.audit_keys import head, keygen
-from fsserver.errors import ConfigError
+from fsserver.cli.endings import told
+
+if TYPE_CHECKING:
+    from fsserver.audit.signing import PublicKey
 
 
 @click.group(short_help="Read, verify and sign the audit log.")
@@ -27,16 +31,9 @@ for _verb in (keygen, head, audit_reading.tail, audit_reading.query, audit_readi
 @click.option(
     "--expect-head", callback=audit_options.head, metavar="HASH", help="A head noted earlier; it must be in the log."
 )
-@click.option(
-    "--public-key",
-    "key_files",
-    metavar="FILE",
-    multiple=True,
-    type=click.Path(),
-    help="The log must be signed by this key. Repeatable, for a key that was changed.",
-)
+@audit_options.public_keys
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
-def verify(path: str, expect_head: str | None, key_files: tuple[str, ...], as_json: bool) -> None:
+def verify(path: str, expect_head: str | None, keys: Sequence[PublicKey], as_json: bool) -> None:
     """Check that no record of a log was changed, removed, added or moved, and that its signatures hold.
 
     Exit code: 0 whole; 1 tampered; 2 unreadable, empty or no audit log; 3 cut: the expected head, a signature by the
@@ -46,14 +43,6 @@ def verify(path: str, expect_head: str | None, key_files: tuple[str, ...], as_js
     from fsserver.audit.verify import verify as verify_log  # noqa: PLC0415  (loaded when used)
     from fsserver.cli.audit_verdict import plain, text  # noqa: PLC0415
 
-    keys = []
-    if key_files:
-        from fsserver.audit.signing import PublicKey  # noqa: PLC0415  (loads cryptography)
-
-        try:
-            keys = [PublicKey.load(file) for file in key_files]
-        except ConfigError as error:
-            raise click.BadParameter(error.message, param_hint="--public-key") from None
     with told() as ending:
         verdict = verify_log(path, expect_head, keys)
         ending.code = int(verdict.status)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fsserver.cli.audit_ends import told
+from fsserver.cli.endings import told
 from fsserver.cli.private_directory import make_directory
 from fsserver.errors import ConfigError
 

@@ -1,12 +1,18 @@
-"""What the options of ``fsserver audit`` take: times, and words of a known list."""
+"""What the options of ``fsserver audit`` take: times, words of a known list, heads, keys."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import click
+
+from fsserver.errors import ConfigError
+
+if TYPE_CHECKING:
+    from fsserver.audit.signing import PublicKey
 
 _AGO = re.compile(r"(\d{1,9})(s|m|h|d|w)", re.ASCII)
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
@@ -61,3 +67,25 @@ def head(context: click.Context, parameter: click.Parameter, value: str | None) 
             "a head is 64 hexadecimal digits, as `fsserver audit verify` prints it.", context, parameter
         )
     return text
+
+
+def _loaded(context: click.Context, parameter: click.Parameter, files: tuple[str, ...]) -> list[PublicKey]:
+    if not files:
+        return []
+    from fsserver.audit.signing import PublicKey  # noqa: PLC0415 - a large library, only where a key is
+
+    try:
+        return [PublicKey.load(file) for file in files]
+    except ConfigError as error:
+        raise click.BadParameter(error.message, context, parameter) from None
+
+
+public_keys = click.option(
+    "--public-key",
+    "keys",
+    metavar="FILE",
+    multiple=True,
+    type=click.Path(),
+    callback=_loaded,
+    help="The log must be signed by this key. Repeatable, for a key that was changed.",
+)

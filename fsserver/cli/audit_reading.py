@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import click
 
 from fsserver.audit.phrases import DECISIONS, EVENTS
-from fsserver.cli.audit_ends import told
 from fsserver.cli.audit_options import Known, Moment
+from fsserver.cli.endings import told
 from fsserver.policy.toolnames import TOOL_NAMES
 
 if TYPE_CHECKING:

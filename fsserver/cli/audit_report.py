@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import click
 
-from fsserver.cli.audit_ends import told
-from fsserver.cli.audit_options import Known, head
-from fsserver.errors import ConfigError
+from fsserver.cli.audit_options import Known, head, public_keys
+from fsserver.cli.endings import told
 
 if TYPE_CHECKING:
     from fsserver.audit.report_data import Report
+    from fsserver.audit.signing import PublicKey
 
 _FORMS = {".html": "html", ".htm": "html", ".md": "markdown", ".markdown": "markdown", ".json": "json"}
 
@@ -25,14 +25,7 @@ _FORMS = {".html": "html", ".htm": "html", ".md": "markdown", ".markdown": "mark
 @click.option("-o", "--output", type=click.Path(dir_okay=False), metavar="FILE", help="Where to; HTML needs it.")
 @click.option("--format", "form", type=Known("format", ("html", "markdown", "json")), metavar="html|markdown|json")
 @click.option("--title", default="What was done, and what was refused", show_default=True, help="The heading.")
-@click.option(
-    "--public-key",
-    "key_files",
-    metavar="FILE",
-    multiple=True,
-    type=click.Path(),
-    help="The log must be signed by this key. Repeatable, for a key that was changed.",
-)
+@public_keys
 @click.option("--expect-head", callback=head, metavar="HASH", help="A head noted earlier; it must be in the log.")
 def report(
     *,
@@ -40,7 +33,7 @@ def report(
     output: str | None,
     form: str | None,
     title: str,
-    key_files: tuple[str, ...],
+    keys: Sequence[PublicKey],
     expect_head: str | None,
 ) -> None:
     """Verify a log and say what is in it: who did what, what was refused by which rule, which files changed.
@@ -51,17 +44,12 @@ def report(
     """
     from fsserver.audit.fields import shown  # noqa: PLC0415  (loaded when used)
     from fsserver.audit.report import make_report  # noqa: PLC0415
-    from fsserver.audit.signing import PublicKey  # noqa: PLC0415
 
     form = form or _form_of(output)
     if form == "html" and output is None:
         raise click.UsageError("HTML goes to a file: -o report.html. Markdown and JSON go to standard output too.")
     if output is not None and _is_of_the_log(output, path):
         raise click.UsageError(f"{output!a} is a file of the log; a report would take its place.")
-    try:
-        keys = [PublicKey.load(file) for file in key_files]
-    except ConfigError as error:
-        raise click.BadParameter(error.message, param_hint="--public-key") from None
     with told() as ending:
         with ExitStack() as stack:
             made = make_report(path, expect_head=expect_head, keys=keys, on_bytes=_progress(path, stack))

@@ -83,7 +83,7 @@ class LazyGroup(click.Group):
                 raise click.UsageError(message, ctx) from None
             if error.errno not in _UNWRITABLE:
                 raise
-            from fsserver.cli.audit_ends import leave_unwritten  # noqa: PLC0415 - only where that happens
+            from fsserver.cli.endings import leave_unwritten  # noqa: PLC0415 - only where that happens
 
             leave_unwritten(error)
 

@@ -1,7 +1,7 @@
-"""How the verbs of ``fsserver audit`` end where they cannot say what they found.
+"""How verbs end where they cannot say what they found.
 
-The exit codes of `fsserver audit verify` are verdicts. So neither a reader that went away, nor a full disk, nor Ctrl-C
-may end a verb with 1, as click has it: that would say that a log was tampered with.
+Some exit codes are answers: those of `fsserver audit verify` are verdicts. So neither a reader that went away, nor a
+full disk, nor Ctrl-C may end a verb with 1, as click has it: that would say that a log was tampered with.
 """
 
 from __future__ import annotations
