@@ -43,6 +43,11 @@ STOP_S: Final = 3.0
 SETTLE_S: Final = 0.1
 """How long connections that have begun may take to be accepted, once the kernel begins no more."""
 
+ACCEPT_TURNS: Final = 8
+"""Rounds of the loop after which what was accepted last has its protocol: asyncio makes that in a task, which fails
+once the server is closed. A loop that was held up accepts in the very round in which the wait is over.
+"""
+
 LEAVE_S: Final = 2.0
 """How long clients have to hang up, once the last request is answered: longer than a connection lingers."""
 
@@ -126,6 +131,8 @@ class Listener:
         """Take no more connections; all that had begun are there afterwards."""
         begin_no_more(self.socket)
         await asyncio.sleep(SETTLE_S)
+        for _ in range(ACCEPT_TURNS):
+            await asyncio.sleep(0)
         self.close()
 
     def close(self) -> None:
